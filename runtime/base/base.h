@@ -1,0 +1,47 @@
+/* base.h - what every layer stands on: errors, memory, assertions. Any thread unless a function says otherwise. */
+#ifndef LNT__BASE_H
+#define LNT__BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "include/lunation.h"
+
+#define LNT__PRINTF(format_at, args_at) __attribute__((format(printf, format_at, args_at)))
+#define LNT__UNUSED __attribute__((unused))
+#define LNT__COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* A condition that only a bug in Lunation can break. Kept in release builds: a wrong journal is worse than a stop. */
+#define LNT__ASSERT(condition) ((condition) ? (void)0 : lnt__assert_failed(#condition, __FILE__, __LINE__))
+_Noreturn void lnt__assert_failed(const char *condition, const char *file, int line);
+
+/* Fill `err` (may be NULL) and answer `code`, so that `return lnt__fail(err, LNT_EIO, "...")` reads as one step. */
+lnt_status lnt__fail(lnt_error *err, lnt_status code, const char *format, ...) LNT__PRINTF(3, 4);
+
+/* Put "prefix: " before the message that `err` (may be NULL) holds; answers err's code or `code` when err is NULL. */
+lnt_status lnt__fail_prefix(lnt_error *err, lnt_status code, const char *format, ...) LNT__PRINTF(3, 4);
+
+/* malloc and friends with a fault point (see fault.h). lnt__free(NULL) is a no-op. Size 0 gives a unique pointer. */
+void *lnt__alloc(size_t size);
+void *lnt__calloc(size_t count, size_t size);
+void *lnt__realloc(void *memory, size_t size);
+void lnt__free(void *memory);
+char *lnt__strdup(const char *text);
+char *lnt__strndup(const char *text, size_t size);
+
+/* Grow `*array` (of `item_size` items, capacity `*capacity`) so that it holds at least `need` items. false: out of memory. */
+bool lnt__grow(void **array, size_t *capacity, size_t need, size_t item_size);
+
+/* The rule of ids and names: 1..max bytes, valid UTF-8, no control characters; `slash` allows '/'. `what` names the field in the message. */
+lnt_status lnt__check_name(const char *what, const char *text, size_t max, bool slash, lnt_error *err);
+bool lnt__utf8_valid(const char *text, size_t size);
+
+/* Make `path` and its parents (mode 0777 less umask). LNT_OK also if it exists as a directory. */
+lnt_status lnt__make_dirs(const char *path, lnt_error *err);
+
+/* Read a whole file of at most `max` bytes; release *data with lnt__free(). *data is NUL-terminated after *size bytes. */
+lnt_status lnt__read_file(const char *path, size_t max, char **data, size_t *size, lnt_error *err);
+
+#endif

@@ -1,0 +1,49 @@
+/* buf.h - a growable byte buffer with the integer encodings of the journal. One thread at a time.
+ * Writers set `failed` on out of memory and then do nothing, so that a caller checks once at the end. */
+#ifndef LNT__BUF_H
+#define LNT__BUF_H
+
+#include "base/base.h"
+
+typedef struct lnt__buf {
+  uint8_t *data;
+  size_t size;
+  size_t capacity;
+  bool failed;
+} lnt__buf;
+
+void lnt__buf_init(lnt__buf *buf);
+void lnt__buf_finish(lnt__buf *buf);                  /* release; the buf is as after init */
+static inline void lnt__buf_clear(lnt__buf *buf) { buf->size = 0; buf->failed = false; } /* keep the memory */
+bool lnt__buf_reserve(lnt__buf *buf, size_t extra);   /* room for `extra` more bytes */
+void lnt__buf_append(lnt__buf *buf, const void *data, size_t size);
+void lnt__buf_u8(lnt__buf *buf, uint8_t value);
+void lnt__buf_varint(lnt__buf *buf, uint64_t value);  /* LEB128, 1..10 bytes */
+void lnt__buf_zigzag(lnt__buf *buf, int64_t value);   /* zigzag, then LEB128 */
+void lnt__buf_bytes(lnt__buf *buf, const void *data, size_t size); /* varint length, then the bytes */
+void lnt__buf_printf(lnt__buf *buf, const char *format, ...) LNT__PRINTF(2, 3);
+/* Hand the bytes over (release with lnt__free) and reset the buf. NULL if it failed or is empty. */
+void *lnt__buf_detach(lnt__buf *buf, size_t *size);
+
+/* Big-endian integers for keys. */
+static inline void lnt__put_be64(uint8_t *to, uint64_t value) { for (int i = 7; i >= 0; i--) { to[i] = (uint8_t)value; value >>= 8; } }
+static inline uint64_t lnt__get_be64(const uint8_t *from) { uint64_t v = 0; for (int i = 0; i < 8; i++) v = v << 8 | from[i]; return v; }
+static inline void lnt__put_be32(uint8_t *to, uint32_t value) { for (int i = 3; i >= 0; i--) { to[i] = (uint8_t)value; value >>= 8; } }
+static inline uint32_t lnt__get_be32(const uint8_t *from) { return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | from[3]; }
+
+/* Reading the same encodings. A reader that runs past its end, or meets an over-long integer, sets `failed` and answers zeros. */
+typedef struct lnt__reader {
+  const uint8_t *at;
+  const uint8_t *end;
+  bool failed;
+} lnt__reader;
+
+static inline lnt__reader lnt__reader_of(const void *data, size_t size) {
+  return (lnt__reader){(const uint8_t *)data, (const uint8_t *)data + size, false};
+}
+uint8_t lnt__read_u8(lnt__reader *reader);
+uint64_t lnt__read_varint(lnt__reader *reader);
+int64_t lnt__read_zigzag(lnt__reader *reader);
+lnt_value lnt__read_bytes(lnt__reader *reader); /* points into the reader's memory; {NULL,0} when empty or failed */
+
+#endif

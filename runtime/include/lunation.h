@@ -1,0 +1,492 @@
+/* lunation.h - durable workflows in Lua, inside your own process.
+ *
+ * This header is the authority on the C API. The program `lunation` and the Lua binding use it and nothing beneath it.
+ *
+ * CAVEATS FIRST
+ *  - One owner thread. Every function must be called from the thread that called lnt_open(), except lnt_complete(),
+ *    lnt_fail() and lnt_wake(), which any thread may call until lnt_close() begins. Others answer LNT_ETHREAD.
+ *  - Nothing is durable until a commit. lnt_start(), lnt_raise() and lnt_terminate() return when the request is accepted
+ *    into the next commit; it is durable when its `done` callback ran, after lnt_flush() returned LNT_OK, or after the
+ *    tick that reported it committed. Reads (lnt_get, lnt_list, lnt_history) see durable state only.
+ *  - Activities run at least once. A crash between an activity's end and the commit of its result runs it again, with the
+ *    same idempotency key.
+ *  - Never call back into the runtime from inside a `log` or `clock` hook. Activity functions and `done` and observer callbacks may
+ *    call everything but lnt_tick(), lnt_run(), lnt_flush() and lnt_close() (LNT_EMISUSE).
+ *  - A data directory belongs to one process at a time. Any number of others may open it with `read_only`.
+ *  - The library never writes to stdio, never installs signal handlers, never changes the locale, never exits.
+ *
+ * MEMORY
+ *  - Strings and values passed in are copied before the call returns. Strings and values passed to a callback are valid
+ *    until the callback returns. Whatever a function hands out is released by the function its comment names.
+ *
+ * TIMES are int64_t microseconds since 1970-01-01 UTC (`_us`); durations are int64_t microseconds (`_us`).
+ *
+ * ERRORS: functions return an lnt_status and, where they take an lnt_error, fill it with a message that names the thing,
+ * the place and what to do. The lnt_error may be NULL. A successful call leaves it untouched.
+ */
+#ifndef LUNATION_H
+#define LUNATION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LNT_VERSION_MAJOR 0
+#define LNT_VERSION_MINOR 1
+#define LNT_VERSION_PATCH 0
+#define LNT_VERSION_STRING "0.1.0"
+
+#if defined(__GNUC__)
+#define LNT_API __attribute__((visibility("default")))
+#else
+#define LNT_API
+#endif
+
+/* ---- Status codes ---------------------------------------------------------------------------------------------- */
+
+/* X(name, number, text): the one list behind the enum, lnt_status_name() and lnt_status_text(). Numbers never change. */
+#define LNT_STATUS_MAP(X)                                                                                              \
+  X(OK, 0, "success")                                                                                                  \
+  X(EINVAL, -1, "an argument is not valid")                                                                            \
+  X(ENOMEM, -2, "out of memory")                                                                                       \
+  X(EIO, -3, "the storage failed")                                                                                     \
+  X(ENOTFOUND, -4, "no such workflow, instance or code")                                                               \
+  X(EEXIST, -5, "an instance with this id exists")                                                                     \
+  X(ELIMIT, -6, "a named limit was exceeded")                                                                          \
+  X(EFULL, -7, "the disk or the store is full; no new work is accepted until there is room")                           \
+  X(EBUSY, -8, "the data directory is in use by another process")                                                      \
+  X(ENOTOURS, -9, "the directory is not a Lunation data directory")                                                    \
+  X(EVERSION, -10, "the data directory was made by a newer format")                                                    \
+  X(EREADONLY, -11, "opened read-only, or the directory cannot be written")                                            \
+  X(ECORRUPT, -12, "a record's checksum or shape is wrong")                                                            \
+  X(ETHREAD, -13, "called from a thread that does not own the runtime")                                                \
+  X(EMISUSE, -14, "called from a callback, or on a closed runtime")                                                    \
+  X(ESYNTAX, -15, "a workflow file does not load")                                                                     \
+  X(EVALUE, -16, "a value cannot be encoded or decoded")                                                               \
+  X(ECLOSED, -17, "the instance is finished")                                                                          \
+  X(EDIVERGED, -18, "the code no longer matches the recorded history")                                                 \
+  X(ETIMEOUT, -19, "the time given ran out")                                                                           \
+  X(EAGAIN, -20, "not possible just now; nothing was done")                                                            \
+  X(EINTERNAL, -21, "a bug in Lunation")
+
+typedef enum lnt_status {
+#define LNT__X(name, number, text) LNT_##name = number,
+  LNT_STATUS_MAP(LNT__X)
+#undef LNT__X
+} lnt_status;
+
+#define LNT_ERROR_MESSAGE_MAX 1024
+
+/* An error in the caller's memory. `message` is complete, NUL-terminated UTF-8 text without a newline at its end. */
+typedef struct lnt_error {
+  lnt_status code;
+  char message[LNT_ERROR_MESSAGE_MAX];
+} lnt_error;
+
+/* The name ("LNT_EBUSY") and the one-line meaning of a status. Static strings; any thread; never NULL. */
+LNT_API const char *lnt_status_name(lnt_status status);
+LNT_API const char *lnt_status_text(lnt_status status);
+
+/* The version of the library that runs ("0.1.0"), which may be newer than the header's. Static; any thread. */
+LNT_API const char *lnt_version(void);
+
+/* ---- Values ---------------------------------------------------------------------------------------------------- */
+
+/* A value is data: nil, boolean, number, string, array, map. It travels as deterministic CBOR (RFC 8949 section 4.2:
+ * shortest integers, sorted keys, one NaN, -0 as 0). {NULL, 0} is nil. The same value always has the same bytes. */
+typedef struct lnt_value {
+  const void *data;
+  size_t size; /* bytes */
+} lnt_value;
+
+#define LNT_VALUE_NIL ((lnt_value){NULL, 0})
+#define LNT_VALUE_DEPTH_MAX 64
+
+/* Turn JSON text of `size` bytes into a value. On LNT_OK `*out` owns its bytes: release it with lnt_value_free().
+ * Errors: LNT_EVALUE (not JSON: the message has line and column), LNT_ELIMIT (too deep), LNT_ENOMEM. Any thread. */
+LNT_API lnt_status lnt_value_from_json(const char *text, size_t size, lnt_value *out, lnt_error *err);
+
+/* Turn a value into JSON text, NUL-terminated; release with lnt_free(). `indent` is spaces per level, 0 for one line.
+ * NaN and infinities become null; byte strings that are not UTF-8 are written with U+FFFD in place of each bad byte.
+ * Errors: LNT_EVALUE (not canonical CBOR), LNT_ENOMEM. Any thread. */
+LNT_API lnt_status lnt_value_to_json(lnt_value value, int indent, char **out, size_t *size, lnt_error *err);
+
+/* Release what lnt_value_from_json() and the like returned. A nil value is accepted. Any thread. */
+LNT_API void lnt_value_free(lnt_value *value);
+
+/* Release memory that the library returned through a plain pointer. NULL is accepted. Any thread. */
+LNT_API void lnt_free(void *memory);
+
+/* ---- The runtime ----------------------------------------------------------------------------------------------- */
+
+typedef struct lnt_runtime lnt_runtime;
+
+typedef enum lnt_store_kind {
+  LNT_STORE_LMDB = 0,  /* a directory on disk */
+  LNT_STORE_MEMORY = 1 /* nothing survives the process */
+} lnt_store_kind;
+
+typedef enum lnt_durability {
+  LNT_DURABILITY_SYNC = 0,   /* every commit reaches the disk: survives a power cut */
+  LNT_DURABILITY_PROCESS = 1 /* commits are not synced: survives a crash or kill of the process, not a power cut */
+} lnt_durability;
+
+typedef enum lnt_log_level { LNT_LOG_DEBUG = 0, LNT_LOG_INFO = 1, LNT_LOG_WARN = 2, LNT_LOG_ERROR = 3 } lnt_log_level;
+
+/* Hooks. `user` is the pointer given beside the hook. All are called on the owner thread, except `wake`. */
+typedef void (*lnt_log_fn)(void *user, lnt_log_level level, const char *instance_id, const char *message);
+typedef int64_t (*lnt_clock_fn)(void *user); /* wall clock, microseconds since 1970 */
+typedef void (*lnt_wake_fn)(void *user);     /* any thread: the runtime has work, call lnt_tick() soon */
+
+/* X(field, default, meaning): the limits of a runtime; 0 takes the default. Exceeding one is an error that names it. */
+#define LNT_LIMIT_MAP(X)                                                                                               \
+  X(payload_bytes_max, 2u << 20, "bytes of one value: an input, a result, an event's data")                            \
+  X(history_events_max, 50000, "events in one instance's history")                                                     \
+  X(history_bytes_max, 64u << 20, "bytes of one instance's history")                                                   \
+  X(pending_commands_max, 20000, "commands of one instance that wait at once")                                         \
+  X(buffered_events_max, 10000, "external events of one instance that nobody has waited for")                          \
+  X(turn_instructions_max, 100000000, "VM instructions between two waits of a workflow")                               \
+  X(workflow_memory_bytes_max, 1024u << 20, "bytes of the workflow VM, all instances together")                        \
+  X(turn_memory_bytes_max, 64u << 20, "bytes one instance may add to the workflow VM between two waits")               \
+  X(activity_memory_bytes_max, 1024u << 20, "bytes of each activity VM")                                               \
+  X(resident_max, 4096, "instances kept as live coroutines; others are rebuilt by replay when needed")                 \
+  X(activities_running_max, 10000, "activities dispatched at once; others wait their turn")                            \
+  X(mailbox_max, 1000000, "completions that wait for the owner thread")                                                \
+  X(store_bytes_max, 1ull << 40, "bytes the data file may grow to")                                                    \
+  X(source_bytes_max, 1u << 20, "bytes of one Lua source file")
+
+typedef struct lnt_limits {
+#define LNT__X(field, value, text) uint64_t field;
+  LNT_LIMIT_MAP(LNT__X)
+#undef LNT__X
+} lnt_limits;
+
+typedef struct lnt_options {
+  size_t size;              /* sizeof(lnt_options), set by lnt_options_init() */
+  const char *dir;          /* data directory; needed for LNT_STORE_LMDB, made (with parents) if it does not exist */
+  lnt_store_kind store;     /* default LNT_STORE_LMDB */
+  lnt_durability durability; /* default LNT_DURABILITY_SYNC */
+  int read_only;            /* 1: lnt_get, lnt_list, lnt_history only; beside a running owner */
+  int committer;            /* 1: commit on a thread of its own, so that no call waits for the disk */
+  int workers;              /* threads for activities declared `blocking = true`; 0: they run on the owner thread */
+  const char *module_path;  /* folders for `require`, separated by ';'; default: the folder of each loaded file */
+  const char *stdlib_path;  /* folder of the standard library; default: where it was installed, or LUNATION_STDLIB */
+  lnt_log_fn log;           /* default: silent */
+  void *log_user;
+  lnt_clock_fn clock; /* default: the system's real-time clock */
+  void *clock_user;
+  lnt_wake_fn wake; /* default: none (lnt_run needs none) */
+  void *wake_user;
+  uint64_t seed;     /* seed of ids and random numbers; 0: from the system */
+  lnt_limits limits; /* zero fields take their defaults */
+} lnt_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_options_init(lnt_options *options);
+
+/* Open a runtime and make the calling thread its owner. `*out` is released by lnt_close(). What was running goes on from the next
+ * lnt_tick() or lnt_run(): register C activities and load files before it.
+ * Errors: LNT_EINVAL, LNT_ENOMEM, LNT_EIO, LNT_EBUSY, LNT_ENOTOURS, LNT_EVERSION, LNT_EREADONLY, LNT_ECORRUPT, LNT_EFULL. */
+LNT_API lnt_status lnt_open(const lnt_options *options, lnt_runtime **out, lnt_error *err);
+
+/* Commit what was accepted, cancel what runs, join threads, release everything. NULL is accepted. Owner thread. Answers
+ * the status of the last commit: anything but LNT_OK means that requests whose `done` did not run are not durable. */
+LNT_API lnt_status lnt_close(lnt_runtime *rt);
+
+/* ---- Code ------------------------------------------------------------------------------------------------------ */
+
+/* Load a Lua file: its workflows into the sandbox, its activities into the activity VM. Its source, with every module it
+ * requires, is stored by hash; instances started later are pinned to it. Loading a file again replaces it for new starts.
+ * Errors: LNT_ENOTFOUND (no such file), LNT_ESYNTAX (message: file:line and what), LNT_ELIMIT, LNT_EEXIST (another file
+ * defines the same workflow or activity), LNT_EREADONLY. A file that fails to load changes nothing. Owner thread. */
+LNT_API lnt_status lnt_load_file(lnt_runtime *rt, const char *path, lnt_error *err);
+
+/* The same for source text of `size` bytes; `name` stands for the file name in messages ("quests.lua"). */
+LNT_API lnt_status lnt_load_string(lnt_runtime *rt, const char *name, const char *source, size_t size, lnt_error *err);
+
+/* Called for each workflow that new starts can name: `name`, the file that defines it, its code hash (hex). */
+typedef void (*lnt_workflow_fn)(void *user, const char *name, const char *file, const char *hash);
+LNT_API lnt_status lnt_workflows(lnt_runtime *rt, lnt_workflow_fn fn, void *user);
+
+/* ---- Activities in C ------------------------------------------------------------------------------------------- */
+
+/* Names one attempt of one activity. A value: copy it, keep it, pass it between threads. */
+typedef struct lnt_token {
+  uint64_t run;
+  uint32_t seq;
+  uint32_t attempt;
+} lnt_token;
+
+/* What an activity function is given; valid until it returns. */
+typedef struct lnt_activity {
+  lnt_token token;
+  const char *name;
+  const char *instance_id;
+  const char *idempotency_key; /* the same for every attempt of this step, unique to the step */
+  lnt_value input;
+} lnt_activity;
+
+/* An error as a value. `type` is what retry policies and pcall handlers compare ("CardDeclined"). */
+typedef struct lnt_failure {
+  const char *type;    /* NULL: "Error" */
+  const char *message; /* NULL: "" */
+  int non_retryable;   /* 1: no retry policy applies */
+  lnt_value details;   /* anything more, or nil */
+} lnt_failure;
+
+typedef enum lnt_activity_result {
+  LNT_ACTIVITY_DONE = 0,    /* finished: lnt_complete() or lnt_fail() was called before returning, or the result is nil */
+  LNT_ACTIVITY_PENDING = 1  /* lnt_complete() or lnt_fail() will be called later, from any thread */
+} lnt_activity_result;
+
+typedef lnt_activity_result (*lnt_activity_fn)(void *user, lnt_runtime *rt, const lnt_activity *activity);
+
+/* Register a C activity under `name`; it wins over a Lua activity of that name. fn NULL removes it. Owner thread.
+ * Errors: LNT_EINVAL, LNT_ENOMEM. */
+LNT_API lnt_status lnt_register_activity(lnt_runtime *rt, const char *name, lnt_activity_fn fn, void *user,
+                                         lnt_error *err);
+
+/* End an attempt with a result, or with a failure. ANY THREAD. The first answer for a token counts; one for an attempt that is over (it
+ * timed out, its instance was terminated) is ignored. The result is copied.
+ * Errors: LNT_ELIMIT (payload or mailbox; nothing was done: fail the attempt or call again), LNT_EVALUE, LNT_ENOMEM. */
+LNT_API lnt_status lnt_complete(lnt_runtime *rt, lnt_token token, lnt_value result, lnt_error *err);
+LNT_API lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure, lnt_error *err);
+
+/* ---- Managing instances ---------------------------------------------------------------------------------------- */
+
+#define LNT_ID_BYTES_MAX 128   /* an instance id: 1 to 128 bytes of printable UTF-8, no control characters, no '/' */
+#define LNT_NAME_BYTES_MAX 128 /* a workflow, activity or event name: the same rule, '/' allowed */
+
+/* X(name, number, text): numbers are Dapr's. */
+#define LNT_RUN_STATUS_MAP(X)                                                                                          \
+  X(RUNNING, 0, "started, not finished")                                                                               \
+  X(COMPLETED, 1, "returned a value")                                                                                  \
+  X(CONTINUED_AS_NEW, 2, "closed; a newer generation runs under this id")                                              \
+  X(FAILED, 3, "ended with an error")                                                                                  \
+  X(CANCELED, 4, "canceled; the body cleaned up")                                                                      \
+  X(TERMINATED, 5, "stopped from outside")                                                                             \
+  X(PENDING, 6, "accepted, not started")                                                                               \
+  X(SUSPENDED, 7, "paused")                                                                                            \
+  X(STALLED, 8, "the code diverged from the history; goes on when the code is mended")
+
+typedef enum lnt_run_status {
+#define LNT__X(name, number, text) LNT_RUN_##name = number,
+  LNT_RUN_STATUS_MAP(LNT__X)
+#undef LNT__X
+} lnt_run_status;
+
+/* "RUNNING", "COMPLETED" ... Static; any thread; "UNKNOWN" for a number out of range. */
+LNT_API const char *lnt_run_status_name(lnt_run_status status);
+
+/* Called once on the owner thread: LNT_OK when the request is durable, or the reason why it will never be (LNT_ECLOSED: the runtime
+ * closed before the commit). */
+typedef void (*lnt_done_fn)(void *user, lnt_status status);
+
+typedef struct lnt_start_options {
+  size_t size;
+  const char *workflow; /* name; required */
+  const char *id;       /* NULL: a random UUID */
+  lnt_value input;
+  lnt_done_fn done; /* may be NULL */
+  void *done_user;
+} lnt_start_options;
+
+LNT_API void lnt_start_options_init(lnt_start_options *options);
+
+/* Accept a new instance. `id_out` (may be NULL) receives its id: LNT_ID_BYTES_MAX + 1 bytes.
+ * Errors: LNT_ENOTFOUND (no such workflow is loaded), LNT_EEXIST (the id is taken, finished or not), LNT_EINVAL (id or name),
+ * LNT_ELIMIT, LNT_EVALUE, LNT_EFULL, LNT_EREADONLY, LNT_ENOMEM. On error nothing was accepted and `done` is never called. */
+LNT_API lnt_status lnt_start(lnt_runtime *rt, const lnt_start_options *options, char *id_out, lnt_error *err);
+
+/* Deliver an external event. Names are compared without regard to ASCII case. An event that nobody waits for is kept until somebody does.
+ * Errors: LNT_ENOTFOUND, LNT_ECLOSED (finished), LNT_EINVAL, LNT_ELIMIT, LNT_EVALUE, LNT_EFULL, LNT_EREADONLY, LNT_ENOMEM. */
+LNT_API lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_value data, lnt_done_fn done,
+                             void *done_user, lnt_error *err);
+
+/* Stop an instance where it stands; its body runs no further. `reason` may be NULL. Errors as lnt_raise(). */
+LNT_API lnt_status lnt_terminate(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done,
+                                 void *done_user, lnt_error *err);
+
+/* One instance, as last made durable. */
+typedef struct lnt_instance {
+  const char *id;
+  const char *workflow;
+  const char *code_hash; /* hex */
+  uint64_t run;
+  lnt_run_status status;
+  int64_t created_us;
+  int64_t updated_us; /* of the last event in its history (lnt_get), of the last change of status (lnt_list) */
+  int64_t closed_us;  /* 0 while it is not finished */
+  uint64_t history_events; /* lnt_get only */
+  uint64_t history_bytes;  /* lnt_get only */
+  lnt_value input;         /* lnt_get only */
+  lnt_value output;        /* lnt_get only; nil unless COMPLETED */
+  lnt_value failure;       /* a map {type, message, ...}: why it FAILED, was TERMINATED or is STALLED; else nil */
+  lnt_value custom_status;
+} lnt_instance;
+
+/* Read one instance. `*out` is one block of memory: release it with lnt_free(). Works on a read-only runtime.
+ * Errors: LNT_ENOTFOUND, LNT_EINVAL, LNT_EIO, LNT_ECORRUPT, LNT_ENOMEM. */
+LNT_API lnt_status lnt_get(lnt_runtime *rt, const char *id, lnt_instance **out, lnt_error *err);
+
+typedef struct lnt_list_options {
+  size_t size;
+  uint32_t status_mask;    /* bit (1u << LNT_RUN_x) for each status wanted; 0: all */
+  const char *workflow;    /* exact name; NULL: all */
+  const char *id_prefix;   /* NULL: all */
+  int64_t created_from_us; /* 0: no bound */
+  int64_t created_to_us;   /* 0: no bound; exclusive */
+  uint64_t cursor;         /* 0: from the newest; else `*next` of the page before */
+  uint32_t limit;          /* instances per page; 0: 100 */
+} lnt_list_options;
+
+LNT_API void lnt_list_options_init(lnt_list_options *options);
+
+/* Return non-zero to stop early. */
+typedef int (*lnt_instance_fn)(void *user, const lnt_instance *instance);
+
+/* List instances, newest first. `*next` (may be NULL) is the next page's cursor, 0 at the end. Read-only too. */
+LNT_API lnt_status lnt_list(lnt_runtime *rt, const lnt_list_options *options, lnt_instance_fn fn, void *user,
+                            uint64_t *next, lnt_error *err);
+
+/* X(name, number, text): kinds of history events; the journal's FORMAT.md tells their bytes. Numbers never change. */
+#define LNT_EVENT_MAP(X)                                                                                               \
+  X(STARTED, 1, "the instance was accepted: name, input, code")                                                        \
+  X(TURN, 2, "the body consumed every event before this point and waits")                                              \
+  X(ACTIVITY_SCHEDULED, 3, "the body called an activity")                                                              \
+  X(ACTIVITY_COMPLETED, 4, "an attempt returned a result")                                                             \
+  X(ACTIVITY_FAILED, 5, "the last attempt failed")                                                                     \
+  X(ACTIVITY_RETRIED, 6, "an attempt failed; another one follows")                                                     \
+  X(TIMER_CREATED, 7, "the body created a timer")                                                                      \
+  X(TIMER_FIRED, 8, "a timer or the timeout of a wait came due")                                                       \
+  X(EVENT_AWAITED, 9, "the body waits for an external event")                                                          \
+  X(EVENT_RAISED, 10, "an external event was accepted")                                                                \
+  X(COMMAND_CANCELED, 11, "the body gave up a timer, a wait or an activity")                                           \
+  X(TERMINATE_REQUESTED, 12, "termination was asked for")                                                              \
+  X(COMPLETED, 13, "the body returned")                                                                                \
+  X(FAILED, 14, "the body raised an error")                                                                            \
+  X(TERMINATED, 15, "the instance was stopped")                                                                        \
+  X(STALLED, 16, "replay met a divergence")                                                                            \
+  X(RESUMED, 17, "replay succeeded again after a stall")                                                               \
+  X(CODE_CHANGED, 18, "the instance moved to other code")
+
+typedef enum lnt_event_kind {
+#define LNT__X(name, number, text) LNT_EVENT_##name = number,
+  LNT_EVENT_MAP(LNT__X)
+#undef LNT__X
+} lnt_event_kind;
+
+/* "ActivityScheduled" ... Static; any thread; "Unknown" for a number out of range. */
+LNT_API const char *lnt_event_kind_name(lnt_event_kind kind);
+
+/* One event of a history. Fields that a kind does not use are zero. */
+typedef struct lnt_event {
+  uint64_t index; /* place in the history, from 1 */
+  lnt_event_kind kind;
+  int64_t time_us;
+  uint32_t seq;     /* number of the command it belongs to, from 1; 0: none */
+  uint32_t attempt; /* of an activity, from 1 */
+  int64_t due_us;   /* timers, waits with a timeout, the next attempt; 0: none */
+  const char *name; /* workflow, activity, event; NULL: none */
+  lnt_value value;  /* input, result, data, output, or a failure as a map */
+  const char *detail; /* for people only, never seen by the workflow: a traceback, a code hash; NULL: none */
+} lnt_event;
+
+/* Return non-zero to stop early. */
+typedef int (*lnt_event_fn)(void *user, const lnt_event *event);
+
+/* Read an instance's history in order. Errors as lnt_get(). Works on a read-only runtime. */
+LNT_API lnt_status lnt_history(lnt_runtime *rt, const char *id, lnt_event_fn fn, void *user, lnt_error *err);
+
+/* Observe: `fn` is called on the owner thread for every event of every instance, after it became durable, in journal order per
+ * instance. One observer at a time; NULL removes it. `status` is the instance's status after the batch. */
+typedef void (*lnt_observer_fn)(void *user, const char *instance_id, lnt_run_status status, const lnt_event *event);
+LNT_API lnt_status lnt_observe(lnt_runtime *rt, lnt_observer_fn fn, void *user);
+
+/* ---- Driving --------------------------------------------------------------------------------------------------- */
+
+typedef struct lnt_tick_result {
+  uint32_t turns;        /* turns run */
+  uint32_t commits;      /* batches that became durable: 0 or 1 */
+  uint32_t ready;        /* instances with undelivered events, left for the next tick */
+  uint32_t running;      /* activities dispatched and not yet answered */
+  int in_commit;         /* a batch is on its way to the disk */
+  int full;              /* the store is full: new work is refused, the batch is tried again */
+  int64_t next_due_us;   /* absolute time of the next timer or retry; INT64_MAX: none */
+} lnt_tick_result;
+
+/* Do what can be done without waiting: completions, due timers, turns, one commit, effects. `budget_ns` bounds the time spent
+ * on turns and on Lua activities (at least one turn is run); 0: no bound. With `committer` no disk is waited for. `result` may be NULL.
+ * Errors: LNT_ETHREAD, LNT_EMISUSE, LNT_EREADONLY, LNT_EIO (the store failed for a reason other than room), LNT_ECORRUPT. */
+LNT_API lnt_status lnt_tick(lnt_runtime *rt, uint64_t budget_ns, lnt_tick_result *result, lnt_error *err);
+
+/* Drive the runtime on its own libuv loop until lnt_stop(). Errors as lnt_tick(). */
+LNT_API lnt_status lnt_run(lnt_runtime *rt, lnt_error *err);
+
+/* Make lnt_run() return after the current tick. Owner thread (from a callback). */
+LNT_API void lnt_stop(lnt_runtime *rt);
+
+/* Drive until instance `id` is finished or STALLED, at most `timeout_us` (negative: no limit). Errors as lnt_tick(), and LNT_ENOTFOUND,
+ * LNT_ETIMEOUT. */
+LNT_API lnt_status lnt_wait(lnt_runtime *rt, const char *id, int64_t timeout_us, lnt_error *err);
+
+/* Drive until nothing can move by itself: no ready instance, no running activity, no commit on its way, no due timer or retry.
+ * `timeout_us` as above. Errors as lnt_tick(), and LNT_ETIMEOUT. */
+LNT_API lnt_status lnt_drain(lnt_runtime *rt, int64_t timeout_us, lnt_error *err);
+
+/* Commit everything accepted so far and wait for it, without running turns. Errors: as lnt_tick(), and LNT_EFULL. */
+LNT_API lnt_status lnt_flush(lnt_runtime *rt, lnt_error *err);
+
+/* Ask the owner thread to tick. ANY THREAD. */
+LNT_API void lnt_wake(lnt_runtime *rt);
+
+/* The runtime's libuv loop, for handles of the host's own on the owner thread; they are run by lnt_tick() and lnt_run(). Owned by the
+ * runtime; close your handles before lnt_close(). */
+struct uv_loop_s;
+LNT_API struct uv_loop_s *lnt_uv_loop(lnt_runtime *rt);
+
+/* Drop every live coroutine; instances are rebuilt by replay when they move next. For tests and for memory pressure. Owner thread. */
+LNT_API lnt_status lnt_evict_all(lnt_runtime *rt);
+
+/* Write a consistent copy of a running store to `path` (a directory that does not exist yet). Errors: LNT_EIO, LNT_EEXIST, LNT_EINVAL. */
+LNT_API lnt_status lnt_snapshot(lnt_runtime *rt, const char *path, lnt_error *err);
+
+/* X(field, meaning): counters since lnt_open(), except the gauges marked (now). */
+#define LNT_STATS_MAP(X)                                                                                               \
+  X(started, "instances accepted")                                                                                     \
+  X(closed, "instances finished")                                                                                      \
+  X(turns, "turns run")                                                                                                \
+  X(steps, "activity results journaled")                                                                               \
+  X(replays, "instances rebuilt from their history")                                                                   \
+  X(replayed_events, "events fed to the body during rebuilds")                                                         \
+  X(commits, "batches made durable")                                                                                   \
+  X(commit_records, "records written")                                                                                 \
+  X(commit_bytes, "bytes written, keys and values")                                                                    \
+  X(commit_failures, "commits that failed and were tried again")                                                       \
+  X(activities_started, "attempts dispatched")                                                                         \
+  X(stale_completions, "answers for attempts that were over")                                                          \
+  X(stalled, "divergences met")                                                                                        \
+  X(loaded, "(now) instances held in memory")                                                                          \
+  X(resident, "(now) instances with a live coroutine")                                                                 \
+  X(ready, "(now) instances with undelivered events")                                                                  \
+  X(running, "(now) activities dispatched and not yet answered")                                                       \
+  X(workflow_memory_bytes, "(now) bytes held by the workflow VM")                                                      \
+  X(activity_memory_bytes, "(now) bytes held by the activity VM on the owner thread")
+
+typedef struct lnt_stats {
+  size_t size;
+#define LNT__X(field, text) uint64_t field;
+  LNT_STATS_MAP(LNT__X)
+#undef LNT__X
+} lnt_stats;
+
+/* Fill `stats` (set its size first). Owner thread. */
+LNT_API lnt_status lnt_get_stats(lnt_runtime *rt, lnt_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
