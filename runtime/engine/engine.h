@@ -1,0 +1,190 @@
+/* engine.h - instances, turns, commands, timers, events, retries. Pure: no Lua, no libuv, no LMDB, no clock, no thread.
+ *
+ * The driver feeds it (start, raise, terminate, answer, time), lets it run turns, and commits the batch that it seals. It reaches upward
+ * through two structs of callbacks that it defines here: lnt__vm (run the body of an instance) and lnt__effects (what may
+ * happen once a batch is durable). Owner thread only.
+ *
+ * A TURN: the body consumes every event of the instance's inbox, in order; each resumes what waited for it; each call the body makes is a
+ * command with the next number `seq`. If the history already has a command of that number they must agree (kind, name,
+ * input, bytes for bytes); else it is new and goes into the batch. A TURN event closes the turn.
+ */
+#ifndef LNT__ENGINE_H
+#define LNT__ENGINE_H
+
+#include "base/rng.h"
+#include "journal/journal.h"
+
+typedef struct lnt__engine lnt__engine;
+typedef struct lnt__turn lnt__turn; /* an instance, as its body sees it during a turn */
+
+/* ---- The VM, as the engine sees it ---- */
+
+typedef enum lnt__body_state {
+  LNT__BODY_WAITING,     /* every branch waits for a command */
+  LNT__BODY_COMPLETED,   /* returned: `value` is the output */
+  LNT__BODY_FAILED,      /* raised: `value` is the failure map, `detail` a traceback for people */
+  LNT__BODY_REFUSED,     /* stopped because lnt__turn_command answered REFUSED; the engine knows why */
+  LNT__BODY_UNAVAILABLE  /* the pinned code cannot be had or does not load: `error` says why. The instance stalls. */
+} lnt__body_state;
+
+typedef struct lnt__outcome {
+  lnt__body_state state;
+  lnt__buf value;  /* owned by the engine; empty when the VM is called */
+  lnt__buf detail;
+  lnt_error error;
+} lnt__outcome;
+
+typedef enum lnt__delivery_kind {
+  LNT__DELIVER_RESULT,  /* activity completed, event arrived: `value` */
+  LNT__DELIVER_FAILURE, /* activity failed: `value` is the failure map */
+  LNT__DELIVER_FIRED    /* timer came due, or the wait timed out */
+} lnt__delivery_kind;
+
+typedef struct lnt__delivery {
+  uint32_t seq;
+  lnt__delivery_kind kind;
+  lnt_value value; /* valid during the call that gives it */
+} lnt__delivery;
+
+typedef struct lnt__start_info {
+  const char *workflow;
+  const uint8_t *hash; /* LNT__SHA256_BYTES: the pinned code */
+  lnt_value input;
+  uint64_t seed;
+} lnt__start_info;
+
+typedef struct lnt__vm {
+  void *vm;
+  /* Make the body and run it until every branch waits or it ends. *body is the VM's; it is set also when the body ended at once, and the engine
+   * drops it. */
+  void (*start)(void *vm, lnt__turn *turn, const lnt__start_info *start, void **body, lnt__outcome *outcome);
+  /* Resolve the task of command `seq` and run every branch that this wakes (first ready, first run), until all wait or the body ends. */
+  void (*deliver)(void *vm, lnt__turn *turn, void *body, const lnt__delivery *delivery, lnt__outcome *outcome);
+  void (*drop)(void *vm, void *body); /* never NULL body */
+  /* Where the body stands now ("research.lua:14 in function 'plan'"), asked only from within a command, for a diagnosis. */
+  void (*where)(void *vm, lnt__turn *turn, char *out, size_t size);
+} lnt__vm;
+
+/* ---- The engine, as the VM sees it: only between lnt__vm.start/deliver and their return ---- */
+
+typedef struct lnt__command {
+  lnt_event_kind kind; /* ACTIVITY_SCHEDULED, TIMER_CREATED, EVENT_AWAITED */
+  lnt_value name;      /* activity or event name (bytes); timers: empty */
+  lnt_value input;     /* activity: encoded input */
+  lnt_value options;   /* activity: map {retry = {max_attempts, first_interval_us, backoff_coefficient, max_interval_us,
+                          non_retryable = [types]}, timeout_us}, or nil. Checked by the VM at the author's line. */
+  int64_t due_us;      /* timer; wait with timeout: absolute; waits without: 0 */
+  bool alone;          /* the caller waits for this command at once and no other branch is ready: it may be answered in place */
+} lnt__command;
+
+typedef enum lnt__command_state {
+  LNT__COMMAND_WAITING,  /* wait for the delivery with *seq */
+  LNT__COMMAND_ANSWERED, /* *answer holds it: go on without yielding. answer->value is valid until the next call of the engine */
+  LNT__COMMAND_REFUSED   /* divergence or limit: stop the body (no pcall may catch it), outcome LNT__BODY_REFUSED */
+} lnt__command_state;
+
+lnt__command_state lnt__turn_command(lnt__turn *turn, const lnt__command *command, uint32_t *seq, lnt__delivery *answer);
+
+/* Give up a command that has not been delivered (a loser of when_any, a closed scope). Delivered or unknown: no-op. No delivery follows. */
+void lnt__turn_cancel(lnt__turn *turn, uint32_t seq);
+
+int64_t lnt__turn_now_us(const lnt__turn *turn); /* time of the event delivered last */
+bool lnt__turn_replaying(const lnt__turn *turn); /* what runs now ran before */
+const char *lnt__turn_id(const lnt__turn *turn);
+const char *lnt__turn_workflow(const lnt__turn *turn);
+uint64_t lnt__turn_run(const lnt__turn *turn);
+uint64_t lnt__turn_history_events(const lnt__turn *turn);
+void lnt__turn_custom_status(lnt__turn *turn, lnt_value value); /* copied; silent in replay */
+void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text); /* silent in replay */
+
+/* ---- Effects: called after the batch they depend on is durable ---- */
+
+typedef struct lnt__effects {
+  void *user;
+  /* An attempt of an activity may run now: the driver queues the token and later calls lnt__engine_begin(). */
+  void (*dispatch)(void *user, lnt_token token);
+  /* The answer of a begun attempt is no longer wanted (timed out, canceled, instance closed). */
+  void (*abandon)(void *user, lnt_token token);
+  /* One event became durable (only called while `observing` was set by lnt__engine_observe). */
+  void (*event)(void *user, const char *id, lnt_run_status status, const lnt__event *event, uint64_t index);
+  /* An instance became terminal or stalled, durably. */
+  void (*settled)(void *user, const char *id, lnt_run_status status);
+  void (*log)(void *user, lnt_log_level level, const char *id, const char *message);
+} lnt__effects;
+
+/* ---- The engine, as the driver sees it ---- */
+
+typedef struct lnt__engine_options {
+  lnt__store *store; /* not owned */
+  const lnt__vm *vm; /* copied */
+  const lnt__effects *effects; /* copied */
+  const lnt_limits *limits; /* copied; no zero fields */
+  const char *fingerprint; /* of the interpreter; copied */
+  uint64_t seed;
+  uint64_t last_run; /* from lnt__journal_open */
+} lnt__engine_options;
+
+lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **out, lnt_error *err);
+void lnt__engine_destroy(lnt__engine *engine); /* drops all bodies; pending `done` callbacks get LNT_ECLOSED; NULL accepted */
+
+/* Take up what the store holds: queue active instances, load timers. Once, after create. */
+lnt_status lnt__engine_recover(lnt__engine *engine, int64_t now_us, lnt_error *err);
+
+/* The time that every event accepted from here on carries. Call at the start of each tick. */
+void lnt__engine_set_now(lnt__engine *engine, int64_t now_us);
+
+typedef struct lnt__start {
+  const char *workflow;
+  const char *id; /* NULL: random */
+  const uint8_t *hash;
+  lnt_value input; /* checked CBOR */
+  lnt_done_fn done;
+  void *done_user;
+} lnt__start;
+lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char *id_out, lnt_error *err);
+lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *event, lnt_value data, lnt_done_fn done, void *done_user,
+                             lnt_error *err);
+lnt_status lnt__engine_terminate(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user,
+                                 lnt_error *err);
+
+/* Any other record that shall land with the current batch (source code). The value must be sealed. */
+lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value);
+
+/* What an attempt needs; pointers valid until the next call of the engine. false: it is over, drop it. Starts its start-to-close clock. */
+typedef struct lnt__attempt {
+  lnt_token token;
+  const char *name;
+  const char *instance_id;
+  const char *workflow;
+  const uint8_t *hash; /* the instance's code */
+  lnt_value input;
+  char idempotency_key[48]; /* "<run>-<seq>" in a fixed form: stable over attempts, unique in the store */
+} lnt__attempt;
+bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out);
+
+/* An attempt's answer. Stale ones are counted and dropped. `failure` is a failure map; `detail` a traceback or nil. */
+void lnt__engine_complete(lnt__engine *engine, lnt_token token, lnt_value result);
+void lnt__engine_fail(lnt__engine *engine, lnt_token token, lnt_value failure, lnt_value detail);
+
+/* Turn due timers, retries and timeouts into events. */
+lnt_status lnt__engine_fire(lnt__engine *engine, lnt_error *err);
+int64_t lnt__engine_next_due(const lnt__engine *engine); /* INT64_MAX: none */
+
+/* Run one turn of the first ready instance. false: none is ready. A store that fails is reported through *status. */
+bool lnt__engine_turn(lnt__engine *engine, lnt_status *status, lnt_error *err);
+size_t lnt__engine_ready(const lnt__engine *engine);
+
+/* Close the current batch and hand it over for commit; a new one begins. NULL: nothing to write. At most one sealed batch is on its way: call
+ * again only after lnt__engine_committed(). The batch stays the engine's memory. A failed commit is tried again with the same batch. */
+const lnt__batch *lnt__engine_seal(lnt__engine *engine);
+/* The sealed batch is durable: run its effects and its `done` callbacks. */
+void lnt__engine_committed(lnt__engine *engine);
+bool lnt__engine_dirty(const lnt__engine *engine); /* something waits to be sealed */
+
+void lnt__engine_observe(lnt__engine *engine, bool on);
+void lnt__engine_evict_all(lnt__engine *engine);      /* bodies of clean instances now, of others after their commit */
+/* Code of this workflow changed or became available: let stalled instances try again. NULL: all. */
+void lnt__engine_retry_stalled(lnt__engine *engine, const char *workflow);
+void lnt__engine_stats(const lnt__engine *engine, lnt_stats *stats); /* fills the fields it knows */
+
+#endif

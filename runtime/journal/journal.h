@@ -1,0 +1,112 @@
+/* journal.h - what the records mean: events, instance rows, keys, and how they are read back. FORMAT.md tells the bytes.
+ *
+ * The engine writes through these encoders into its batch; the engine and the API read through the readers. Every value in every table
+ * ends with the CRC-32C of what is before it ("sealed"). Owner thread, except the pure encoders and decoders (any thread). */
+#ifndef LNT__JOURNAL_H
+#define LNT__JOURNAL_H
+
+#include "base/hash.h"
+#include "base/heap.h"
+#include "codec/cbor.h"
+#include "store/store.h"
+
+#define LNT__FORMAT_VERSION 1
+
+/* ---- Events ---- */
+
+/* One event. Slices point into the memory of whoever made it (a record, the caller). Which fields a kind carries: EVENT_FIELDS in event.c. */
+typedef struct lnt__event {
+  lnt_event_kind kind;
+  uint32_t seq;
+  uint32_t attempt;
+  int64_t time_us;
+  int64_t due_us;
+  lnt_value name;    /* bytes of a name, not NUL-terminated */
+  lnt_value value;   /* a value, or a failure as a map {type, message, retryable, details} */
+  lnt_value options; /* ACTIVITY_SCHEDULED: a map {retry, timeout_us}, or nil */
+  lnt_value detail;  /* text for people */
+  lnt_value id;      /* STARTED: the instance id */
+  lnt_value hash;    /* STARTED, CODE_CHANGED: LNT__SHA256_BYTES */
+  lnt_value engine;  /* STARTED, CODE_CHANGED: fingerprint of the interpreter ("LuaJIT 2.1.0-beta3 x64") */
+  uint64_t seed;     /* STARTED: of the instance's random sequence */
+} lnt__event;
+
+static inline bool lnt__event_is_command(lnt_event_kind kind) {
+  return kind == LNT_EVENT_ACTIVITY_SCHEDULED || kind == LNT_EVENT_TIMER_CREATED || kind == LNT_EVENT_EVENT_AWAITED;
+}
+/* Events that the body observes, in history order. */
+static inline bool lnt__event_is_inbox(lnt_event_kind kind) {
+  return kind == LNT_EVENT_STARTED || kind == LNT_EVENT_ACTIVITY_COMPLETED || kind == LNT_EVENT_ACTIVITY_FAILED ||
+         kind == LNT_EVENT_TIMER_FIRED || kind == LNT_EVENT_EVENT_RAISED || kind == LNT_EVENT_TERMINATE_REQUESTED;
+}
+
+/* `*last_us` carries the time of the event before (0 at the start of a record or stream); times are written as differences. */
+void lnt__event_write(lnt__buf *out, int64_t *last_us, const lnt__event *event);
+bool lnt__event_read(lnt__reader *reader, int64_t *last_us, lnt__event *event); /* false: not an event; reader->failed */
+
+/* A record: events of one instance in one batch. begin; lnt__event_write with *last_us = 0 at first; seal. */
+void lnt__record_begin(lnt__buf *out);
+void lnt__seal(lnt__buf *out);                                            /* append the checksum of everything in `out` */
+bool lnt__unseal(lnt__slice sealed, lnt__slice *payload);                 /* false: checksum or size wrong */
+bool lnt__record_open(lnt__slice sealed, lnt__reader *events);            /* checksum and format version */
+
+/* ---- Instance rows ---- */
+
+typedef struct lnt__row {
+  uint64_t run;
+  lnt_value id, workflow; /* text, not NUL-terminated */
+  uint8_t hash[LNT__SHA256_BYTES];
+  lnt_run_status status;
+  int64_t created_us, updated_us, closed_us;
+  uint64_t generation;  /* from 1 */
+  uint64_t parent_run;  /* 0: none */
+  uint32_t parent_seq;
+  lnt_value custom_status; /* a value */
+  lnt_value failure;       /* a map, or nil */
+} lnt__row;
+
+void lnt__row_write(lnt__buf *out, const lnt__row *row); /* not sealed */
+bool lnt__row_read(lnt__slice sealed, lnt__row *row);    /* slices point into `sealed`; run is not in the value: the caller sets it */
+
+/* ---- Keys ---- */
+
+#define LNT__KEY_RUN_BYTES 8
+#define LNT__KEY_HISTORY_BYTES 12
+#define LNT__KEY_TIMER_BYTES 20
+void lnt__key_run(uint8_t out[LNT__KEY_RUN_BYTES], uint64_t run);
+void lnt__key_history(uint8_t out[LNT__KEY_HISTORY_BYTES], uint64_t run, uint32_t record);
+void lnt__key_timer(uint8_t out[LNT__KEY_TIMER_BYTES], int64_t due_us, uint64_t run, uint32_t seq);
+lnt__due lnt__key_timer_read(const uint8_t key[LNT__KEY_TIMER_BYTES]);
+
+/* ---- Reading ---- */
+
+/* Run of the newest generation of `id`. LNT_ENOTFOUND names the id. */
+lnt_status lnt__journal_find(lnt__store *store, const char *id, uint64_t *run, lnt_error *err);
+
+/* Row of a run; *memory owns the slices (lnt__free). */
+lnt_status lnt__journal_row(lnt__store *store, uint64_t run, lnt__row *row, void **memory, lnt_error *err);
+
+/* A whole history in memory. */
+typedef struct lnt__history {
+  lnt__event *events;
+  size_t count, capacity;
+  uint32_t records;      /* = number of the next record */
+  uint64_t bytes;
+  lnt__buf memory;       /* what the slices point into */
+} lnt__history;
+void lnt__history_init(lnt__history *history);
+void lnt__history_finish(lnt__history *history);
+void lnt__history_clear(lnt__history *history); /* keeps its memory */
+lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *out, lnt_error *err);
+
+/* Highest run ever used, and the format check; writes the format into an empty store unless read_only. */
+lnt_status lnt__journal_open(lnt__store *store, bool read_only, uint64_t *last_run, lnt_error *err);
+
+/* The record check that the store runs after an unclean end: checksum, shape. */
+lnt_status lnt__journal_check(lnt__table table, lnt__slice key, lnt__slice value, lnt_error *err);
+
+/* Failures as values: a map {type, message, retryable[, details]}. */
+void lnt__failure_write(lnt__buf *out, const lnt_failure *failure);
+void lnt__failure_text(lnt__buf *out, const char *type, const char *message, bool retryable);
+
+#endif
