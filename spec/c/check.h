@@ -91,7 +91,8 @@ __attribute__((unused)) static bool check__mem(const char *file, int line, const
 #define CHECK_FAIL(...) check__report(__FILE__, __LINE__, __VA_ARGS__)
 
 /* A call that must answer this lnt_status; the message names both (needs lunation.h and the library). */
-#define CHECK_STATUS(call, wanted) check__str(__FILE__, __LINE__, #call, lnt_status_name(call), "the wanted status", lnt_status_name(wanted))
+#define CHECK_STATUS(call, wanted) \
+  check__str(__FILE__, __LINE__, #call, lnt_status_name(call), "the wanted status", lnt_status_name(wanted))
 
 /* As CHECK, and leave the function (which returns void) when it fails. */
 #define REQUIRE(condition)       \

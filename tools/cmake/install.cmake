@@ -1,0 +1,1 @@
+# What `cmake --install` lays down: headers, library, program, Lua module, standard library, pkg-config and CMake packages.
