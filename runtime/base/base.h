@@ -37,11 +37,17 @@ bool lnt__grow(void **array, size_t *capacity, size_t need, size_t item_size);
 /* The rule of ids and names: 1..max bytes, valid UTF-8, no control characters; `slash` allows '/'. `what` names the field in the message. */
 lnt_status lnt__check_name(const char *what, const char *text, size_t max, bool slash, lnt_error *err);
 bool lnt__utf8_valid(const char *text, size_t size);
+size_t lnt__utf8_length(const char *text, size_t size); /* bytes of the first character; 0: not valid there, or size 0 */
 
-/* Make `path` and its parents (mode 0777 less umask). LNT_OK also if it exists as a directory. */
+/* What a failed system call means: LNT_EFULL for ENOSPC, LNT_EREADONLY for EACCES ... and LNT_EIO for the rest. */
+lnt_status lnt__status_of_errno(int number);
+
+/* Make `path` and its parents (mode 0777 less umask). LNT_OK also if it exists as a directory.
+ * Errors: LNT_EINVAL (a part of it is a file), LNT_EREADONLY, LNT_EFULL, LNT_ENOTFOUND, LNT_EIO, LNT_ENOMEM. */
 lnt_status lnt__make_dirs(const char *path, lnt_error *err);
 
-/* Read a whole file of at most `max` bytes; release *data with lnt__free(). *data is NUL-terminated after *size bytes. */
+/* Read a whole regular file of at most `max` bytes; release *data with lnt__free(). *data is NUL-terminated after *size bytes.
+ * Errors: LNT_ENOTFOUND, LNT_EREADONLY (no permission), LNT_EINVAL (a folder, a pipe), LNT_ELIMIT, LNT_EIO, LNT_ENOMEM. */
 lnt_status lnt__read_file(const char *path, size_t max, char **data, size_t *size, lnt_error *err);
 
 #endif

@@ -13,15 +13,39 @@ typedef struct lnt__buf {
 } lnt__buf;
 
 void lnt__buf_init(lnt__buf *buf);
-void lnt__buf_finish(lnt__buf *buf);                  /* release; the buf is as after init */
+void lnt__buf_finish(lnt__buf *buf); /* release; the buf is as after init */
 static inline void lnt__buf_clear(lnt__buf *buf) { buf->size = 0; buf->failed = false; } /* keep the memory */
-bool lnt__buf_reserve(lnt__buf *buf, size_t extra);   /* room for `extra` more bytes */
-void lnt__buf_append(lnt__buf *buf, const void *data, size_t size);
-void lnt__buf_u8(lnt__buf *buf, uint8_t value);
-void lnt__buf_varint(lnt__buf *buf, uint64_t value);  /* LEB128, 1..10 bytes */
-void lnt__buf_zigzag(lnt__buf *buf, int64_t value);   /* zigzag, then LEB128 */
+bool lnt__buf_grow(lnt__buf *buf, size_t extra); /* the slow path of reserve */
+void lnt__buf_varint_long(lnt__buf *buf, uint64_t value); /* the slow path of varint */
+
+/* Room for `extra` more bytes at data + size; false: out of memory, now or earlier. */
+static inline bool lnt__buf_reserve(lnt__buf *buf, size_t extra) {
+  return buf->capacity - buf->size >= extra && !buf->failed ? true : lnt__buf_grow(buf, extra);
+}
+
+static inline void lnt__buf_append(lnt__buf *buf, const void *data, size_t size) {
+  if (size == 0 || !lnt__buf_reserve(buf, size)) return;
+  memcpy(buf->data + buf->size, data, size);
+  buf->size += size;
+}
+
+static inline void lnt__buf_u8(lnt__buf *buf, uint8_t value) {
+  if (lnt__buf_reserve(buf, 1)) buf->data[buf->size++] = value;
+}
+
+/* LEB128, 1..10 bytes */
+static inline void lnt__buf_varint(lnt__buf *buf, uint64_t value) {
+  if (value < 0x80) lnt__buf_u8(buf, (uint8_t)value);
+  else lnt__buf_varint_long(buf, value);
+}
+
+/* zigzag, then LEB128 */
+static inline void lnt__buf_zigzag(lnt__buf *buf, int64_t value) {
+  lnt__buf_varint(buf, ((uint64_t)value << 1) ^ (uint64_t)-(int64_t)(value < 0));
+}
+
 void lnt__buf_bytes(lnt__buf *buf, const void *data, size_t size); /* varint length, then the bytes */
-void lnt__buf_printf(lnt__buf *buf, const char *format, ...) LNT__PRINTF(2, 3);
+void lnt__buf_printf(lnt__buf *buf, const char *format, ...) LNT__PRINTF(2, 3); /* no NUL is kept */
 /* Hand the bytes over (release with lnt__free) and reset the buf. NULL if it failed or is empty. */
 void *lnt__buf_detach(lnt__buf *buf, size_t *size);
 
@@ -31,7 +55,8 @@ static inline uint64_t lnt__get_be64(const uint8_t *from) { uint64_t v = 0; for 
 static inline void lnt__put_be32(uint8_t *to, uint32_t value) { for (int i = 3; i >= 0; i--) { to[i] = (uint8_t)value; value >>= 8; } }
 static inline uint32_t lnt__get_be32(const uint8_t *from) { return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | from[3]; }
 
-/* Reading the same encodings. A reader that runs past its end, or meets an over-long integer, sets `failed` and answers zeros. */
+/* Reading the same encodings. A reader that runs past its end, or meets an over-long integer (beyond 64
+ * bits, or padded: each integer has one form), sets `failed`, goes to its end and answers zeros. */
 typedef struct lnt__reader {
   const uint8_t *at;
   const uint8_t *end;
@@ -39,7 +64,8 @@ typedef struct lnt__reader {
 } lnt__reader;
 
 static inline lnt__reader lnt__reader_of(const void *data, size_t size) {
-  return (lnt__reader){(const uint8_t *)data, (const uint8_t *)data + size, false};
+  const uint8_t *at = size ? (const uint8_t *)data : NULL; /* an empty reader starts at NULL: lnt__cbor_next() tells it from an exhausted one */
+  return (lnt__reader){at, size ? at + size : NULL, false};
 }
 uint8_t lnt__read_u8(lnt__reader *reader);
 uint64_t lnt__read_varint(lnt__reader *reader);

@@ -19,8 +19,9 @@ typedef enum lnt__fault {
 } lnt__fault;
 
 #ifdef LNT__FAULTS
-void lnt__fault_arm(lnt__fault fault, uint64_t skip, uint64_t times); /* after `skip` checks, fail `times` checks */
+void lnt__fault_arm(lnt__fault fault, uint64_t skip, uint64_t times); /* after `skip` checks, fail `times` checks; times 0 disarms */
 bool lnt__fault_hit(lnt__fault fault);
+uint64_t lnt__fault_checks(lnt__fault fault); /* checks since it was armed: a sweep over `skip` ends when they are no more than `skip` */
 #else
 #define lnt__fault_hit(fault) false
 #endif

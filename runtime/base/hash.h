@@ -6,6 +6,7 @@
 #include "base/base.h"
 
 uint32_t lnt__checksum(const void *data, size_t size); /* CRC-32C (Castagnoli), hardware when the CPU has it */
+uint32_t lnt__checksum_portable(const void *data, size_t size); /* the same without hardware; for tests and other CPUs */
 uint64_t lnt__hash64(const void *data, size_t size);
 
 #define LNT__SHA256_BYTES 32
