@@ -34,7 +34,8 @@ char *lnt__strndup(const char *text, size_t size);
 /* Grow `*array` (of `item_size` items, capacity `*capacity`) so that it holds at least `need` items. false: out of memory. */
 bool lnt__grow(void **array, size_t *capacity, size_t need, size_t item_size);
 
-/* The rule of ids and names: 1..max bytes, valid UTF-8, no control characters; `slash` allows '/'. `what` names the field in the message. */
+/* The rule of ids and names: 1..max bytes, valid UTF-8, no control characters; `slash` allows '/'. `what` names the field in
+ * the message. LNT_EINVAL. */
 lnt_status lnt__check_name(const char *what, const char *text, size_t max, bool slash, lnt_error *err);
 bool lnt__utf8_valid(const char *text, size_t size);
 size_t lnt__utf8_length(const char *text, size_t size); /* bytes of the first character; 0: not valid there, or size 0 */

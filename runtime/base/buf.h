@@ -53,7 +53,9 @@ void *lnt__buf_detach(lnt__buf *buf, size_t *size);
 static inline void lnt__put_be64(uint8_t *to, uint64_t value) { for (int i = 7; i >= 0; i--) { to[i] = (uint8_t)value; value >>= 8; } }
 static inline uint64_t lnt__get_be64(const uint8_t *from) { uint64_t v = 0; for (int i = 0; i < 8; i++) v = v << 8 | from[i]; return v; }
 static inline void lnt__put_be32(uint8_t *to, uint32_t value) { for (int i = 3; i >= 0; i--) { to[i] = (uint8_t)value; value >>= 8; } }
-static inline uint32_t lnt__get_be32(const uint8_t *from) { return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | from[3]; }
+static inline uint32_t lnt__get_be32(const uint8_t *from) {
+  return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | from[3];
+}
 
 /* Reading the same encodings. A reader that runs past its end, or meets an over-long integer (beyond 64
  * bits, or padded: each integer has one form), sets `failed`, goes to its end and answers zeros. */
@@ -63,8 +65,9 @@ typedef struct lnt__reader {
   bool failed;
 } lnt__reader;
 
+/* An empty reader starts at NULL: lnt__cbor_next() tells it from an exhausted one. */
 static inline lnt__reader lnt__reader_of(const void *data, size_t size) {
-  const uint8_t *at = size ? (const uint8_t *)data : NULL; /* an empty reader starts at NULL: lnt__cbor_next() tells it from an exhausted one */
+  const uint8_t *at = size ? (const uint8_t *)data : NULL;
   return (lnt__reader){at, size ? at + size : NULL, false};
 }
 uint8_t lnt__read_u8(lnt__reader *reader);

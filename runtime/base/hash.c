@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/buf.h"
 #include "base/rng.h"
 
 /* ---- CRC-32C --------------------------------------------------------------------------------------------------- */
@@ -99,7 +100,7 @@ static uint32_t rotate(uint32_t value, int bits) { return value >> bits | value 
 
 static void sha_block(uint32_t state[8], const uint8_t *block) {
   uint32_t w[64], v[8];
-  for (int i = 0; i < 16; i++) w[i] = (uint32_t)block[i * 4] << 24 | (uint32_t)block[i * 4 + 1] << 16 | (uint32_t)block[i * 4 + 2] << 8 | block[i * 4 + 3];
+  for (int i = 0; i < 16; i++) w[i] = lnt__get_be32(block + i * 4);
   for (int i = 16; i < 64; i++) {
     uint32_t s0 = rotate(w[i - 15], 7) ^ rotate(w[i - 15], 18) ^ w[i - 15] >> 3;
     uint32_t s1 = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ w[i - 2] >> 10;
@@ -142,12 +143,11 @@ void lnt__sha256_add(lnt__sha256 *sha, const void *data, size_t size) {
 void lnt__sha256_end(lnt__sha256 *sha, uint8_t out[LNT__SHA256_BYTES]) {
   static const uint8_t padding[64] = {0x80};
   uint8_t bits[8];
-  uint64_t count = sha->size * 8;
-  for (int i = 7; i >= 0; i--, count >>= 8) bits[i] = (uint8_t)count;
+  lnt__put_be64(bits, sha->size * 8);
   size_t used = sha->size % 64;
   lnt__sha256_add(sha, padding, used < 56 ? 56 - used : 120 - used);
   lnt__sha256_add(sha, bits, sizeof bits);
-  for (int i = 0; i < LNT__SHA256_BYTES; i++) out[i] = (uint8_t)(sha->state[i / 4] >> (24 - i % 4 * 8));
+  for (int i = 0; i < 8; i++) lnt__put_be32(out + i * 4, sha->state[i]);
 }
 
 void lnt__hex(const uint8_t *data, size_t size, char *out) {

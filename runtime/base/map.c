@@ -9,7 +9,9 @@
 static bool too_full(size_t count, size_t capacity) { return count + 1 > capacity / 4 * 3; }
 
 /* The entry in `slot`, whose home is `home`, may fill the hole unless its home lies in the cyclic stretch (hole, slot]. */
-static bool may_move(size_t home, size_t hole, size_t slot) { return hole <= slot ? home <= hole || home > slot : home <= hole && home > slot; }
+static bool may_move(size_t home, size_t hole, size_t slot) {
+  return hole <= slot ? home <= hole || home > slot : home <= hole && home > slot;
+}
 
 /* ---- u64map: run numbers are dense, so they are mixed; no seed, so that a walk is the same in every process ---- */
 

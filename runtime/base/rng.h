@@ -1,4 +1,5 @@
-/* rng.h - a seeded random sequence (xoshiro256**, seeded by splitmix64). The sequence of a seed is part of the journal's meaning: never change it. */
+/* rng.h - a seeded random sequence (xoshiro256**, seeded by splitmix64). The sequence of a seed is part of the journal's
+ * meaning: never change it. One thread at a time. */
 #ifndef LNT__RNG_H
 #define LNT__RNG_H
 

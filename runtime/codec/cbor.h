@@ -3,8 +3,11 @@
  * What is encoded: null (also for "nothing"), booleans, integers in +-2^53 as CBOR integers, other numbers as float64 unless a shorter
  * float is exact (section 4.2.1: the shortest of 16, 32, 64 bits), one NaN (f9 7e00), -0 as integer 0, text strings (major type 3) for
  * strings that are valid UTF-8 and byte strings (major type 2) for others, arrays, maps with keys sorted by their encoded bytes. An
- * integral float within +-2^53 is an integer: there is one form of the number 3. Keys are strings or numbers. No tags, no indefinite
- * lengths. Depth at most LNT_VALUE_DEPTH_MAX. Any thread; one writer per thread.
+ * integral float within +-2^53 is an integer: there is one form of the number 3. Keys are strings or numbers other than NaN. No tags, no
+ * indefinite lengths. Containers nest at most LNT_VALUE_DEPTH_MAX deep ([[]] is 2 deep). Any thread; one writer per thread.
+ *
+ * Two encodings mean nil at the top: no bytes at all ({NULL, 0}, what the API hands out) and f6 (what stands inside containers).
+ * Readers take both. The writers do not count depth: who walks a tree does.
  *
  * The writer is told the members of a map in any order and sorts them in place when the map ends, so the walker of a Lua
  * table (vm/value.c) and the JSON reader (codec/json.c) need not sort. */
@@ -17,13 +20,14 @@ typedef struct lnt__cbor_map { size_t body; size_t count; } lnt__cbor_map; /* a 
 
 void lnt__cbor_nil(lnt__buf *out);
 void lnt__cbor_bool(lnt__buf *out, bool value);
-void lnt__cbor_int(lnt__buf *out, int64_t value);
+void lnt__cbor_int(lnt__buf *out, int64_t value); /* beyond +-2^53: the nearest float */
 void lnt__cbor_number(lnt__buf *out, double value);
 void lnt__cbor_string(lnt__buf *out, const char *data, size_t size);
 void lnt__cbor_cstring(lnt__buf *out, const char *text);
 void lnt__cbor_array(lnt__buf *out, size_t count); /* `count` items follow */
 /* begin; then per member: a key (string or number), then its value; then end with the number of members. With `sorted` the
- * caller promises sorted unique keys (nothing is moved). end answers false on a duplicate key or out of memory. */
+ * caller promises keys unique and sorted by their encoded bytes (shorter strings first), and no key is looked at. end answers false
+ * on a duplicate key, on members that are not `count` well-formed pairs, or on out of memory (out->failed). */
 void lnt__cbor_map_begin(lnt__buf *out, lnt__cbor_map *map);
 bool lnt__cbor_map_end(lnt__buf *out, lnt__cbor_map *map, size_t count, bool sorted);
 
@@ -50,10 +54,15 @@ bool lnt__cbor_member(lnt_value map, const char *key, lnt_value *out);
 /* A member that is a string: pointer into `map` (not NUL-terminated) or NULL. */
 const char *lnt__cbor_member_string(lnt_value map, const char *key, size_t *size);
 
-/* The first difference between two values as text "path: a vs b" for people ("input.items[3].qty: 2 vs 3"); `what` names the root. Writes at
- * most `size` bytes with the NUL. */
+/* The first difference between two values as text "path: a vs b" for people ("input.items[3].qty: 2 vs 3"); `what` names the root,
+ * positions count from 1, a member that one side lacks is "absent". Empty when they are equal. Writes at most `size` bytes with the NUL. */
 void lnt__cbor_diff(lnt_value recorded, lnt_value wanted, const char *what, char *out, size_t size);
 /* A short one-line rendering for people, cut with "..." at `size`. */
 void lnt__cbor_brief(lnt_value value, char *out, size_t size);
+
+#define LNT__NUMBER_TEXT_BYTES 32
+/* The shortest decimal text of at most 17 digits that reads back as `value`, with '.' whatever the locale ("0.1", "1e+300"; "nan", "-inf").
+ * Answers its length. */
+size_t lnt__number_text(double value, char out[LNT__NUMBER_TEXT_BYTES]);
 
 #endif
