@@ -1,0 +1,137 @@
+/* event.c - events and records as bytes. The engine writes them on its hot path; replay and the API read them. Any thread. FORMAT.md tells the layout. */
+#include "journal/journal.h"
+
+enum {
+  HAS_SEQ = 1 << 0,
+  HAS_ATTEMPT = 1 << 1,
+  HAS_DUE = 1 << 2,
+  HAS_NAME = 1 << 3,
+  HAS_VALUE = 1 << 4,
+  HAS_OPTIONS = 1 << 5,
+  HAS_DETAIL = 1 << 6,
+  HAS_ID = 1 << 7,
+  HAS_HASH = 1 << 8,
+  HAS_ENGINE = 1 << 9,
+  HAS_SEED = 1 << 10,
+};
+
+/* The fields of each kind, in the order of the bits. Part of the format: a kind's fields never change. */
+static const uint16_t EVENT_FIELDS[] = {
+    [LNT_EVENT_STARTED] = HAS_NAME | HAS_VALUE | HAS_ID | HAS_HASH | HAS_ENGINE | HAS_SEED,
+    [LNT_EVENT_TURN] = 0,
+    [LNT_EVENT_ACTIVITY_SCHEDULED] = HAS_SEQ | HAS_NAME | HAS_VALUE | HAS_OPTIONS,
+    [LNT_EVENT_ACTIVITY_COMPLETED] = HAS_SEQ | HAS_ATTEMPT | HAS_VALUE,
+    [LNT_EVENT_ACTIVITY_FAILED] = HAS_SEQ | HAS_ATTEMPT | HAS_VALUE | HAS_DETAIL,
+    [LNT_EVENT_ACTIVITY_RETRIED] = HAS_SEQ | HAS_ATTEMPT | HAS_DUE | HAS_VALUE | HAS_DETAIL,
+    [LNT_EVENT_TIMER_CREATED] = HAS_SEQ | HAS_DUE,
+    [LNT_EVENT_TIMER_FIRED] = HAS_SEQ,
+    [LNT_EVENT_EVENT_AWAITED] = HAS_SEQ | HAS_DUE | HAS_NAME,
+    [LNT_EVENT_EVENT_RAISED] = HAS_NAME | HAS_VALUE,
+    [LNT_EVENT_COMMAND_CANCELED] = HAS_SEQ,
+    [LNT_EVENT_TERMINATE_REQUESTED] = HAS_VALUE,
+    [LNT_EVENT_COMPLETED] = HAS_VALUE,
+    [LNT_EVENT_FAILED] = HAS_VALUE | HAS_DETAIL,
+    [LNT_EVENT_TERMINATED] = HAS_VALUE,
+    [LNT_EVENT_STALLED] = HAS_VALUE | HAS_DETAIL,
+    [LNT_EVENT_RESUMED] = HAS_DETAIL,
+    [LNT_EVENT_CODE_CHANGED] = HAS_HASH | HAS_ENGINE,
+};
+
+static void put_slice(lnt__buf *out, lnt_value slice) { lnt__buf_bytes(out, slice.data, slice.size); }
+
+void lnt__event_write(lnt__buf *out, int64_t *last_us, const lnt__event *event) {
+  uint16_t fields = EVENT_FIELDS[event->kind];
+  lnt__buf_u8(out, (uint8_t)event->kind);
+  lnt__buf_zigzag(out, event->time_us - *last_us);
+  *last_us = event->time_us;
+  if (fields & HAS_SEQ) lnt__buf_varint(out, event->seq);
+  if (fields & HAS_ATTEMPT) lnt__buf_varint(out, event->attempt);
+  if (fields & HAS_DUE) lnt__buf_zigzag(out, event->due_us);
+  if (fields & HAS_NAME) put_slice(out, event->name);
+  if (fields & HAS_VALUE) put_slice(out, event->value);
+  if (fields & HAS_OPTIONS) put_slice(out, event->options);
+  if (fields & HAS_DETAIL) put_slice(out, event->detail);
+  if (fields & HAS_ID) put_slice(out, event->id);
+  if (fields & HAS_HASH) put_slice(out, event->hash);
+  if (fields & HAS_ENGINE) put_slice(out, event->engine);
+  if (fields & HAS_SEED) lnt__buf_varint(out, event->seed);
+}
+
+static uint32_t read_u32(lnt__reader *reader) {
+  uint64_t value = lnt__read_varint(reader);
+  if (value > UINT32_MAX) reader->failed = true;
+  return (uint32_t)value;
+}
+
+bool lnt__event_read(lnt__reader *reader, int64_t *last_us, lnt__event *event) {
+  memset(event, 0, sizeof(*event));
+  uint8_t kind = lnt__read_u8(reader);
+  if (reader->failed || kind == 0 || kind >= LNT__COUNT(EVENT_FIELDS)) {
+    reader->failed = true;
+    return false;
+  }
+  uint16_t fields = EVENT_FIELDS[kind];
+  event->kind = (lnt_event_kind)kind;
+  event->time_us = (int64_t)((uint64_t)*last_us + (uint64_t)lnt__read_zigzag(reader));
+  *last_us = event->time_us;
+  if (fields & HAS_SEQ) event->seq = read_u32(reader);
+  if (fields & HAS_ATTEMPT) event->attempt = read_u32(reader);
+  if (fields & HAS_DUE) event->due_us = lnt__read_zigzag(reader);
+  if (fields & HAS_NAME) event->name = lnt__read_bytes(reader);
+  if (fields & HAS_VALUE) event->value = lnt__read_bytes(reader);
+  if (fields & HAS_OPTIONS) event->options = lnt__read_bytes(reader);
+  if (fields & HAS_DETAIL) event->detail = lnt__read_bytes(reader);
+  if (fields & HAS_ID) event->id = lnt__read_bytes(reader);
+  if (fields & HAS_HASH) event->hash = lnt__read_bytes(reader);
+  if (fields & HAS_ENGINE) event->engine = lnt__read_bytes(reader);
+  if (fields & HAS_SEED) event->seed = lnt__read_varint(reader);
+  if ((fields & HAS_HASH) && event->hash.size != LNT__SHA256_BYTES) reader->failed = true;
+  return !reader->failed;
+}
+
+void lnt__record_begin(lnt__buf *out) { lnt__buf_u8(out, LNT__FORMAT_VERSION); }
+
+void lnt__seal(lnt__buf *out) {
+  uint32_t sum = lnt__checksum(out->data, out->size);
+  uint8_t bytes[4];
+  lnt__put_be32(bytes, sum);
+  lnt__buf_append(out, bytes, sizeof(bytes));
+}
+
+bool lnt__unseal(lnt__slice sealed, lnt__slice *payload) {
+  if (sealed.size < 4) return false;
+  size_t size = sealed.size - 4;
+  if (lnt__checksum(sealed.data, size) != lnt__get_be32((const uint8_t *)sealed.data + size)) return false;
+  *payload = (lnt__slice){sealed.data, size};
+  return true;
+}
+
+bool lnt__record_open(lnt__slice sealed, lnt__reader *events) {
+  lnt__slice payload;
+  if (!lnt__unseal(sealed, &payload)) return false;
+  *events = lnt__reader_of(payload.data, payload.size);
+  return lnt__read_u8(events) == LNT__FORMAT_VERSION && !events->failed;
+}
+
+void lnt__failure_text(lnt__buf *out, const char *type, const char *message, bool retryable) {
+  lnt_failure failure = {type, message, !retryable, LNT_VALUE_NIL};
+  lnt__failure_write(out, &failure);
+}
+
+void lnt__failure_write(lnt__buf *out, const lnt_failure *failure) {
+  lnt__cbor_map map;
+  size_t members = 3;
+  lnt__cbor_map_begin(out, &map);
+  lnt__cbor_cstring(out, "type");
+  lnt__cbor_cstring(out, failure->type ? failure->type : "Error");
+  lnt__cbor_cstring(out, "message");
+  lnt__cbor_cstring(out, failure->message ? failure->message : "");
+  lnt__cbor_cstring(out, "retryable");
+  lnt__cbor_bool(out, !failure->non_retryable);
+  if (failure->details.size) {
+    lnt__cbor_cstring(out, "details");
+    lnt__buf_append(out, failure->details.data, failure->details.size);
+    members++;
+  }
+  lnt__cbor_map_end(out, &map, members, false);
+}

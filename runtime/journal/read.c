@@ -1,0 +1,165 @@
+/* read.c - reading rows and histories back from a store, and the check of a store at open. Owner thread. */
+#include "journal/journal.h"
+
+static lnt_status corrupt(lnt_error *err, const char *what, uint64_t run) {
+  return lnt__fail(err, LNT_ECORRUPT, "%s of run %llu: the checksum or the shape is wrong; restore the data directory from a copy", what,
+                   (unsigned long long)run);
+}
+
+lnt_status lnt__journal_find(lnt__store *store, const char *id, uint64_t *run, lnt_error *err) {
+  void *value = NULL;
+  size_t size = 0;
+  lnt_status status = store->vtable->get(store, LNT__TABLE_ID, id, strlen(id), &value, &size, err);
+  if (status == LNT_ENOTFOUND) return lnt__fail(err, status, "there is no instance '%s'", id);
+  if (status != LNT_OK) return status;
+  lnt__slice payload;
+  bool good = lnt__unseal((lnt__slice){value, size}, &payload) && payload.size == 8;
+  if (good) *run = lnt__get_be64(payload.data);
+  lnt__free(value);
+  return good ? LNT_OK : lnt__fail(err, LNT_ECORRUPT, "the entry of instance '%s' has a wrong checksum", id);
+}
+
+lnt_status lnt__journal_row(lnt__store *store, uint64_t run, lnt__row *row, void **memory, lnt_error *err) {
+  uint8_t key[LNT__KEY_RUN_BYTES];
+  size_t size = 0;
+  lnt__key_run(key, run);
+  *memory = NULL;
+  lnt_status status = store->vtable->get(store, LNT__TABLE_INSTANCE, key, sizeof(key), memory, &size, err);
+  if (status == LNT_ENOTFOUND) return lnt__fail(err, status, "there is no run %llu", (unsigned long long)run);
+  if (status != LNT_OK) return status;
+  if (!lnt__row_read((lnt__slice){*memory, size}, row)) {
+    lnt__free(*memory);
+    *memory = NULL;
+    return corrupt(err, "the row", run);
+  }
+  row->run = run;
+  return LNT_OK;
+}
+
+void lnt__history_init(lnt__history *history) { memset(history, 0, sizeof(*history)); }
+
+void lnt__history_finish(lnt__history *history) {
+  lnt__free(history->events);
+  lnt__buf_finish(&history->memory);
+  lnt__history_init(history);
+}
+
+void lnt__history_clear(lnt__history *history) {
+  history->count = 0;
+  history->records = 0;
+  history->bytes = 0;
+  lnt__buf_clear(&history->memory);
+}
+
+/* Records are gathered in one block first (the block moves while it grows) and decoded once it stands still. */
+static int gather(void *user, lnt__slice key, lnt__slice value) {
+  lnt__history *history = user;
+  history->records = lnt__get_be32((const uint8_t *)key.data + 8) + 1;
+  history->bytes += value.size;
+  lnt__buf_bytes(&history->memory, value.data, value.size);
+  return history->memory.failed;
+}
+
+static bool decode_record(lnt__history *history, lnt_value sealed) {
+  lnt__reader events;
+  int64_t last_us = 0;
+  if (!lnt__record_open((lnt__slice){sealed.data, sealed.size}, &events)) return false;
+  while (events.at < events.end) {
+    if (history->count == history->capacity &&
+        !lnt__grow((void **)&history->events, &history->capacity, history->count + 1, sizeof(lnt__event)))
+      return false;
+    if (!lnt__event_read(&events, &last_us, &history->events[history->count])) return false;
+    history->count++;
+  }
+  return true;
+}
+
+lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *out, lnt_error *err) {
+  uint8_t from[LNT__KEY_HISTORY_BYTES], to[LNT__KEY_HISTORY_BYTES];
+  lnt__key_history(from, run, 0);
+  lnt__key_history(to, run + 1, 0);
+  lnt__history_clear(out);
+  lnt_status status = store->vtable->scan(store, LNT__TABLE_HISTORY, (lnt__slice){from, sizeof(from)}, (lnt__slice){to, sizeof(to)}, false,
+                                          gather, out, err);
+  if (status != LNT_OK) return status;
+  if (out->memory.failed) return lnt__fail(err, LNT_ENOMEM, "out of memory while reading the history of run %llu", (unsigned long long)run);
+  lnt__reader records = lnt__reader_of(out->memory.data, out->memory.size);
+  while (records.at < records.end)
+    if (!decode_record(out, lnt__read_bytes(&records))) return corrupt(err, "the history", run);
+  return LNT_OK;
+}
+
+/* ---- Opening and checking ---- */
+
+static const char FORMAT_KEY[] = "format";
+
+static int first_key(void *user, lnt__slice key, lnt__slice value) {
+  (void)value;
+  *(uint64_t *)user = lnt__get_be64(key.data);
+  return 1;
+}
+
+static lnt_status write_format(lnt__store *store, lnt_error *err) {
+  lnt__buf value;
+  lnt__batch *batch = lnt__batch_create();
+  lnt__buf_init(&value);
+  lnt__cbor_int(&value, LNT__FORMAT_VERSION);
+  lnt__seal(&value);
+  lnt_status status = LNT_ENOMEM;
+  if (batch && !value.failed && lnt__batch_put(batch, LNT__TABLE_META, FORMAT_KEY, sizeof(FORMAT_KEY) - 1, value.data, value.size))
+    status = store->vtable->commit(store, batch, err);
+  else lnt__fail(err, LNT_ENOMEM, "out of memory while opening the store");
+  lnt__batch_destroy(batch);
+  lnt__buf_finish(&value);
+  return status;
+}
+
+static lnt_status check_format(const void *value, size_t size, lnt_error *err) {
+  lnt__slice payload;
+  if (!lnt__unseal((lnt__slice){value, size}, &payload))
+    return lnt__fail(err, LNT_ECORRUPT, "the store's format record has a wrong checksum; restore the data directory from a copy");
+  lnt__reader reader = lnt__reader_of(payload.data, payload.size);
+  lnt__cbor_item item = lnt__cbor_next(&reader);
+  if (item.type != LNT__CBOR_INT) return lnt__fail(err, LNT_ECORRUPT, "the store's format record is not a number");
+  if (item.as.integer > LNT__FORMAT_VERSION)
+    return lnt__fail(err, LNT_EVERSION, "the store has journal format %lld; this library knows formats up to %d: use a newer Lunation",
+                     (long long)item.as.integer, LNT__FORMAT_VERSION);
+  return LNT_OK;
+}
+
+lnt_status lnt__journal_open(lnt__store *store, bool read_only, uint64_t *last_run, lnt_error *err) {
+  void *value = NULL;
+  size_t size = 0;
+  lnt_status status = store->vtable->get(store, LNT__TABLE_META, FORMAT_KEY, sizeof(FORMAT_KEY) - 1, &value, &size, err);
+  if (status == LNT_OK) {
+    status = check_format(value, size, err);
+    lnt__free(value);
+  } else if (status == LNT_ENOTFOUND) {
+    status = read_only ? LNT_OK : write_format(store, err);
+  }
+  if (status != LNT_OK) return status;
+  *last_run = 0;
+  return store->vtable->scan(store, LNT__TABLE_INSTANCE, (lnt__slice){0}, (lnt__slice){0}, true, first_key, last_run, err);
+}
+
+static bool record_good(lnt__slice value) {
+  lnt__reader events;
+  lnt__event event;
+  int64_t last_us = 0;
+  if (!lnt__record_open(value, &events)) return false;
+  while (events.at < events.end)
+    if (!lnt__event_read(&events, &last_us, &event)) return false;
+  return true;
+}
+
+lnt_status lnt__journal_check(lnt__table table, lnt__slice key, lnt__slice value, lnt_error *err) {
+  lnt__slice payload;
+  lnt__row row;
+  bool good = true;
+  if (table == LNT__TABLE_HISTORY) good = key.size == LNT__KEY_HISTORY_BYTES && record_good(value);
+  else if (table == LNT__TABLE_INSTANCE) good = key.size == LNT__KEY_RUN_BYTES && lnt__row_read(value, &row);
+  else if (table == LNT__TABLE_TIMER) good = key.size == LNT__KEY_TIMER_BYTES && value.size == 0;
+  else if (table == LNT__TABLE_ACTIVE) good = key.size == LNT__KEY_RUN_BYTES && value.size == 0;
+  else good = lnt__unseal(value, &payload);
+  return good ? LNT_OK : lnt__fail(err, LNT_ECORRUPT, "a record has a wrong checksum or shape");
+}
