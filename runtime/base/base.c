@@ -35,8 +35,8 @@ static size_t utf8_sequence(const uint8_t *at, size_t left) {
 size_t lnt__utf8_length(const char *text, size_t size) { return size ? utf8_sequence((const uint8_t *)text, size) : 0; }
 
 bool lnt__utf8_valid(const char *text, size_t size) {
-  const uint8_t *at = (const uint8_t *)text, *end = at + size;
   if (!size) return true;
+  const uint8_t *at = (const uint8_t *)text, *end = at + size;
   for (;;) {
     for (uint64_t word; end - at >= 8; at += 8) {
       memcpy(&word, at, 8);
