@@ -1,0 +1,70 @@
+/* binding.h - what the files of the Lua module `lunation` share. The program `lunation` includes it to get at the runtime behind a userdata.
+ *
+ * A `binding` is the userdata of one runtime. Its environment table holds the host's Lua functions, so they live as long as it does:
+ *   log, clock, observer = functions; activities = {[name] = function}; done = {[number] = function}
+ *
+ * Failures that a program handles are returned as `nil, message, code`; `error` is for misuse only. All on the owner thread, unless said. */
+#ifndef LNT__LUA_BINDING_H
+#define LNT__LUA_BINDING_H
+
+#include <assert.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+
+#include "include/lunation.h"
+#include "include/lunation_lua.h"
+
+#define LNT__BINDING_TYPE "lunation.runtime"
+
+typedef struct lnt__binding {
+  lnt_runtime *rt; /* NULL: closed */
+  lua_State *L;    /* the coroutine that called into the library: callbacks run on it; NULL: none */
+  size_t payload_bytes_max;
+  uint64_t next_done; /* key of the next `done` function */
+  int64_t last_clock_us;
+} lnt__binding;
+
+/* In debug builds: the stack must have grown by `n` slots since LNT__STACK_BEGIN. */
+#ifndef NDEBUG
+#define LNT__STACK_BEGIN(L) const int lnt__stack_top = lua_gettop(L)
+#define LNT__STACK_END(L, n) assert(lua_gettop(L) == lnt__stack_top + (n))
+#else
+#define LNT__STACK_BEGIN(L) ((void)(L))
+#define LNT__STACK_END(L, n) ((void)(L))
+#endif
+
+/* The binding at `index`; raises if it is something else, or closed. */
+lnt__binding *lnt__binding_check(lua_State *L, int index);
+
+/* Around every call into the library that may call back. Nothing between the two may raise. */
+lua_State *lnt__binding_enter(lnt__binding *self, lua_State *L);
+void lnt__binding_leave(lnt__binding *self, lua_State *outer);
+
+/* Push nil, the message and the name of the code: answers 3. */
+int lnt__binding_failed(lua_State *L, lnt_status status, const lnt_error *err);
+/* Push true, or the three above: answers how many. */
+int lnt__binding_answer(lua_State *L, lnt_status status, const lnt_error *err);
+
+/* Push self's environment table; false (nothing pushed) when the collector took it already. For callbacks: needs no stack index. */
+bool lnt__binding_push_env(lua_State *L, lnt__binding *self);
+
+/* Run `fn` protected, with `arg` as its light userdata, on the coroutine that called into the library. An error goes to the log: `what`
+ * names the callback. Answers whether fn ran to its end. */
+bool lnt__binding_callback(lnt__binding *self, lua_CFunction fn, void *arg, const char *what);
+
+/* Push a value in its Lua form, or, with `json`, as JSON text; nil as nil. May raise. */
+void lnt__binding_push_value(lua_State *L, lnt_value value, bool json);
+
+/* Push an event of a history as a table. May raise. */
+void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json);
+
+/* The rows of the method table that each file brings; ended by {NULL, NULL}. */
+extern const luaL_Reg lnt__binding_calls[];
+extern const luaL_Reg lnt__binding_records[];
+extern const luaL_Reg lnt__binding_activities[];
+extern const luaL_Reg lnt__binding_driving[];
+
+LNT_API int luaopen_lunation(lua_State *L);
+
+#endif

@@ -1,0 +1,170 @@
+/* calls.c - what a Lua host asks of instances: start, raise, terminate, with `done` functions that are called when it is durable. */
+#include <stdlib.h>
+
+#include "binding.h"
+
+/* ---- done ---- */
+
+typedef struct done_call {
+  lnt__binding *self;
+  uint64_t key; /* in the environment's table `done` */
+  lnt_status status;
+} done_call;
+
+/* Pushes the function and forgets it. */
+static void take_done(lua_State *L, const done_call *call) {
+  if (!lnt__binding_push_env(L, call->self)) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_getfield(L, -1, "done");
+  lua_pushnumber(L, (lua_Number)call->key);
+  lua_rawget(L, -2);
+  lua_pushnumber(L, (lua_Number)call->key);
+  lua_pushnil(L);
+  lua_rawset(L, -4);
+}
+
+static int call_done(lua_State *L) {
+  done_call *call = lua_touserdata(L, 1);
+  take_done(L, call);
+  if (lua_isnil(L, -1)) return 0;
+  lua_call(L, lnt__binding_answer(L, call->status, NULL), 0);
+  return 0;
+}
+
+static void on_done(void *user, lnt_status status) {
+  done_call *call = user;
+  call->status = status;
+  lnt__binding_callback(call->self, call_done, call, "a `done` function");
+  free(call);
+}
+
+/* Keep the function at the field `done` of the options at `index`. NULL: there is none. */
+static done_call *keep_done(lua_State *L, lnt__binding *self, int index) {
+  if (!lua_istable(L, index)) return NULL;
+  lua_getfield(L, index, "done");
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    return NULL;
+  }
+  if (!lua_isfunction(L, -1)) luaL_error(L, "done must be a function");
+  uint64_t key = ++self->next_done;
+  lua_getfenv(L, 1);
+  lua_getfield(L, -1, "done");
+  lua_pushnumber(L, (lua_Number)key);
+  lua_pushvalue(L, -4);
+  lua_rawset(L, -3);
+  lua_pop(L, 3);
+  done_call *call = malloc(sizeof *call);
+  if (!call) luaL_error(L, "not enough memory");
+  *call = (done_call){self, key, LNT_OK};
+  return call;
+}
+
+/* The request was refused: the function will not be called. */
+static void drop_done(lua_State *L, done_call *call) {
+  if (!call) return;
+  lua_getfenv(L, 1);
+  lua_getfield(L, -1, "done");
+  lua_pushnumber(L, (lua_Number)call->key);
+  lua_pushnil(L);
+  lua_rawset(L, -3);
+  lua_pop(L, 2);
+  free(call);
+}
+
+/* ---- start, raise, terminate ---- */
+
+/* A value given as a Lua value at `index`, or as JSON text in the field `json_field` of the options at `options`. */
+static lnt_status read_value(lua_State *L, lnt__binding *self, int index, int options, const char *json_field, lnt_value *out, lnt_error *err) {
+  *out = LNT_VALUE_NIL;
+  const char *json = NULL;
+  size_t size = 0;
+  if (lua_istable(L, options)) {
+    lua_pushstring(L, json_field);
+    lua_rawget(L, options);
+    if (lua_type(L, -1) == LUA_TSTRING) json = lua_tolstring(L, -1, &size);
+    lua_pop(L, 1); /* the options keep the text alive */
+  }
+  if (json) return lnt_value_from_json(json, size, out, err);
+  if (lua_isnoneornil(L, index)) return LNT_OK;
+  return lnt_lua_encode(L, index, json_field[0] == 'i' ? "input" : "data", self->payload_bytes_max, out, err);
+}
+
+static const char *text_field(lua_State *L, int options, const char *name) {
+  lua_getfield(L, options, name);
+  if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "%s must be a string", name);
+  return lua_tostring(L, -1);
+}
+
+/* rt:start(workflow, {id =, input =, input_json =, done =}) -> id */
+static int runtime_start(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  lnt_start_options options;
+  lnt_start_options_init(&options);
+  options.workflow = luaL_checkstring(L, 2);
+  if (lua_isnoneornil(L, 3)) {
+    lua_settop(L, 2);
+    lua_newtable(L);
+  }
+  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_settop(L, 3);
+  options.id = text_field(L, 3, "id"); /* 4 */
+  lua_getfield(L, 3, "input");         /* 5 */
+  done_call *done = keep_done(L, self, 3);
+  lnt_error err = {LNT_OK, ""};
+  char id[LNT_ID_BYTES_MAX + 1];
+  lnt_status status = read_value(L, self, 5, 3, "input_json", &options.input, &err);
+  if (!status) {
+    if (done) options.done = on_done, options.done_user = done;
+    lua_State *outer = lnt__binding_enter(self, L);
+    status = lnt_start(self->rt, &options, id, &err);
+    lnt__binding_leave(self, outer);
+  }
+  lnt_value_free(&options.input);
+  if (status) {
+    drop_done(L, done);
+    return lnt__binding_failed(L, status, &err);
+  }
+  lua_pushstring(L, id);
+  return 1;
+}
+
+/* rt:raise(id, event, data, {data_json =, done =}) -> true */
+static int runtime_raise(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  const char *id = luaL_checkstring(L, 2);
+  const char *event = luaL_checkstring(L, 3);
+  lua_settop(L, 5);
+  done_call *done = keep_done(L, self, 5);
+  lnt_error err = {LNT_OK, ""};
+  lnt_value data;
+  lnt_status status = read_value(L, self, 4, 5, "data_json", &data, &err);
+  if (!status) {
+    lua_State *outer = lnt__binding_enter(self, L);
+    status = lnt_raise(self->rt, id, event, data, done ? on_done : NULL, done, &err);
+    lnt__binding_leave(self, outer);
+  }
+  lnt_value_free(&data);
+  if (status) drop_done(L, done);
+  return lnt__binding_answer(L, status, &err);
+}
+
+/* rt:terminate(id, reason, {done =}) -> true */
+static int runtime_terminate(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  const char *id = luaL_checkstring(L, 2);
+  const char *reason = luaL_optstring(L, 3, NULL);
+  lua_settop(L, 4);
+  done_call *done = keep_done(L, self, 4);
+  lnt_error err = {LNT_OK, ""};
+  lua_State *outer = lnt__binding_enter(self, L);
+  lnt_status status = lnt_terminate(self->rt, id, reason, done ? on_done : NULL, done, &err);
+  lnt__binding_leave(self, outer);
+  if (status) drop_done(L, done);
+  return lnt__binding_answer(L, status, &err);
+}
+
+const luaL_Reg lnt__binding_calls[] = {
+    {"start", runtime_start}, {"raise", runtime_raise}, {"terminate", runtime_terminate}, {NULL, NULL}};

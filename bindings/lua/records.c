@@ -1,0 +1,320 @@
+/* records.c - what a Lua host reads: get, list, history, workflows, stats, and the observer. Tables come out; times are numbers of
+ * microseconds. With `{json = true}` the values in them come as JSON text, which keeps what Lua tables cannot tell apart. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "binding.h"
+
+/* ---- Tables ---- */
+
+static void set_text(lua_State *L, const char *name, const char *text) {
+  if (!text) return;
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, name);
+}
+
+static void set_number(lua_State *L, const char *name, double number) {
+  lua_pushnumber(L, number);
+  lua_setfield(L, -2, name);
+}
+
+static void set_value(lua_State *L, const char *name, lnt_value value, bool json) {
+  if (!value.size) return;
+  lnt__binding_push_value(L, value, json);
+  lua_setfield(L, -2, name);
+}
+
+static void push_instance(lua_State *L, const lnt_instance *instance, bool json) {
+  lua_createtable(L, 0, 14);
+  set_text(L, "id", instance->id);
+  set_text(L, "workflow", instance->workflow);
+  set_text(L, "code_hash", instance->code_hash);
+  set_number(L, "run", (double)instance->run);
+  set_text(L, "status", lnt_run_status_name(instance->status));
+  set_number(L, "created_us", (double)instance->created_us);
+  set_number(L, "updated_us", (double)instance->updated_us);
+  if (instance->closed_us) set_number(L, "closed_us", (double)instance->closed_us);
+  set_number(L, "history_events", (double)instance->history_events);
+  set_number(L, "history_bytes", (double)instance->history_bytes);
+  set_value(L, "input", instance->input, json);
+  set_value(L, "output", instance->output, json);
+  set_value(L, "failure", instance->failure, json);
+  set_value(L, "custom_status", instance->custom_status, json);
+}
+
+void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json) {
+  lua_createtable(L, 0, 9);
+  set_number(L, "index", (double)event->index);
+  set_text(L, "kind", lnt_event_kind_name(event->kind));
+  set_number(L, "time_us", (double)event->time_us);
+  if (event->seq) set_number(L, "seq", event->seq);
+  if (event->attempt) set_number(L, "attempt", event->attempt);
+  if (event->due_us) set_number(L, "due_us", (double)event->due_us);
+  set_text(L, "name", event->name);
+  set_value(L, "value", event->value, json);
+  set_text(L, "detail", event->detail);
+}
+
+static bool wants_json(lua_State *L, int index) {
+  if (!lua_istable(L, index)) return false;
+  lua_getfield(L, index, "json");
+  bool json = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return json;
+}
+
+/* ---- Collecting what a C callback is given ----
+ * The callback runs inside a read of the store, so no Lua error may leave it: each row is added by a protected call of a function that was
+ * pushed before. An error is kept on the stack and raised when the read is over. */
+
+typedef struct collector {
+  lua_State *L;
+  int adder; /* stack index of add_row; the table follows it */
+  bool json;
+  bool failed; /* the error is on the top of the stack */
+  const lnt_instance *instance;
+  const lnt_event *event;
+  const char *name, *file, *hash;
+} collector;
+
+static int add_row(lua_State *L) {
+  collector *c = lua_touserdata(L, 2);
+  if (c->instance) {
+    push_instance(L, c->instance, c->json);
+  } else if (c->event) {
+    lnt__binding_push_event(L, c->event, c->json);
+  } else {
+    lua_createtable(L, 0, 3);
+    set_text(L, "name", c->name);
+    set_text(L, "file", c->file);
+    set_text(L, "hash", c->hash);
+  }
+  lua_rawseti(L, 1, (int)lua_objlen(L, 1) + 1);
+  return 0;
+}
+
+static void begin(lua_State *L, collector *c, bool json) {
+  lua_pushcfunction(L, add_row);
+  lua_newtable(L);
+  *c = (collector){.L = L, .adder = lua_gettop(L) - 1, .json = json};
+}
+
+static int collect(collector *c) {
+  lua_pushvalue(c->L, c->adder);
+  lua_pushvalue(c->L, c->adder + 1);
+  lua_pushlightuserdata(c->L, c);
+  c->failed = lua_pcall(c->L, 2, 0, 0) != 0;
+  return c->failed;
+}
+
+/* The table goes to the top, or the failure, or the error is raised. Answers how many results there are. */
+static int end(lua_State *L, collector *c, lnt_status status, const lnt_error *err) {
+  if (c->failed) return lua_error(L);
+  if (status) return lnt__binding_failed(L, status, err);
+  lua_pushvalue(L, c->adder + 1);
+  return 1;
+}
+
+static int on_instance(void *user, const lnt_instance *instance) {
+  collector *c = user;
+  c->instance = instance;
+  return collect(c);
+}
+
+static int on_event(void *user, const lnt_event *event) {
+  collector *c = user;
+  c->event = event;
+  return collect(c);
+}
+
+static void on_workflow(void *user, const char *name, const char *file, const char *hash) {
+  collector *c = user;
+  c->name = name, c->file = file, c->hash = hash;
+  if (!c->failed) collect(c);
+}
+
+/* ---- get ---- */
+
+typedef struct get_job {
+  lnt_instance *instance;
+  bool json;
+} get_job;
+
+static int push_got(lua_State *L) {
+  get_job *job = lua_touserdata(L, 1);
+  push_instance(L, job->instance, job->json);
+  return 1;
+}
+
+/* rt:get(id, {json =}) -> instance */
+static int runtime_get(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  const char *id = luaL_checkstring(L, 2);
+  get_job job = {NULL, wants_json(L, 3)};
+  lua_pushcfunction(L, push_got);
+  lnt_error err = {LNT_OK, ""};
+  lua_State *outer = lnt__binding_enter(self, L);
+  lnt_status status = lnt_get(self->rt, id, &job.instance, &err);
+  lnt__binding_leave(self, outer);
+  if (status) return lnt__binding_failed(L, status, &err);
+  lua_pushlightuserdata(L, &job);
+  int failed = lua_pcall(L, 1, 1, 0);
+  lnt_free(job.instance);
+  return failed ? lua_error(L) : 1;
+}
+
+/* ---- list ---- */
+
+static const char *const status_names[] = {
+#define LNT__X(name, number, text) #name,
+    LNT_RUN_STATUS_MAP(LNT__X)
+#undef LNT__X
+};
+
+static uint32_t status_bit(lua_State *L, const char *name) {
+  for (unsigned i = 0; i < sizeof status_names / sizeof *status_names; i++) {
+    if (!strcmp(status_names[i], name)) return 1u << i;
+  }
+  luaL_error(L, "list: there is no status '%s'", name);
+  return 0;
+}
+
+/* A name, or an array of names, at the top of the stack. */
+static uint32_t status_mask(lua_State *L) {
+  if (lua_isnil(L, -1)) return 0;
+  if (!lua_istable(L, -1)) return status_bit(L, luaL_checkstring(L, -1));
+  uint32_t mask = 0;
+  for (int i = 1; i <= (int)lua_objlen(L, -1); i++) {
+    lua_rawgeti(L, -1, i);
+    mask |= status_bit(L, luaL_checkstring(L, -1));
+    lua_pop(L, 1);
+  }
+  return mask;
+}
+
+static double number_field(lua_State *L, const char *name) {
+  lua_getfield(L, 2, name);
+  return luaL_optnumber(L, -1, 0);
+}
+
+/* Leaves the texts on the stack, so that they stay valid. */
+static void read_filters(lua_State *L, lnt_list_options *options) {
+  lnt_list_options_init(options);
+  if (!lua_istable(L, 2)) return;
+  lua_getfield(L, 2, "status");
+  options->status_mask = status_mask(L);
+  lua_getfield(L, 2, "workflow");
+  options->workflow = luaL_optstring(L, -1, NULL);
+  lua_getfield(L, 2, "prefix");
+  options->id_prefix = luaL_optstring(L, -1, NULL);
+  lua_getfield(L, 2, "cursor");
+  options->cursor = strtoull(luaL_optstring(L, -1, "0"), NULL, 10);
+  double limit = number_field(L, "limit");
+  options->limit = limit > 0 ? (uint32_t)(limit < 1e6 ? limit : 1e6) : 0;
+  options->created_from_us = (int64_t)number_field(L, "created_from_us");
+  options->created_to_us = (int64_t)number_field(L, "created_to_us");
+}
+
+/* rt:list({status =, workflow =, prefix =, limit =, cursor =, created_from_us =, created_to_us =, json =}) -> instances, next cursor */
+static int runtime_list(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  lnt_list_options options;
+  read_filters(L, &options);
+  collector c;
+  begin(L, &c, wants_json(L, 2));
+  lnt_error err = {LNT_OK, ""};
+  uint64_t next = 0;
+  lua_State *outer = lnt__binding_enter(self, L);
+  lnt_status status = lnt_list(self->rt, &options, on_instance, &c, &next, &err);
+  lnt__binding_leave(self, outer);
+  int results = end(L, &c, status, &err);
+  if (results != 1 || !next) return results;
+  char text[24];
+  snprintf(text, sizeof text, "%llu", (unsigned long long)next);
+  lua_pushstring(L, text);
+  return 2;
+}
+
+/* ---- history, workflows, stats ---- */
+
+/* rt:history(id, {json =}) -> events */
+static int runtime_history(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  const char *id = luaL_checkstring(L, 2);
+  collector c;
+  begin(L, &c, wants_json(L, 3));
+  lnt_error err = {LNT_OK, ""};
+  lua_State *outer = lnt__binding_enter(self, L);
+  lnt_status status = lnt_history(self->rt, id, on_event, &c, &err);
+  lnt__binding_leave(self, outer);
+  return end(L, &c, status, &err);
+}
+
+/* rt:workflows() -> {{name =, file =, hash =}, ...} */
+static int runtime_workflows(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  collector c;
+  begin(L, &c, false);
+  lua_State *outer = lnt__binding_enter(self, L);
+  lnt_status status = lnt_workflows(self->rt, on_workflow, &c);
+  lnt__binding_leave(self, outer);
+  return end(L, &c, status, NULL);
+}
+
+/* rt:stats() -> {[counter] = number} */
+static int runtime_stats(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  lnt_stats stats;
+  memset(&stats, 0, sizeof stats);
+  stats.size = sizeof stats;
+  lnt_status status = lnt_get_stats(self->rt, &stats);
+  if (status) return lnt__binding_failed(L, status, NULL);
+  lua_newtable(L);
+#define LNT__X(field, text) set_number(L, #field, (double)stats.field);
+  LNT_STATS_MAP(LNT__X)
+#undef LNT__X
+  return 1;
+}
+
+/* ---- The observer ---- */
+
+typedef struct observed {
+  lnt__binding *self;
+  const char *id;
+  lnt_run_status status;
+  const lnt_event *event;
+} observed;
+
+static int call_observer(lua_State *L) {
+  observed *o = lua_touserdata(L, 1);
+  if (!lnt__binding_push_env(L, o->self)) return 0;
+  lua_getfield(L, -1, "observer");
+  if (lua_isnil(L, -1)) return 0;
+  lua_pushstring(L, o->id);
+  lua_pushstring(L, lnt_run_status_name(o->status));
+  lnt__binding_push_event(L, o->event, false);
+  lua_call(L, 3, 0);
+  return 0;
+}
+
+static void on_observed(void *user, const char *id, lnt_run_status status, const lnt_event *event) {
+  observed o = {user, id, status, event};
+  lnt__binding_callback(user, call_observer, &o, "the observer");
+}
+
+/* rt:observe(function(id, status, event) ... end) or rt:observe(nil) */
+static int runtime_observe(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_settop(L, 2);
+  lua_getfenv(L, 1);
+  lua_pushvalue(L, 2);
+  lua_setfield(L, -2, "observer");
+  return lnt__binding_answer(L, lnt_observe(self->rt, lua_isnil(L, 2) ? NULL : on_observed, self), NULL);
+}
+
+const luaL_Reg lnt__binding_records[] = {
+    {"get", runtime_get},         {"list", runtime_list},       {"history", runtime_history}, {"workflows", runtime_workflows},
+    {"stats", runtime_stats},     {"observe", runtime_observe}, {NULL, NULL},
+};
