@@ -1,0 +1,253 @@
+/* accept.c - requests and answers become events: into the open batch's record, and into the inbox of the instance. */
+#include "engine/internal.h"
+
+static lnt_value text_value(const char *text) { return (lnt_value){text, strlen(text)}; }
+
+void lnt__mark_dirty(lnt__turn *turn) {
+  if (turn->dirty) return;
+  turn->dirty = true;
+  LNT__PUSH(turn->engine, lnt__open_commit(turn->engine)->turns, turn);
+}
+
+void lnt__emit(lnt__turn *turn, lnt__event *event) {
+  lnt__engine *engine = turn->engine;
+  if (engine->now_us > turn->last_us) turn->last_us = engine->now_us;
+  event->time_us = turn->last_us;
+  lnt__mark_dirty(turn);
+  if (turn->record.size == 0) {
+    lnt__record_begin(&turn->record);
+    turn->record_last_us = 0;
+  }
+  lnt__event_write(&turn->record, &turn->record_last_us, event);
+  if (turn->record.failed) lnt__poison(engine);
+  turn->history_events++;
+}
+
+void lnt__inbox_append(lnt__turn *turn, const lnt__event *event) {
+  if (turn->inbox.size == 0) turn->inbox_last_us = turn->inbox_read_us = 0;
+  lnt__event_write(&turn->inbox, &turn->inbox_last_us, event);
+  turn->inbox_count++;
+  if (turn->inbox.failed) lnt__poison(turn->engine);
+}
+
+void lnt__accept(lnt__turn *turn, lnt__event *event) {
+  lnt__emit(turn, event);
+  lnt__inbox_append(turn, event);
+  lnt__ready_push(turn);
+}
+
+/* ---- Requests ---- */
+
+static lnt_status poisoned(lnt__engine *engine, lnt_error *err) {
+  if (!engine->poisoned) return LNT_OK;
+  return lnt__fail(err, LNT_ENOMEM, "memory ran out earlier; nothing more is accepted: close the runtime and open it again");
+}
+
+static lnt_status id_is_free(lnt__engine *engine, const char *id, lnt_error *err) {
+  uint64_t run;
+  if (lnt__strmap_get(&engine->by_id, id)) return lnt__fail(err, LNT_EEXIST, "an instance with the id '%s' exists; choose another id", id);
+  lnt_status status = lnt__journal_find(engine->store, id, &run, NULL);
+  if (status == LNT_ENOTFOUND) return LNT_OK;
+  if (status == LNT_OK) return lnt__fail(err, LNT_EEXIST, "an instance with the id '%s' exists; choose another id", id);
+  return lnt__journal_find(engine->store, id, &run, err);
+}
+
+static void push_done(lnt__engine *engine, lnt_done_fn fn, void *user) {
+  lnt__done done = {fn, user};
+  if (fn) LNT__PUSH(engine, lnt__open_commit(engine)->dones, done);
+}
+
+lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char *id_out, lnt_error *err) {
+  char random_id[37];
+  const char *id = start->id;
+  lnt_status status = poisoned(engine, err);
+  if (status != LNT_OK) return status;
+  if (id) status = id_is_free(engine, id, err);
+  else {
+    lnt__rng_uuid(&engine->rng, random_id);
+    id = random_id;
+  }
+  if (status != LNT_OK) return status;
+  lnt__turn *turn = lnt__instance_create(engine, engine->next_run, id, strlen(id), start->workflow, strlen(start->workflow), start->hash);
+  if (!turn) return lnt__fail(err, LNT_ENOMEM, "out of memory while starting '%s'", start->workflow);
+  engine->next_run++;
+  turn->status = LNT_RUN_PENDING;
+  turn->loaded = turn->is_new = turn->row_dirty = true;
+  turn->created_us = turn->updated_us = engine->now_us;
+  lnt__event event = {.kind = LNT_EVENT_STARTED, .name = text_value(turn->workflow), .value = start->input, .id = text_value(turn->id),
+                      .hash = {turn->hash, LNT__SHA256_BYTES}, .engine = text_value(engine->fingerprint), .seed = lnt__rng_next(&engine->rng)};
+  lnt__accept(turn, &event);
+  push_done(engine, start->done, start->done_user);
+  engine->stats.started++;
+  if (id_out) memcpy(id_out, id, strlen(id) + 1);
+  return LNT_OK;
+}
+
+static lnt__turn *find_open(lnt__engine *engine, const char *id, lnt_status *status, lnt_error *err) {
+  *status = poisoned(engine, err);
+  if (*status != LNT_OK) return NULL;
+  lnt__turn *turn = lnt__instance_by_id(engine, id, status, err);
+  if (turn && lnt__instance_closed(turn)) {
+    *status = lnt__fail(err, LNT_ECLOSED, "instance '%s' is finished (%s)", id, lnt_run_status_name(turn->status));
+    lnt__instance_release(turn);
+    return NULL;
+  }
+  return turn;
+}
+
+lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *name, lnt_value data, lnt_done_fn done, void *done_user,
+                             lnt_error *err) {
+  lnt_status status;
+  lnt__turn *turn = find_open(engine, id, &status, err);
+  if (!turn) return status;
+  if (turn->inbox_count + turn->buffered_count >= engine->limits.buffered_events_max)
+    return lnt__fail(err, LNT_ELIMIT, "instance '%s' has %llu events that nobody has waited for: the limit buffered_events_max", id,
+                     (unsigned long long)engine->limits.buffered_events_max);
+  if (turn->history_events >= engine->limits.history_events_max)
+    return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max", id,
+                     (unsigned long long)engine->limits.history_events_max);
+  lnt__event event = {.kind = LNT_EVENT_EVENT_RAISED, .name = text_value(name), .value = data};
+  lnt__accept(turn, &event);
+  push_done(engine, done, done_user);
+  return LNT_OK;
+}
+
+lnt_status lnt__engine_terminate(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user,
+                                 lnt_error *err) {
+  lnt_status status;
+  lnt__turn *turn = find_open(engine, id, &status, err);
+  if (!turn) return status;
+  lnt__buf value;
+  lnt__buf_init(&value);
+  lnt__failure_text(&value, "Terminated", reason ? reason : "terminated", false);
+  lnt__event event = {.kind = LNT_EVENT_TERMINATE_REQUESTED, .value = {value.data, value.size}};
+  lnt__accept(turn, &event);
+  if (turn->status == LNT_RUN_STALLED) lnt__turn_close(turn, LNT_RUN_TERMINATED, LNT_EVENT_TERMINATED, event.value, LNT_VALUE_NIL);
+  lnt__buf_finish(&value);
+  push_done(engine, done, done_user);
+  return LNT_OK;
+}
+
+lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value) {
+  lnt__commit *commit = lnt__open_commit(engine);
+  if (!lnt__batch_put(commit->batch, table, key.data, key.size, value.data, value.size)) {
+    lnt__poison(engine);
+    return LNT_ENOMEM;
+  }
+  commit->extra++;
+  return LNT_OK;
+}
+
+/* ---- Answers of activities ---- */
+
+static lnt__cmd *attempt_of(lnt__engine *engine, lnt_token token, lnt__turn **turn) {
+  *turn = lnt__u64map_get(&engine->by_run, token.run);
+  lnt__cmd *cmd = *turn ? lnt__cmd_find(*turn, token.seq) : NULL;
+  return cmd && cmd->kind == LNT_EVENT_ACTIVITY_SCHEDULED && cmd->attempt == token.attempt ? cmd : NULL;
+}
+
+bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out) {
+  lnt__turn *turn;
+  lnt__cmd *cmd = attempt_of(engine, token, &turn);
+  if (!cmd || cmd->state != LNT__CMD_DISPATCHED) return false;
+  lnt__cmd_set_state(turn, cmd, LNT__CMD_BEGUN);
+  lnt__timeout_arm(turn, cmd);
+  *out = (lnt__attempt){.token = token, .name = cmd->memory, .instance_id = turn->id, .workflow = turn->workflow, .hash = turn->hash,
+                        .input = lnt__cmd_input(cmd)};
+  uint8_t key[LNT__KEY_HISTORY_BYTES];
+  lnt__key_history(key, turn->run, token.seq);
+  lnt__hex(key, sizeof(key), out->idempotency_key);
+  engine->stats.activities_started++;
+  engine->stats.running++;
+  return true;
+}
+
+static lnt__cmd *answered(lnt__engine *engine, lnt_token token, lnt__turn **turn) {
+  lnt__cmd *cmd = attempt_of(engine, token, turn);
+  if (cmd && cmd->state == LNT__CMD_BEGUN) {
+    engine->stats.running--;
+    return cmd;
+  }
+  engine->stats.stale_completions++;
+  return NULL;
+}
+
+void lnt__engine_complete(lnt__engine *engine, lnt_token token, lnt_value result) {
+  lnt__turn *turn;
+  lnt__cmd *cmd = answered(engine, token, &turn);
+  if (!cmd) return;
+  lnt__cmd_set_state(turn, cmd, LNT__CMD_ANSWERED);
+  engine->stats.steps++;
+  lnt__event event = {.kind = LNT_EVENT_ACTIVITY_COMPLETED, .seq = token.seq, .attempt = token.attempt, .value = result};
+  lnt__accept(turn, &event);
+}
+
+static double member_number(lnt_value map, const char *key, double otherwise) {
+  lnt_value member;
+  if (!lnt__cbor_member(map, key, &member)) return otherwise;
+  lnt__reader reader = lnt__reader_of(member.data, member.size);
+  lnt__cbor_item item = lnt__cbor_next(&reader);
+  if (item.type == LNT__CBOR_INT) return (double)item.as.integer;
+  return item.type == LNT__CBOR_FLOAT ? item.as.number : otherwise;
+}
+
+static bool listed(lnt_value list, const char *text, size_t size) {
+  lnt__reader reader = lnt__reader_of(list.data, list.size);
+  lnt__cbor_item item = lnt__cbor_next(&reader);
+  size_t count = item.type == LNT__CBOR_ARRAY ? item.as.count : 0;
+  for (size_t i = 0; i < count; i++) {
+    item = lnt__cbor_next(&reader);
+    if (item.type != LNT__CBOR_STRING) return false;
+    if (item.as.string.size == size && memcmp(item.as.string.data, text, size) == 0) return true;
+  }
+  return false;
+}
+
+static bool failure_allows_retry(lnt_value failure, lnt_value retry) {
+  lnt_value member;
+  if (lnt__cbor_member(failure, "retryable", &member)) {
+    lnt__reader reader = lnt__reader_of(member.data, member.size);
+    lnt__cbor_item item = lnt__cbor_next(&reader);
+    if (item.type == LNT__CBOR_BOOL && !item.as.boolean) return false;
+  }
+  size_t size = 0;
+  const char *type = lnt__cbor_member_string(failure, "type", &size);
+  return !(type && lnt__cbor_member(retry, "non_retryable", &member) && listed(member, type, size));
+}
+
+/* Dapr's formula: min(first * coefficient ^ (attempt - 1), max). The product is made step by step, so that every machine gets the same number. */
+static int64_t retry_delay_us(lnt_value retry, uint32_t attempt) {
+  double delay = member_number(retry, "first_interval_us", 0);
+  double coefficient = member_number(retry, "backoff_coefficient", 1);
+  double max = member_number(retry, "max_interval_us", 0);
+  for (uint32_t i = 1; i < attempt && delay < 1e18; i++) {
+    delay *= coefficient;
+    if (max > 0 && delay >= max) break;
+  }
+  if (max > 0 && delay > max) delay = max;
+  return delay < 1e18 ? (int64_t)delay : (int64_t)1e18;
+}
+
+void lnt__attempt_fail(lnt__turn *turn, lnt__cmd *cmd, lnt_value failure, lnt_value detail) {
+  lnt_value retry = LNT_VALUE_NIL;
+  lnt__event event = {.kind = LNT_EVENT_ACTIVITY_FAILED, .seq = cmd->seq, .attempt = cmd->attempt, .value = failure, .detail = detail};
+  bool has_policy = lnt__cbor_member(lnt__cmd_options(cmd), "retry", &retry);
+  if (has_policy && cmd->attempt < member_number(retry, "max_attempts", 1) && failure_allows_retry(failure, retry)) {
+    event.kind = LNT_EVENT_ACTIVITY_RETRIED;
+    event.due_us = turn->engine->now_us + retry_delay_us(retry, cmd->attempt);
+    lnt__emit(turn, &event);
+    cmd->attempt++;
+    cmd->due_us = event.due_us;
+    cmd->batch = lnt__open_commit(turn->engine)->number;
+    lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
+    return;
+  }
+  lnt__cmd_set_state(turn, cmd, LNT__CMD_ANSWERED);
+  lnt__accept(turn, &event);
+}
+
+void lnt__engine_fail(lnt__engine *engine, lnt_token token, lnt_value failure, lnt_value detail) {
+  lnt__turn *turn;
+  lnt__cmd *cmd = answered(engine, token, &turn);
+  if (cmd) lnt__attempt_fail(turn, cmd, failure, detail);
+}

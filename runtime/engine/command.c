@@ -1,0 +1,190 @@
+/* command.c - the calls a body makes during a turn: matched with the recorded history, or new. Called by the VM. */
+#include <stdio.h>
+
+#include "engine/internal.h"
+
+/* ---- Matching with the history ---- */
+
+static void refuse_different(lnt__turn *turn, const lnt__event *recorded, const lnt__command *command, uint32_t seq) {
+  lnt__engine *engine = turn->engine;
+  char was[300], now[300], where[200] = "", difference[300] = "";
+  lnt__command_text(recorded->kind, recorded->name, recorded->value, was, sizeof(was));
+  lnt__command_text(command->kind, command->name, command->input, now, sizeof(now));
+  if (engine->vm.where) engine->vm.where(engine->vm.vm, turn, where, sizeof(where));
+  if (recorded->kind == command->kind && lnt__name_equal(recorded->name, command->name))
+    lnt__cbor_diff(recorded->value, command->input, "input", difference, sizeof(difference));
+  lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "event %zu of the history records command %u as %s; the code now makes %s at %s%s%s",
+              (size_t)(recorded - engine->replay.history.events) + 1, seq, was, now, where[0] ? where : "an unknown line",
+              difference[0] ? "; first difference: " : "", difference);
+}
+
+static bool agrees(const lnt__event *recorded, const lnt__command *command) {
+  if (recorded->kind != command->kind) return false;
+  if (command->kind == LNT_EVENT_EVENT_AWAITED) return lnt__name_equal(recorded->name, command->name);
+  if (command->kind == LNT_EVENT_TIMER_CREATED) return true;
+  return recorded->name.size == command->name.size && memcmp(recorded->name.data, command->name.data, command->name.size) == 0 &&
+         recorded->value.size == command->input.size &&
+         (command->input.size == 0 || memcmp(recorded->value.data, command->input.data, command->input.size) == 0);
+}
+
+static void delivery_of(const lnt__event *event, lnt__delivery *out, uint32_t seq) {
+  *out = (lnt__delivery){.seq = seq, .kind = LNT__DELIVER_RESULT, .value = event->value};
+  if (event->kind == LNT_EVENT_ACTIVITY_FAILED) out->kind = LNT__DELIVER_FAILURE;
+  if (event->kind == LNT_EVENT_TIMER_FIRED) out->kind = LNT__DELIVER_FIRED;
+}
+
+/* Is the next event of the history the answer to this very command? Then nobody can tell an answer in place from a delivery. */
+static bool answers(lnt__turn *turn, const lnt__event *next, const lnt__command *command, uint32_t seq) {
+  if (!next) return false;
+  if (next->kind == LNT_EVENT_EVENT_RAISED)
+    return command->kind == LNT_EVENT_EVENT_AWAITED && lnt__name_equal(next->name, command->name) && !lnt__waiter_for(turn, next->name);
+  if (next->seq != seq) return false;
+  return next->kind == LNT_EVENT_ACTIVITY_COMPLETED || next->kind == LNT_EVENT_ACTIVITY_FAILED || next->kind == LNT_EVENT_TIMER_FIRED;
+}
+
+lnt__cmd *lnt__waiter_for(lnt__turn *turn, lnt_value name) {
+  for (size_t i = 0; i < turn->cmd_count; i++) {
+    lnt__cmd *cmd = &turn->cmds[i];
+    if (cmd->kind == LNT_EVENT_EVENT_AWAITED && (cmd->state == LNT__CMD_WAITING || cmd->state == LNT__CMD_FIRED) &&
+        lnt__name_equal(lnt__cmd_name(cmd), name))
+      return cmd;
+  }
+  return NULL;
+}
+
+static bool take_buffered(lnt__turn *turn, lnt_value name, lnt__delivery *answer, uint32_t seq) {
+  for (size_t i = 0; i < turn->buffered_count; i++) {
+    lnt__buffered *event = &turn->buffered[i];
+    if (!lnt__name_equal((lnt_value){event->memory, event->name_size}, name)) continue;
+    lnt__free(turn->engine->answer_hold);
+    turn->engine->answer_hold = event->memory;
+    *answer = (lnt__delivery){.seq = seq, .kind = LNT__DELIVER_RESULT, .value = {event->memory + event->name_size, event->value_size}};
+    memmove(event, event + 1, (turn->buffered_count - i - 1) * sizeof(*event));
+    turn->buffered_count--;
+    return true;
+  }
+  return false;
+}
+
+static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *command, uint32_t seq, lnt__delivery *answer) {
+  const lnt__event *recorded = lnt__replay_command(turn, seq);
+  if (!recorded) {
+    char now[300], where[200] = "";
+    lnt__command_text(command->kind, command->name, command->input, now, sizeof(now));
+    if (turn->engine->vm.where) turn->engine->vm.where(turn->engine->vm.vm, turn, where, sizeof(where));
+    lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "the code makes command %u, %s at %s, where the recorded run made no call", seq, now,
+                where[0] ? where : "an unknown line");
+    return LNT__COMMAND_REFUSED;
+  }
+  if (!agrees(recorded, command)) {
+    refuse_different(turn, recorded, command, seq);
+    return LNT__COMMAND_REFUSED;
+  }
+  if (command->kind == LNT_EVENT_EVENT_AWAITED && take_buffered(turn, command->name, answer, seq)) return LNT__COMMAND_ANSWERED;
+  if (command->alone && answers(turn, lnt__replay_peek(turn), command, seq) && !lnt__cmd_find(turn, seq)) {
+    lnt__event event;
+    if (!lnt__next_event(turn, &event)) return LNT__COMMAND_REFUSED;
+    if (event.kind == LNT_EVENT_EVENT_RAISED || event.seq == seq) {
+      delivery_of(&event, answer, seq);
+      return LNT__COMMAND_ANSWERED;
+    }
+  }
+  lnt__cmd *cmd = lnt__cmd_find(turn, seq);
+  if (cmd) return LNT__COMMAND_WAITING; /* an activity that still runs */
+  cmd = lnt__cmd_add(turn, seq, command->kind, command->name, LNT_VALUE_NIL, LNT_VALUE_NIL);
+  if (!cmd) return LNT__COMMAND_REFUSED;
+  cmd->due_us = recorded->due_us;
+  cmd->timer_durable = recorded->due_us != 0;
+  if (command->kind == LNT_EVENT_ACTIVITY_SCHEDULED) lnt__cmd_set_state(turn, cmd, LNT__CMD_PAST);
+  return LNT__COMMAND_WAITING;
+}
+
+/* ---- New commands ---- */
+
+static bool within_limits(lnt__turn *turn) {
+  const lnt_limits *limits = &turn->engine->limits;
+  if (turn->history_events >= limits->history_events_max)
+    lnt__refuse(turn, LNT__REFUSAL_LIMIT, "the history has %llu events: the limit history_events_max; split the work into shorter workflows",
+                (unsigned long long)turn->history_events);
+  else if (turn->history_bytes + turn->record.size >= limits->history_bytes_max)
+    lnt__refuse(turn, LNT__REFUSAL_LIMIT, "the history has %llu bytes: the limit history_bytes_max; pass smaller values",
+                (unsigned long long)(turn->history_bytes + turn->record.size));
+  else if (turn->cmd_count - turn->cmd_gone >= limits->pending_commands_max)
+    lnt__refuse(turn, LNT__REFUSAL_LIMIT, "%zu commands wait at once: the limit pending_commands_max; work in smaller groups",
+                turn->cmd_count - turn->cmd_gone);
+  return turn->refusal == LNT__REFUSAL_NONE;
+}
+
+static lnt__command_state new_command(lnt__turn *turn, const lnt__command *command, uint32_t seq, lnt__delivery *answer) {
+  if (!within_limits(turn)) return LNT__COMMAND_REFUSED;
+  lnt__event event = {.kind = command->kind, .seq = seq, .name = command->name, .value = command->input, .options = command->options,
+                      .due_us = command->due_us};
+  lnt__emit(turn, &event);
+  if (command->kind == LNT_EVENT_EVENT_AWAITED && take_buffered(turn, command->name, answer, seq)) return LNT__COMMAND_ANSWERED;
+  lnt__cmd *cmd = lnt__cmd_add(turn, seq, command->kind, command->name, command->input, command->options);
+  if (!cmd) return LNT__COMMAND_REFUSED;
+  if (command->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
+    cmd->batch = lnt__open_commit(turn->engine)->number;
+    lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
+  } else if (command->due_us) {
+    cmd->due_us = command->due_us;
+    lnt__timer_arm(turn, cmd);
+  }
+  return LNT__COMMAND_WAITING;
+}
+
+/* Was command `seq` made by a turn that is in the history already? Its event stands before the last TURN. */
+lnt__command_state lnt__turn_command(lnt__turn *turn, const lnt__command *command, uint32_t *seq, lnt__delivery *answer) {
+  if (turn->refusal != LNT__REFUSAL_NONE || turn->engine->poisoned) return LNT__COMMAND_REFUSED;
+  *seq = turn->next_seq++;
+  if (turn->replaying) return replay_command(turn, command, *seq, answer);
+  return new_command(turn, command, *seq, answer);
+}
+
+void lnt__turn_cancel(lnt__turn *turn, uint32_t seq) {
+  lnt__cmd *cmd = lnt__cmd_find(turn, seq);
+  if (!cmd) return;
+  if (!turn->replaying) {
+    lnt__event event = {.kind = LNT_EVENT_COMMAND_CANCELED, .seq = seq};
+    lnt__emit(turn, &event);
+    lnt__timer_disarm(turn, cmd);
+  }
+  if (cmd->state == LNT__CMD_BEGUN || cmd->state == LNT__CMD_DISPATCHED) {
+    lnt_token token = {turn->run, seq, cmd->attempt};
+    if (cmd->state == LNT__CMD_BEGUN) turn->engine->stats.running--;
+    LNT__PUSH(turn->engine, lnt__open_commit(turn->engine)->abandoned, token);
+  }
+  lnt__cmd_remove(turn, cmd);
+}
+
+/* ---- What a body may ask ---- */
+
+int64_t lnt__turn_now_us(const lnt__turn *turn) { return turn->now_us; }
+bool lnt__turn_replaying(const lnt__turn *turn) { return turn->replaying; }
+const char *lnt__turn_id(const lnt__turn *turn) { return turn->id; }
+const char *lnt__turn_workflow(const lnt__turn *turn) { return turn->workflow; }
+uint64_t lnt__turn_run(const lnt__turn *turn) { return turn->run; }
+
+/* Counted in what the body has seen, so that a replay answers the same. */
+uint64_t lnt__turn_history_events(const lnt__turn *turn) { return turn->next_seq - 1; }
+
+void lnt__turn_custom_status(lnt__turn *turn, lnt_value value) {
+  if (turn->replaying) return;
+  if (value.size == turn->custom_status_size && (!value.size || memcmp(turn->custom_status, value.data, value.size) == 0)) return;
+  char *copy = lnt__alloc(value.size);
+  if (!copy) {
+    lnt__poison(turn->engine);
+    return;
+  }
+  if (value.size) memcpy(copy, value.data, value.size);
+  lnt__free(turn->custom_status);
+  turn->custom_status = copy;
+  turn->custom_status_size = value.size;
+  turn->row_dirty = true;
+  lnt__mark_dirty(turn);
+}
+
+void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text) {
+  lnt__effects *effects = &turn->engine->effects;
+  if (!turn->replaying && effects->log) effects->log(effects->user, level, turn->id, text);
+}

@@ -1,0 +1,304 @@
+/* commit.c - the batch: everything that one tick changed, built, handed over, and its effects once it is durable. Also the engine's own life. */
+#include "engine/internal.h"
+
+void lnt__poison(lnt__engine *engine) { engine->poisoned = true; }
+
+/* ---- Building a batch ---- */
+
+static bool put_row(lnt__turn *turn, lnt__commit *commit) {
+  lnt__buf *scratch = &turn->engine->scratch;
+  uint8_t key[LNT__KEY_RUN_BYTES];
+  lnt__row row = {.run = turn->run, .id = {turn->id, strlen(turn->id)}, .workflow = {turn->workflow, strlen(turn->workflow)},
+                  .status = turn->status, .created_us = turn->created_us, .updated_us = turn->updated_us, .closed_us = turn->closed_us,
+                  .generation = turn->generation, .custom_status = {turn->custom_status, turn->custom_status_size},
+                  .failure = {turn->failure, turn->failure_size}};
+  memcpy(row.hash, turn->hash, LNT__SHA256_BYTES);
+  lnt__buf_clear(scratch);
+  lnt__row_write(scratch, &row);
+  lnt__seal(scratch);
+  lnt__key_run(key, turn->run);
+  return !scratch->failed && lnt__batch_put(commit->batch, LNT__TABLE_INSTANCE, key, sizeof(key), scratch->data, scratch->size);
+}
+
+static bool put_id(lnt__turn *turn, lnt__commit *commit) {
+  lnt__buf *scratch = &turn->engine->scratch;
+  uint8_t run[8];
+  lnt__put_be64(run, turn->run);
+  lnt__buf_clear(scratch);
+  lnt__buf_append(scratch, run, sizeof(run));
+  lnt__seal(scratch);
+  return !scratch->failed && lnt__batch_put(commit->batch, LNT__TABLE_ID, turn->id, strlen(turn->id), scratch->data, scratch->size);
+}
+
+static bool put_record(lnt__turn *turn, lnt__commit *commit) {
+  uint8_t key[LNT__KEY_HISTORY_BYTES];
+  if (turn->record.size == 0) return true;
+  lnt__key_history(key, turn->run, turn->next_record);
+  lnt__seal(&turn->record);
+  turn->history_bytes += turn->record.size;
+  turn->next_record++;
+  return !turn->record.failed &&
+         lnt__batch_put(commit->batch, LNT__TABLE_HISTORY, key, sizeof(key), turn->record.data, turn->record.size);
+}
+
+static bool put_timers(lnt__turn *turn, lnt__commit *commit) {
+  uint8_t key[LNT__KEY_TIMER_BYTES];
+  bool good = true;
+  for (size_t i = turn->cmd_count; i > 0 && turn->new_timers; i--) {
+    lnt__cmd *cmd = &turn->cmds[i - 1];
+    if (!cmd->timer_new) continue;
+    lnt__key_timer(key, cmd->due_us, turn->run, cmd->seq);
+    good = good && lnt__batch_put(commit->batch, LNT__TABLE_TIMER, key, sizeof(key), NULL, 0);
+    cmd->timer_new = false;
+    cmd->timer_durable = true;
+    turn->new_timers--;
+  }
+  return good;
+}
+
+/* The row says: look at me after a restart. It is written only when that changes, so a chain of activities writes it once. */
+static bool put_active(lnt__turn *turn, lnt__commit *commit) {
+  uint8_t key[LNT__KEY_RUN_BYTES];
+  bool active = !lnt__instance_closed(turn) && (turn->pending_activities || turn->inbox_count || turn->status == LNT_RUN_STALLED);
+  if (active == turn->active_durable) return true;
+  turn->active_durable = active;
+  lnt__key_run(key, turn->run);
+  return active ? lnt__batch_put(commit->batch, LNT__TABLE_ACTIVE, key, sizeof(key), NULL, 0)
+                : lnt__batch_delete(commit->batch, LNT__TABLE_ACTIVE, key, sizeof(key));
+}
+
+static void observe(lnt__turn *turn, lnt__commit *commit, uint64_t first_index) {
+  lnt__engine *engine = turn->engine;
+  if (!engine->observing || turn->record.size == 0) return;
+  lnt__observed observed = {lnt__strdup(turn->id), turn->status, first_index, lnt__alloc(turn->record.size), turn->record.size};
+  if (!observed.id || !observed.record) {
+    lnt__free(observed.id);
+    lnt__free(observed.record);
+    lnt__poison(engine);
+    return;
+  }
+  memcpy(observed.record, turn->record.data, turn->record.size);
+  LNT__PUSH(engine, commit->observed, observed);
+}
+
+static uint64_t events_in(const lnt__buf *record) {
+  lnt__reader events;
+  lnt__event event;
+  int64_t last_us = 0;
+  uint64_t count = 0;
+  if (!lnt__record_open((lnt__slice){record->data, record->size}, &events)) return 0;
+  while (events.at < events.end && lnt__event_read(&events, &last_us, &event)) count++;
+  return count;
+}
+
+enum { RECORD_KEEP_BYTES = 512 }; /* memory that an instance's record keeps between batches */
+
+static void seal_turn(lnt__turn *turn, lnt__commit *commit) {
+  lnt__engine *engine = turn->engine;
+  bool good = lnt__instance_load(turn, NULL) == LNT_OK && put_record(turn, commit) && put_timers(turn, commit) && put_active(turn, commit);
+  if (good && turn->is_new) good = put_id(turn, commit);
+  if (good && turn->row_dirty) good = put_row(turn, commit);
+  if (!good) lnt__poison(engine);
+  if (engine->observing && turn->record.size) observe(turn, commit, turn->history_events - events_in(&turn->record) + 1);
+  turn->is_new = turn->row_dirty = turn->dirty = false;
+  turn->last_batch = commit->number;
+  turn->pins++;
+  lnt__buf_clear(&turn->record);
+  if (turn->record.capacity > RECORD_KEEP_BYTES) lnt__buf_finish(&turn->record);
+}
+
+bool lnt__engine_dirty(const lnt__engine *engine) {
+  const lnt__commit *commit = &engine->commits[engine->open];
+  return commit->turns.count || commit->extra || commit->timer_deletes.count || commit->dones.count || commit->abandoned.count;
+}
+
+const lnt__batch *lnt__engine_seal(lnt__engine *engine) {
+  lnt__commit *commit = lnt__open_commit(engine);
+  uint8_t key[LNT__KEY_TIMER_BYTES];
+  LNT__ASSERT(!engine->sealed);
+  if (engine->poisoned || !lnt__engine_dirty(engine)) return NULL;
+  for (size_t i = 0; i < commit->timer_deletes.count; i++) {
+    const lnt__due *due = &commit->timer_deletes.items[i];
+    lnt__key_timer(key, due->due_us, due->run, due->seq);
+    if (!lnt__batch_delete(commit->batch, LNT__TABLE_TIMER, key, sizeof(key))) lnt__poison(engine);
+  }
+  for (size_t i = 0; i < commit->turns.count; i++) seal_turn(commit->turns.items[i], commit);
+  if (lnt__batch_failed(commit->batch)) lnt__poison(engine);
+  if (engine->poisoned) return NULL;
+  engine->sealed = true;
+  engine->open = !engine->open;
+  lnt__open_commit(engine)->number = commit->number + 1;
+  return commit->batch;
+}
+
+/* ---- After it is durable ---- */
+
+void lnt__dispatch_queued(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  for (size_t i = 0; i < turn->cmd_count && turn->queued; i++) {
+    lnt__cmd *cmd = &turn->cmds[i];
+    if (cmd->state != LNT__CMD_QUEUED || cmd->batch > engine->committed) continue;
+    if (cmd->due_us > engine->now_us) {
+      lnt__retry_later(turn, cmd);
+      continue;
+    }
+    lnt__cmd_set_state(turn, cmd, LNT__CMD_DISPATCHED);
+    engine->effects.dispatch(engine->effects.user, (lnt_token){turn->run, cmd->seq, cmd->attempt});
+  }
+}
+
+static void tell_observer(lnt__engine *engine, const lnt__observed *observed) {
+  lnt__reader events;
+  lnt__event event;
+  int64_t last_us = 0;
+  uint64_t index = observed->first_index;
+  if (!lnt__record_open((lnt__slice){observed->record, observed->size}, &events)) return;
+  while (events.at < events.end && lnt__event_read(&events, &last_us, &event))
+    if (engine->effects.event) engine->effects.event(engine->effects.user, observed->id, observed->status, &event, index++);
+}
+
+/* Callbacks may make new requests: those go to the other, open commit. */
+static void run_effects(lnt__engine *engine, lnt__commit *commit) {
+  for (size_t i = 0; i < commit->abandoned.count; i++) engine->effects.abandon(engine->effects.user, commit->abandoned.items[i]);
+  for (size_t i = 0; i < commit->observed.count; i++) tell_observer(engine, &commit->observed.items[i]);
+  for (size_t i = 0; i < commit->dones.count; i++) commit->dones.items[i].fn(commit->dones.items[i].user, LNT_OK);
+  commit->dones.count = 0;
+  for (size_t i = 0; i < commit->settled.count; i++)
+    if (engine->effects.settled) engine->effects.settled(engine->effects.user, commit->settled.items[i].id, commit->settled.items[i].status);
+}
+
+/* Timers that were beyond the horizon when they were made, and no longer are. */
+static void near_timers(lnt__engine *engine, lnt__commit *commit) {
+  for (size_t i = 0; i < commit->far_timers.count; i++)
+    if (commit->far_timers.items[i].due_us < engine->horizon_us && !lnt__heap_push(&engine->heap, commit->far_timers.items[i]))
+      lnt__poison(engine);
+}
+
+void lnt__commit_finish(lnt__commit *commit, lnt_status status) {
+  for (size_t i = 0; i < commit->dones.count; i++) commit->dones.items[i].fn(commit->dones.items[i].user, status);
+  for (size_t i = 0; i < commit->settled.count; i++) lnt__free(commit->settled.items[i].id);
+  for (size_t i = 0; i < commit->observed.count; i++) {
+    lnt__free(commit->observed.items[i].id);
+    lnt__free(commit->observed.items[i].record);
+  }
+  commit->turns.count = commit->dones.count = commit->settled.count = commit->observed.count = 0;
+  commit->abandoned.count = commit->far_timers.count = commit->timer_deletes.count = commit->extra = 0;
+  lnt__batch_clear(commit->batch);
+}
+
+void lnt__engine_committed(lnt__engine *engine) {
+  lnt__commit *commit = &engine->commits[!engine->open];
+  LNT__ASSERT(engine->sealed);
+  engine->sealed = false;
+  engine->committed = commit->number;
+  engine->stats.commits++;
+  engine->stats.commit_records += lnt__batch_count(commit->batch);
+  engine->stats.commit_bytes += lnt__batch_bytes(commit->batch);
+  near_timers(engine, commit);
+  for (size_t i = 0; i < commit->turns.count; i++) {
+    lnt__turn *turn = commit->turns.items[i];
+    if (turn->queued) lnt__dispatch_queued(turn);
+  }
+  run_effects(engine, commit);
+  for (size_t i = 0; i < commit->turns.count; i++) {
+    lnt__turn *turn = commit->turns.items[i];
+    turn->pins--;
+    if (turn->evict && lnt__instance_clean(turn) && !turn->ready && !turn->inbox_count) lnt__instance_drop_body(turn), turn->evict = false;
+    lnt__instance_release(turn);
+  }
+  lnt__commit_finish(commit, LNT_OK);
+  lnt__instance_evict_over(engine);
+}
+
+/* ---- The engine itself ---- */
+
+lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **out, lnt_error *err) {
+  lnt__engine *engine = lnt__calloc(1, sizeof(*engine));
+  if (!engine) return lnt__fail(err, LNT_ENOMEM, "out of memory while opening the runtime");
+  engine->store = options->store;
+  engine->vm = *options->vm;
+  engine->effects = *options->effects;
+  engine->limits = *options->limits;
+  engine->next_run = options->last_run + 1;
+  lnt__rng_seed(&engine->rng, options->seed);
+  lnt__u64map_init(&engine->by_run);
+  lnt__strmap_init(&engine->by_id);
+  lnt__heap_init(&engine->heap);
+  lnt__history_init(&engine->replay.history);
+  lnt__buf_init(&engine->scratch);
+  lnt__buf_init(&engine->outcome.value);
+  lnt__buf_init(&engine->outcome.detail);
+  engine->commits[0].number = 1;
+  engine->commits[0].batch = lnt__batch_create();
+  engine->commits[1].batch = lnt__batch_create();
+  engine->fingerprint = lnt__strdup(options->fingerprint);
+  *out = engine;
+  if (engine->commits[0].batch && engine->commits[1].batch && engine->fingerprint) return LNT_OK;
+  lnt__engine_destroy(engine);
+  *out = NULL;
+  return lnt__fail(err, LNT_ENOMEM, "out of memory while opening the runtime");
+}
+
+static void destroy_commit(lnt__commit *commit) {
+  if (commit->batch) lnt__commit_finish(commit, LNT_ECLOSED);
+  lnt__batch_destroy(commit->batch);
+  lnt__free(commit->turns.items);
+  lnt__free(commit->dones.items);
+  lnt__free(commit->settled.items);
+  lnt__free(commit->observed.items);
+  lnt__free(commit->abandoned.items);
+  lnt__free(commit->far_timers.items);
+  lnt__free(commit->timer_deletes.items);
+}
+
+void lnt__engine_destroy(lnt__engine *engine) {
+  size_t at = 0;
+  uint64_t run;
+  void *turn;
+  if (!engine) return;
+  while (lnt__u64map_next(&engine->by_run, &at, &run, &turn)) {
+    lnt__instance_free(turn);
+    at = 0;
+  }
+  destroy_commit(&engine->commits[0]);
+  destroy_commit(&engine->commits[1]);
+  lnt__u64map_finish(&engine->by_run);
+  lnt__strmap_finish(&engine->by_id);
+  lnt__heap_finish(&engine->heap);
+  lnt__history_finish(&engine->replay.history);
+  lnt__free(engine->replay.inbox.items);
+  lnt__free(engine->replay.commands.items);
+  lnt__free(engine->replay.turns.items);
+  lnt__free(engine->recover.items);
+  lnt__buf_finish(&engine->scratch);
+  lnt__buf_finish(&engine->outcome.value);
+  lnt__buf_finish(&engine->outcome.detail);
+  lnt__free(engine->answer_hold);
+  lnt__free(engine->fingerprint);
+  lnt__free(engine);
+}
+
+void lnt__engine_set_now(lnt__engine *engine, int64_t now_us) { engine->now_us = now_us; }
+void lnt__engine_observe(lnt__engine *engine, bool on) { engine->observing = on; }
+
+void lnt__engine_evict_all(lnt__engine *engine) {
+  lnt__turn *turn = engine->lru_tail;
+  while (turn) {
+    lnt__turn *before = turn->lru_prev;
+    if (lnt__instance_clean(turn) && !turn->ready && !turn->inbox_count) {
+      lnt__instance_drop_body(turn);
+      lnt__instance_release(turn);
+    } else {
+      turn->evict = true;
+    }
+    turn = before;
+  }
+}
+
+void lnt__engine_stats(const lnt__engine *engine, lnt_stats *stats) {
+  size_t size = stats->size;
+  *stats = engine->stats;
+  stats->size = size;
+  stats->resident = engine->resident;
+  stats->ready = lnt__engine_ready(engine);
+}

@@ -1,0 +1,335 @@
+/* instance.c - instances in memory: made from a request or from the store, their commands, the ready list, residency. */
+#include "engine/internal.h"
+
+static void *copy_bytes(const void *data, size_t size) {
+  char *copy = lnt__alloc(size + 1);
+  if (!copy) return NULL;
+  if (size) memcpy(copy, data, size);
+  copy[size] = 0;
+  return copy;
+}
+
+bool lnt__name_equal(lnt_value a, lnt_value b) {
+  if (a.size != b.size) return false;
+  const char *x = a.data, *y = b.data;
+  for (size_t i = 0; i < a.size; i++) {
+    char p = x[i] >= 'A' && x[i] <= 'Z' ? (char)(x[i] + 32) : x[i];
+    char q = y[i] >= 'A' && y[i] <= 'Z' ? (char)(y[i] + 32) : y[i];
+    if (p != q) return false;
+  }
+  return true;
+}
+
+bool lnt__instance_closed(const lnt__turn *turn) {
+  return turn->status == LNT_RUN_COMPLETED || turn->status == LNT_RUN_FAILED || turn->status == LNT_RUN_TERMINATED ||
+         turn->status == LNT_RUN_CANCELED || turn->status == LNT_RUN_CONTINUED_AS_NEW;
+}
+
+bool lnt__instance_clean(const lnt__turn *turn) { return !turn->dirty && turn->pins == 0 && turn->last_batch <= turn->engine->committed; }
+
+lnt__turn *lnt__instance_create(lnt__engine *engine, uint64_t run, const char *id, size_t id_size, const char *workflow,
+                                size_t workflow_size, const uint8_t *hash) {
+  lnt__turn *turn = lnt__calloc(1, sizeof(*turn));
+  if (!turn) return NULL;
+  turn->engine = engine;
+  turn->run = run;
+  turn->generation = 1;
+  turn->next_seq = 1;
+  memcpy(turn->hash, hash, LNT__SHA256_BYTES);
+  turn->id = copy_bytes(id, id_size);
+  turn->workflow = copy_bytes(workflow, workflow_size);
+  if (!turn->id || !turn->workflow || !lnt__u64map_put(&engine->by_run, run, turn)) {
+    lnt__free(turn->id);
+    lnt__free(turn->workflow);
+    lnt__free(turn);
+    return NULL;
+  }
+  if (!lnt__strmap_put(&engine->by_id, turn->id, turn)) {
+    lnt__instance_free(turn);
+    return NULL;
+  }
+  engine->stats.loaded++;
+  return turn;
+}
+
+void lnt__instance_free(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  lnt__instance_drop_body(turn);
+  lnt__cmds_clear(turn, false);
+  lnt__u64map_remove(&engine->by_run, turn->run);
+  if (lnt__strmap_get(&engine->by_id, turn->id) == turn) {
+    lnt__strmap_remove(&engine->by_id, turn->id);
+    engine->stats.loaded--;
+  }
+  lnt__buf_finish(&turn->record);
+  lnt__buf_finish(&turn->inbox);
+  lnt__free(turn->cmds);
+  lnt__free(turn->buffered);
+  lnt__free(turn->custom_status);
+  lnt__free(turn->failure);
+  lnt__free(turn->id);
+  lnt__free(turn->workflow);
+  lnt__free(turn);
+}
+
+void lnt__instance_release(lnt__turn *turn) {
+  if (turn->body || turn->ready || turn->pending_activities || turn->inbox_count || turn->status == LNT_RUN_STALLED) return;
+  if (lnt__instance_clean(turn)) lnt__instance_free(turn);
+}
+
+/* ---- From the store ---- */
+
+static lnt__turn *from_row(lnt__engine *engine, const lnt__row *row) {
+  lnt__turn *turn = lnt__instance_create(engine, row->run, row->id.data, row->id.size, row->workflow.data, row->workflow.size, row->hash);
+  if (!turn) return NULL;
+  turn->status = row->status;
+  turn->created_us = row->created_us;
+  turn->updated_us = row->updated_us;
+  turn->closed_us = row->closed_us;
+  turn->generation = row->generation;
+  turn->last_us = row->updated_us;
+  turn->custom_status_size = row->custom_status.size;
+  turn->failure_size = row->failure.size;
+  turn->custom_status = copy_bytes(row->custom_status.data, row->custom_status.size);
+  turn->failure = copy_bytes(row->failure.data, row->failure.size);
+  if (turn->custom_status && turn->failure) return turn;
+  lnt__instance_free(turn);
+  return NULL;
+}
+
+lnt__turn *lnt__instance_by_run(lnt__engine *engine, uint64_t run, lnt_status *status, lnt_error *err) {
+  lnt__turn *turn = lnt__u64map_get(&engine->by_run, run);
+  if (turn) return turn;
+  lnt__row row;
+  void *memory;
+  *status = lnt__journal_row(engine->store, run, &row, &memory, err);
+  if (*status != LNT_OK) return NULL;
+  turn = from_row(engine, &row);
+  lnt__free(memory);
+  if (!turn) *status = lnt__fail(err, LNT_ENOMEM, "out of memory while loading an instance");
+  return turn;
+}
+
+lnt__turn *lnt__instance_by_id(lnt__engine *engine, const char *id, lnt_status *status, lnt_error *err) {
+  lnt__turn *turn = lnt__strmap_get(&engine->by_id, id);
+  uint64_t run;
+  if (turn) return turn;
+  *status = lnt__journal_find(engine->store, id, &run, err);
+  return *status == LNT_OK ? lnt__instance_by_run(engine, run, status, err) : NULL;
+}
+
+/* One event of a stored history: keep the activities that have no answer, and what no turn has consumed. */
+static void fold_event(lnt__turn *turn, const lnt__event *event, bool consumed) {
+  lnt__cmd *cmd = event->seq ? lnt__cmd_find(turn, event->seq) : NULL;
+  if (event->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
+    cmd = lnt__cmd_add(turn, event->seq, event->kind, event->name, event->value, event->options);
+    if (cmd) lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
+  } else if (event->kind == LNT_EVENT_ACTIVITY_RETRIED && cmd) {
+    cmd->attempt = event->attempt + 1;
+    cmd->due_us = event->due_us;
+  } else if (event->kind == LNT_EVENT_COMMAND_CANCELED && cmd) {
+    lnt__cmd_remove(turn, cmd);
+  } else if ((event->kind == LNT_EVENT_ACTIVITY_COMPLETED || event->kind == LNT_EVENT_ACTIVITY_FAILED) && cmd) {
+    if (consumed) lnt__cmd_remove(turn, cmd);
+    else lnt__cmd_set_state(turn, cmd, LNT__CMD_ANSWERED);
+  }
+  if (!consumed && lnt__event_is_inbox(event->kind)) lnt__inbox_append(turn, event);
+}
+
+static void fold(lnt__turn *turn, const lnt__history *history) {
+  size_t consumed = 0;
+  for (size_t i = history->count; i > 0 && consumed == 0; i--)
+    if (history->events[i - 1].kind == LNT_EVENT_TURN) consumed = i;
+  turn->has_turns = consumed > 0;
+  for (size_t i = 0; i < history->count; i++) fold_event(turn, &history->events[i], i < consumed);
+  if (history->count) turn->last_us = history->events[history->count - 1].time_us;
+}
+
+/* Events that were accepted before the load stand behind the stored ones. */
+lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
+  lnt__engine *engine = turn->engine;
+  lnt__replay *replay = &engine->replay;
+  if (turn->loaded) return LNT_OK;
+  replay->run = 0;
+  lnt_status status = lnt__journal_history(engine->store, turn->run, &replay->history, err);
+  if (status != LNT_OK) return status;
+  lnt__buf accepted = turn->inbox;
+  int64_t last_us = turn->last_us;
+  lnt__buf_init(&turn->inbox);
+  turn->inbox_last_us = turn->inbox_read_us = 0;
+  turn->inbox_count = 0;
+  fold(turn, &replay->history);
+  turn->active_durable = turn->active_durable || turn->pending_activities || turn->inbox_count;
+  lnt__reader reader = lnt__reader_of(accepted.data, accepted.size);
+  lnt__event event;
+  int64_t read_us = 0;
+  while (reader.at < reader.end && lnt__event_read(&reader, &read_us, &event)) lnt__inbox_append(turn, &event);
+  lnt__buf_finish(&accepted);
+  if (last_us > turn->last_us) turn->last_us = last_us;
+  replay->run = turn->run;
+  turn->next_record = replay->history.records;
+  turn->history_events += replay->history.count;
+  turn->history_bytes += replay->history.bytes;
+  turn->loaded = true;
+  return LNT_OK;
+}
+
+/* ---- Ready list and residency ---- */
+
+void lnt__ready_push(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  if (turn->ready || turn->status == LNT_RUN_STALLED || lnt__instance_closed(turn)) return;
+  turn->ready = true;
+  turn->ready_next = NULL;
+  if (engine->ready_tail) engine->ready_tail->ready_next = turn;
+  else engine->ready_head = turn;
+  engine->ready_tail = turn;
+  engine->ready_count++;
+}
+
+lnt__turn *lnt__ready_pop(lnt__engine *engine) {
+  lnt__turn *turn = engine->ready_head;
+  if (!turn) return NULL;
+  engine->ready_head = turn->ready_next;
+  if (!engine->ready_head) engine->ready_tail = NULL;
+  engine->ready_count--;
+  turn->ready = false;
+  return turn;
+}
+
+static void lru_unlink(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  if (turn->lru_prev) turn->lru_prev->lru_next = turn->lru_next;
+  else engine->lru_head = turn->lru_next;
+  if (turn->lru_next) turn->lru_next->lru_prev = turn->lru_prev;
+  else engine->lru_tail = turn->lru_prev;
+  turn->lru_prev = turn->lru_next = NULL;
+}
+
+static void lru_link(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  turn->lru_prev = NULL;
+  turn->lru_next = engine->lru_head;
+  if (engine->lru_head) engine->lru_head->lru_prev = turn;
+  else engine->lru_tail = turn;
+  engine->lru_head = turn;
+}
+
+void lnt__instance_touch(lnt__turn *turn) {
+  if (turn->lru_prev || turn->lru_next || turn->engine->lru_head == turn) lru_unlink(turn);
+  else turn->engine->resident++;
+  lru_link(turn);
+}
+
+/* What replay rebuilds is given back with the body: waits, timers, buffered events. Unanswered activities stay. */
+void lnt__instance_drop_body(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  if (turn->body) {
+    engine->vm.drop(engine->vm.vm, turn->body);
+    turn->body = NULL;
+  }
+  if (turn->lru_prev || turn->lru_next || engine->lru_head == turn) {
+    lru_unlink(turn);
+    engine->resident--;
+  }
+  for (size_t i = 0; i < turn->buffered_count; i++) lnt__free(turn->buffered[i].memory);
+  turn->buffered_count = 0;
+  lnt__cmds_clear(turn, true);
+  turn->next_seq = 1;
+}
+
+void lnt__instance_evict_over(lnt__engine *engine) {
+  lnt__turn *turn = engine->lru_tail;
+  while (turn && engine->resident > engine->limits.resident_max) {
+    lnt__turn *before = turn->lru_prev;
+    if (lnt__instance_clean(turn) && !turn->ready && turn->inbox_count == 0) {
+      lnt__instance_drop_body(turn);
+      lnt__instance_release(turn);
+    }
+    turn = before;
+  }
+}
+
+/* ---- Commands ---- */
+
+static bool is_pending_activity(uint8_t state) { return state >= LNT__CMD_QUEUED && state <= LNT__CMD_BEGUN; }
+
+lnt__cmd *lnt__cmd_find(lnt__turn *turn, uint32_t seq) {
+  size_t low = 0, high = turn->cmd_count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (turn->cmds[middle].seq < seq) low = middle + 1;
+    else high = middle;
+  }
+  if (low == turn->cmd_count || turn->cmds[low].seq != seq || turn->cmds[low].state == LNT__CMD_GONE) return NULL;
+  return &turn->cmds[low];
+}
+
+static void compact(lnt__turn *turn) {
+  size_t kept = 0;
+  for (size_t i = 0; i < turn->cmd_count; i++)
+    if (turn->cmds[i].state != LNT__CMD_GONE) turn->cmds[kept++] = turn->cmds[i];
+  turn->cmd_count = kept;
+  turn->cmd_gone = 0;
+}
+
+/* Replay adds commands before the pending ones of the fold; a live body always adds at the end. */
+static lnt__cmd *insert_slot(lnt__turn *turn, uint32_t seq) {
+  if (turn->cmd_gone * 2 > turn->cmd_count) compact(turn);
+  if (turn->cmd_count == turn->cmd_capacity && !lnt__grow((void **)&turn->cmds, &turn->cmd_capacity, turn->cmd_count + 1, sizeof(lnt__cmd)))
+    return NULL;
+  size_t at = turn->cmd_count;
+  while (at > 0 && turn->cmds[at - 1].seq > seq) at--;
+  memmove(&turn->cmds[at + 1], &turn->cmds[at], (turn->cmd_count - at) * sizeof(lnt__cmd));
+  turn->cmd_count++;
+  memset(&turn->cmds[at], 0, sizeof(lnt__cmd));
+  return &turn->cmds[at];
+}
+
+lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value options) {
+  char *memory = lnt__alloc(name.size + 1 + input.size + options.size);
+  lnt__cmd *cmd = memory ? insert_slot(turn, seq) : NULL;
+  if (!cmd) {
+    lnt__free(memory);
+    lnt__poison(turn->engine);
+    return NULL;
+  }
+  if (name.size) memcpy(memory, name.data, name.size);
+  memory[name.size] = 0;
+  if (input.size) memcpy(memory + name.size + 1, input.data, input.size);
+  if (options.size) memcpy(memory + name.size + 1 + input.size, options.data, options.size);
+  cmd->seq = seq;
+  cmd->kind = (uint8_t)kind;
+  cmd->attempt = 1;
+  cmd->memory = memory;
+  cmd->name_size = (uint32_t)name.size;
+  cmd->input_size = (uint32_t)input.size;
+  cmd->options_size = (uint32_t)options.size;
+  cmd->state = LNT__CMD_WAITING;
+  return cmd;
+}
+
+void lnt__cmd_set_state(lnt__turn *turn, lnt__cmd *cmd, lnt__cmd_state state) {
+  turn->pending_activities += (uint32_t)is_pending_activity((uint8_t)state) - (uint32_t)is_pending_activity(cmd->state);
+  turn->queued += (uint32_t)(state == LNT__CMD_QUEUED) - (uint32_t)(cmd->state == LNT__CMD_QUEUED);
+  cmd->state = (uint8_t)state;
+}
+
+void lnt__cmd_remove(lnt__turn *turn, lnt__cmd *cmd) {
+  if (cmd->timer_new) turn->new_timers--;
+  lnt__cmd_set_state(turn, cmd, LNT__CMD_GONE);
+  lnt__free(cmd->memory);
+  cmd->memory = NULL;
+  turn->cmd_gone++;
+  if (turn->cmd_gone == turn->cmd_count) turn->cmd_count = turn->cmd_gone = 0;
+}
+
+void lnt__cmds_clear(lnt__turn *turn, bool keep_activities) {
+  for (size_t i = turn->cmd_count; i > 0; i--) {
+    if (i > turn->cmd_count) continue;
+    lnt__cmd *cmd = &turn->cmds[i - 1];
+    bool activity = is_pending_activity(cmd->state) || cmd->state == LNT__CMD_ANSWERED;
+    if (cmd->state != LNT__CMD_GONE && !(keep_activities && activity)) lnt__cmd_remove(turn, cmd);
+  }
+  if (turn->cmd_gone) compact(turn);
+}

@@ -1,0 +1,210 @@
+/* internal.h - what the files of the engine share. instance.c keeps instances and their commands, turn.c runs bodies and checks replays,
+ * accept.c turns requests and answers into events, timer.c knows what is due, commit.c builds batches and runs their effects. */
+#ifndef LNT__ENGINE_INTERNAL_H
+#define LNT__ENGINE_INTERNAL_H
+
+#include "base/map.h"
+#include "engine/engine.h"
+
+typedef enum lnt__cmd_state {
+  LNT__CMD_GONE,       /* delivered or canceled; the slot waits for compaction */
+  LNT__CMD_WAITING,    /* a timer or a wait */
+  LNT__CMD_FIRED,      /* its TIMER_FIRED is in the inbox */
+  LNT__CMD_PAST,       /* an activity whose answer stands in the history that is being replayed */
+  LNT__CMD_QUEUED,     /* an attempt that may run once batch `batch` is durable */
+  LNT__CMD_DELAYED,    /* an attempt that waits in the heap for due_us */
+  LNT__CMD_DISPATCHED, /* the driver has the token */
+  LNT__CMD_BEGUN,      /* the attempt runs */
+  LNT__CMD_ANSWERED    /* its answer is in the inbox */
+} lnt__cmd_state;
+
+typedef struct lnt__cmd {
+  uint32_t seq;
+  uint32_t attempt;
+  uint8_t kind; /* lnt_event_kind */
+  uint8_t state;
+  bool timer_new;     /* its TIMER row is not in a batch yet */
+  bool timer_durable; /* its TIMER row is in a batch or in the store */
+  uint64_t batch;
+  int64_t due_us;  /* timer, wait; an attempt: not before, then its timeout */
+  char *memory;    /* name, NUL, input, options: one block, owned */
+  uint32_t name_size, input_size, options_size;
+} lnt__cmd;
+
+typedef struct lnt__buffered { char *memory; uint32_t name_size, value_size; } lnt__buffered; /* an event nobody waited for: name, value */
+
+typedef enum lnt__refusal { LNT__REFUSAL_NONE, LNT__REFUSAL_DIVERGED, LNT__REFUSAL_LIMIT } lnt__refusal;
+
+/* An instance in memory. It stays while it has a body, undelivered events, unanswered activities, records on their way, or is stalled. */
+struct lnt__turn {
+  lnt__engine *engine;
+  uint64_t run;
+  char *id, *workflow;
+  uint8_t hash[LNT__SHA256_BYTES];
+  lnt_run_status status;
+  int64_t created_us, updated_us, closed_us;
+  uint64_t generation;
+  void *custom_status, *failure; /* values, owned */
+  size_t custom_status_size, failure_size;
+
+  uint32_t next_record;
+  uint64_t history_events, history_bytes;
+  int64_t last_us; /* of the last event written: time never goes back within an instance */
+  int64_t now_us;  /* of the last event delivered */
+  lnt__buf record; /* events for the open batch */
+  int64_t record_last_us;
+  lnt__buf inbox;  /* events accepted and not consumed by a finished turn */
+  int64_t inbox_last_us, inbox_read_us;
+  size_t inbox_at;
+  uint32_t inbox_count;
+
+  lnt__cmd *cmds; /* sorted by seq */
+  size_t cmd_count, cmd_capacity, cmd_gone;
+  uint32_t next_seq;           /* number of the body's next command */
+  uint32_t pending_activities; /* QUEUED .. BEGUN */
+  uint32_t queued, new_timers;
+  lnt__buffered *buffered;
+  size_t buffered_count, buffered_capacity;
+
+  void *body;
+  lnt__refusal refusal;
+  bool replaying;      /* the history scratch of the engine is this instance's */
+  bool loaded;         /* the history was folded: next_record and activities are known */
+  bool has_turns;      /* the store holds finished turns: a body must be rebuilt from them */
+  bool ready, dirty, row_dirty, is_new, active_durable, evict;
+  uint32_t pins;       /* batches on their way that name it */
+  uint64_t last_batch; /* newest batch with records of it */
+  struct lnt__turn *ready_next, *lru_prev, *lru_next;
+};
+
+typedef struct lnt__done { lnt_done_fn fn; void *user; } lnt__done;
+typedef struct lnt__settled { char *id; lnt_run_status status; } lnt__settled;
+typedef struct lnt__observed { char *id; lnt_run_status status; uint64_t first_index; void *record; size_t size; } lnt__observed;
+
+#define LNT__VECTOR(type) struct { type *items; size_t count, capacity; }
+#define LNT__PUSH(engine, vector, item)                                                                                                    \
+  ((vector).count < (vector).capacity ||                                                                                                   \
+           lnt__grow((void **)&(vector).items, &(vector).capacity, (vector).count + 1, sizeof(*(vector).items))                            \
+       ? (void)((vector).items[(vector).count++] = (item))                                                                                 \
+       : lnt__poison(engine))
+
+/* Everything that lands together, and what may happen after it. */
+typedef struct lnt__commit {
+  lnt__batch *batch;
+  uint64_t number;
+  size_t extra; /* records put by lnt__engine_put */
+  LNT__VECTOR(lnt__turn *) turns;
+  LNT__VECTOR(lnt__done) dones;
+  LNT__VECTOR(lnt__settled) settled;
+  LNT__VECTOR(lnt__observed) observed;
+  LNT__VECTOR(lnt_token) abandoned;
+  LNT__VECTOR(lnt__due) far_timers; /* due beyond the heap's horizon when they were made */
+  LNT__VECTOR(lnt__due) timer_deletes;
+} lnt__commit;
+
+typedef struct lnt__turn_mark { size_t inbox; uint32_t commands; } lnt__turn_mark;
+
+/* The history being replayed: one at a time, memory reused. */
+typedef struct lnt__replay {
+  lnt__history history;
+  uint64_t run; /* whose history is in memory, 0: nobody's */
+  LNT__VECTOR(uint32_t) inbox;    /* indices of inbox events, up to the last TURN */
+  LNT__VECTOR(uint32_t) commands; /* index of the event of command seq: commands.items[seq - 1] */
+  LNT__VECTOR(lnt__turn_mark) turns;
+  size_t inbox_at, turn_at;
+} lnt__replay;
+
+enum { LNT__DUE_TIMER, LNT__DUE_RETRY, LNT__DUE_TIMEOUT };
+
+struct lnt__engine {
+  lnt__store *store;
+  lnt__vm vm;
+  lnt__effects effects;
+  lnt_limits limits;
+  char *fingerprint;
+  lnt__rng rng;
+  int64_t now_us;
+  uint64_t next_run;
+  lnt__u64map by_run;
+  lnt__strmap by_id;
+  lnt__turn *ready_head, *ready_tail;
+  size_t ready_count;
+  lnt__turn *lru_head, *lru_tail; /* head: used last */
+  size_t resident;
+  LNT__VECTOR(uint64_t) recover;  /* runs to take up */
+  size_t recover_at;
+  lnt__heap heap;
+  int64_t horizon_us; /* TIMER rows due before this are in the heap */
+  lnt__commit commits[2];
+  int open;          /* index of the commit that accepts */
+  bool sealed;       /* the other one is on its way */
+  uint64_t committed; /* number of the newest durable batch */
+  lnt__replay replay;
+  lnt__outcome outcome;
+  lnt__buf scratch;
+  char *answer_hold; /* memory of the value last answered in place */
+  char refusal[LNT_ERROR_MESSAGE_MAX];
+  bool observing;
+  bool poisoned;
+  lnt_stats stats;
+};
+
+/* Memory ran out where an event could not be kept: nothing more is run or written. What is on disk stays right; the host reopens. */
+void lnt__poison(lnt__engine *engine);
+
+/* instance.c */
+lnt__turn *lnt__instance_create(lnt__engine *engine, uint64_t run, const char *id, size_t id_size, const char *workflow,
+                                size_t workflow_size, const uint8_t *hash);
+lnt__turn *lnt__instance_by_run(lnt__engine *engine, uint64_t run, lnt_status *status, lnt_error *err); /* loads the row; NULL: *status */
+lnt__turn *lnt__instance_by_id(lnt__engine *engine, const char *id, lnt_status *status, lnt_error *err);
+lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err); /* fold the history once; leaves it in the replay scratch */
+void lnt__instance_release(lnt__turn *turn);                    /* free it if nothing holds it */
+void lnt__instance_free(lnt__turn *turn);
+void lnt__instance_drop_body(lnt__turn *turn);
+void lnt__instance_touch(lnt__turn *turn);   /* it was used: head of the LRU */
+void lnt__instance_evict_over(lnt__engine *engine);
+bool lnt__instance_clean(const lnt__turn *turn);
+bool lnt__instance_closed(const lnt__turn *turn);
+void lnt__ready_push(lnt__turn *turn);
+lnt__turn *lnt__ready_pop(lnt__engine *engine);
+lnt__cmd *lnt__cmd_find(lnt__turn *turn, uint32_t seq);
+lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value options);
+void lnt__cmd_remove(lnt__turn *turn, lnt__cmd *cmd); /* activity counters included */
+void lnt__cmd_set_state(lnt__turn *turn, lnt__cmd *cmd, lnt__cmd_state state);
+void lnt__cmds_clear(lnt__turn *turn, bool keep_activities);
+static inline lnt_value lnt__cmd_name(const lnt__cmd *cmd) { return (lnt_value){cmd->memory, cmd->name_size}; }
+static inline lnt_value lnt__cmd_input(const lnt__cmd *cmd) { return (lnt_value){cmd->memory + cmd->name_size + 1, cmd->input_size}; }
+static inline lnt_value lnt__cmd_options(const lnt__cmd *cmd) {
+  return (lnt_value){cmd->memory + cmd->name_size + 1 + cmd->input_size, cmd->options_size};
+}
+bool lnt__name_equal(lnt_value a, lnt_value b); /* without regard to ASCII case */
+
+/* turn.c, command.c, replay.c */
+bool lnt__next_event(lnt__turn *turn, lnt__event *event); /* false: none left, or the replay diverged (turn->refusal) */
+lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err);
+const lnt__event *lnt__replay_command(lnt__turn *turn, uint32_t seq); /* NULL: none recorded */
+const lnt__event *lnt__replay_peek(lnt__turn *turn);                 /* the next inbox event of the replayed history, or NULL */
+void lnt__refuse(lnt__turn *turn, lnt__refusal refusal, const char *format, ...) LNT__PRINTF(3, 4);
+void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, char *out, size_t size);
+lnt__cmd *lnt__waiter_for(lnt__turn *turn, lnt_value name);
+void lnt__turn_execute(lnt__turn *turn);
+void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind, lnt_value value, lnt_value detail);
+
+/* accept.c */
+void lnt__emit(lnt__turn *turn, lnt__event *event);   /* into the record of the open batch; sets its time */
+void lnt__accept(lnt__turn *turn, lnt__event *event); /* emit, and into the inbox; the instance becomes ready */
+void lnt__inbox_append(lnt__turn *turn, const lnt__event *event);
+void lnt__mark_dirty(lnt__turn *turn);
+void lnt__attempt_fail(lnt__turn *turn, lnt__cmd *cmd, lnt_value failure, lnt_value detail); /* a retry, or the final failure */
+
+/* timer.c */
+void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd);    /* a new timer or wait with due_us */
+void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd); /* its row is no longer wanted */
+void lnt__retry_later(lnt__turn *turn, lnt__cmd *cmd);
+void lnt__timeout_arm(lnt__turn *turn, lnt__cmd *cmd);
+
+/* commit.c */
+static inline lnt__commit *lnt__open_commit(lnt__engine *engine) { return &engine->commits[engine->open]; }
+void lnt__commit_finish(lnt__commit *commit, lnt_status status); /* `done` callbacks with `status`, memory */
+void lnt__dispatch_queued(lnt__turn *turn);
+#endif

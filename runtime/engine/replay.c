@@ -1,0 +1,127 @@
+/* replay.c - the stream of events that a body consumes: first the recorded history up to its last finished turn, then the inbox. At the end of each
+ * recorded turn the body must have made exactly the commands that were recorded by then. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "engine/internal.h"
+
+void lnt__refuse(lnt__turn *turn, lnt__refusal refusal, const char *format, ...) {
+  va_list args;
+  if (turn->refusal != LNT__REFUSAL_NONE) return;
+  turn->refusal = refusal;
+  va_start(args, format);
+  vsnprintf(turn->engine->refusal, sizeof(turn->engine->refusal), format, args);
+  va_end(args);
+}
+
+/* Lay out where inbox events, commands and turn ends stand in the history. */
+static void index_history(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  lnt__replay *replay = &engine->replay;
+  replay->inbox.count = replay->commands.count = replay->turns.count = 0;
+  replay->inbox_at = replay->turn_at = 0;
+  for (size_t i = 0; i < replay->history.count; i++) {
+    const lnt__event *event = &replay->history.events[i];
+    if (event->kind == LNT_EVENT_TURN) {
+      lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count};
+      LNT__PUSH(engine, replay->turns, mark);
+    } else if (lnt__event_is_command(event->kind)) {
+      LNT__PUSH(engine, replay->commands, (uint32_t)i);
+    } else if (lnt__event_is_inbox(event->kind)) {
+      LNT__PUSH(engine, replay->inbox, (uint32_t)i);
+    }
+  }
+}
+
+lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
+  lnt__engine *engine = turn->engine;
+  lnt_status status = lnt__instance_load(turn, err);
+  if (status != LNT_OK) return status;
+  turn->next_seq = 1;
+  turn->inbox_at = 0;
+  turn->inbox_read_us = 0;
+  if (!turn->has_turns) return LNT_OK;
+  if (engine->replay.run != turn->run) {
+    engine->replay.run = 0;
+    status = lnt__journal_history(engine->store, turn->run, &engine->replay.history, err);
+    if (status != LNT_OK) return status;
+    engine->replay.run = turn->run;
+  }
+  index_history(turn);
+  turn->replaying = engine->replay.turns.count > 0;
+  engine->stats.replays++;
+  return engine->poisoned ? LNT_ENOMEM : LNT_OK;
+}
+
+const lnt__event *lnt__replay_command(lnt__turn *turn, uint32_t seq) {
+  lnt__replay *replay = &turn->engine->replay;
+  if (seq == 0 || seq > replay->commands.count) return NULL;
+  return &replay->history.events[replay->commands.items[seq - 1]];
+}
+
+void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, char *out, size_t size) {
+  char brief[160] = "nothing";
+  if (kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
+    lnt__cbor_brief(input, brief, sizeof(brief));
+    snprintf(out, size, "call_activity('%.*s', %s)", (int)name.size, (const char *)name.data, brief);
+  } else if (kind == LNT_EVENT_EVENT_AWAITED) {
+    snprintf(out, size, "wait_for_external_event('%.*s')", (int)name.size, (const char *)name.data);
+  } else {
+    snprintf(out, size, "create_timer");
+  }
+}
+
+/* The body waits (or ended) before it made a command that its history has. */
+static void refuse_missing(lnt__turn *turn, const lnt__turn_mark *mark) {
+  lnt__replay *replay = &turn->engine->replay;
+  char recorded[300];
+  if (turn->next_seq - 1 > mark->commands) {
+    uint32_t extra = mark->commands + 1;
+    lnt__refuse(turn, LNT__REFUSAL_DIVERGED,
+                "the code now makes command %u earlier than recorded: by this point the history has %u commands, the code made %u; "
+                "did a branch or a loop change?", extra, mark->commands, turn->next_seq - 1);
+    return;
+  }
+  const lnt__event *event = lnt__replay_command(turn, turn->next_seq);
+  lnt__command_text(event->kind, event->name, event->value, recorded, sizeof(recorded));
+  lnt__refuse(turn, LNT__REFUSAL_DIVERGED,
+              "event %zu of the history records command %u, %s, but the code does not make it there; was the call removed or moved?",
+              (size_t)(event - replay->history.events) + 1, turn->next_seq, recorded);
+}
+
+static bool close_recorded_turns(lnt__turn *turn) {
+  lnt__replay *replay = &turn->engine->replay;
+  while (replay->turn_at < replay->turns.count && replay->turns.items[replay->turn_at].inbox == replay->inbox_at) {
+    const lnt__turn_mark *mark = &replay->turns.items[replay->turn_at];
+    if (turn->next_seq - 1 != mark->commands) {
+      refuse_missing(turn, mark);
+      return false;
+    }
+    replay->turn_at++;
+  }
+  if (replay->turn_at == replay->turns.count) turn->replaying = false;
+  return true;
+}
+
+const lnt__event *lnt__replay_peek(lnt__turn *turn) {
+  lnt__replay *replay = &turn->engine->replay;
+  if (!turn->replaying || replay->inbox_at >= replay->inbox.count) return NULL;
+  const lnt__turn_mark *last = &replay->turns.items[replay->turns.count - 1];
+  return replay->inbox_at < last->inbox ? &replay->history.events[replay->inbox.items[replay->inbox_at]] : NULL;
+}
+
+bool lnt__next_event(lnt__turn *turn, lnt__event *event) {
+  lnt__replay *replay = &turn->engine->replay;
+  if (turn->refusal != LNT__REFUSAL_NONE) return false;
+  if (turn->replaying && replay->inbox_at > 0 && !close_recorded_turns(turn)) return false;
+  if (turn->replaying) {
+    *event = replay->history.events[replay->inbox.items[replay->inbox_at++]];
+    turn->engine->stats.replayed_events++;
+  } else {
+    lnt__reader reader = lnt__reader_of(turn->inbox.data + turn->inbox_at, turn->inbox.size - turn->inbox_at);
+    if (turn->inbox_at >= turn->inbox.size || !lnt__event_read(&reader, &turn->inbox_read_us, event)) return false;
+    turn->inbox_at = (size_t)(reader.at - turn->inbox.data);
+  }
+  turn->now_us = event->time_us;
+  return true;
+}

@@ -1,0 +1,166 @@
+/* timer.c - what is due: timers and timeouts of waits (rows of table TIMER, near ones in the heap), retries and start-to-close timeouts (heap only:
+ * the history rebuilds them). A heap entry may be stale; it is checked when it comes due. */
+#include <stdio.h>
+
+#include "engine/internal.h"
+
+enum { HORIZON_US = 60 * 1000 * 1000 };
+
+static void push_due(lnt__engine *engine, int64_t due_us, uint64_t run, uint32_t seq, uint32_t tag) {
+  if (!lnt__heap_push(&engine->heap, (lnt__due){due_us, run, seq, tag})) lnt__poison(engine);
+}
+
+void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd) {
+  lnt__engine *engine = turn->engine;
+  cmd->timer_new = true;
+  turn->new_timers++;
+  if (cmd->due_us < engine->horizon_us) {
+    push_due(engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMER);
+    return;
+  }
+  lnt__due far = {cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMER};
+  LNT__PUSH(engine, lnt__open_commit(engine)->far_timers, far);
+}
+
+static void delete_row(lnt__engine *engine, lnt__due due) { LNT__PUSH(engine, lnt__open_commit(engine)->timer_deletes, due); }
+
+void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd) {
+  if (cmd->kind == LNT_EVENT_ACTIVITY_SCHEDULED || cmd->due_us == 0) return;
+  if (cmd->timer_new) turn->new_timers--;
+  else if (cmd->timer_durable && cmd->state != LNT__CMD_FIRED) delete_row(turn->engine, (lnt__due){cmd->due_us, turn->run, cmd->seq, 0});
+  cmd->timer_new = cmd->timer_durable = false;
+}
+
+void lnt__retry_later(lnt__turn *turn, lnt__cmd *cmd) {
+  lnt__cmd_set_state(turn, cmd, LNT__CMD_DELAYED);
+  push_due(turn->engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_RETRY);
+}
+
+void lnt__timeout_arm(lnt__turn *turn, lnt__cmd *cmd) {
+  lnt_value member;
+  cmd->due_us = 0;
+  if (cmd->options_size == 0 || !lnt__cbor_member(lnt__cmd_options(cmd), "timeout_us", &member)) return;
+  lnt__reader reader = lnt__reader_of(member.data, member.size);
+  lnt__cbor_item item = lnt__cbor_next(&reader);
+  if (item.type != LNT__CBOR_INT || item.as.integer <= 0) return;
+  cmd->due_us = turn->engine->now_us + item.as.integer;
+  push_due(turn->engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMEOUT);
+}
+
+/* ---- Coming due ---- */
+
+/* Of an instance without its body only the row in the store says whether the timer still stands. */
+static bool row_stands(lnt__engine *engine, const lnt__due *due) {
+  uint8_t key[LNT__KEY_TIMER_BYTES];
+  void *value = NULL;
+  size_t size;
+  lnt__key_timer(key, due->due_us, due->run, due->seq);
+  lnt_status status = engine->store->vtable->get(engine->store, LNT__TABLE_TIMER, key, sizeof(key), &value, &size, NULL);
+  lnt__free(value);
+  return status == LNT_OK;
+}
+
+static lnt_status fire_timer(lnt__engine *engine, const lnt__due *due, lnt_error *err) {
+  lnt__turn *turn = lnt__u64map_get(&engine->by_run, due->run);
+  lnt__cmd *cmd = turn && turn->body ? lnt__cmd_find(turn, due->seq) : NULL;
+  lnt_status status = LNT_OK;
+  if (turn && turn->body && (!cmd || cmd->state != LNT__CMD_WAITING || cmd->due_us != due->due_us)) return LNT_OK;
+  if (!cmd && !row_stands(engine, due)) return LNT_OK;
+  if (!turn) turn = lnt__instance_by_run(engine, due->run, &status, err);
+  if (!turn && status != LNT_ENOTFOUND) return status;
+  if (!turn || lnt__instance_closed(turn)) {
+    delete_row(engine, *due);
+    if (turn) lnt__instance_release(turn);
+    return LNT_OK;
+  }
+  lnt__event event = {.kind = LNT_EVENT_TIMER_FIRED, .seq = due->seq};
+  lnt__accept(turn, &event);
+  if (cmd && cmd->timer_new) {
+    cmd->timer_new = false;
+    turn->new_timers--;
+  } else {
+    delete_row(engine, *due);
+  }
+  if (cmd) lnt__cmd_set_state(turn, cmd, LNT__CMD_FIRED);
+  return LNT_OK;
+}
+
+static void fire_retry(lnt__engine *engine, const lnt__due *due) {
+  lnt__turn *turn = lnt__u64map_get(&engine->by_run, due->run);
+  lnt__cmd *cmd = turn ? lnt__cmd_find(turn, due->seq) : NULL;
+  if (!cmd || cmd->state != LNT__CMD_DELAYED || cmd->due_us != due->due_us) return;
+  lnt__cmd_set_state(turn, cmd, LNT__CMD_DISPATCHED);
+  engine->effects.dispatch(engine->effects.user, (lnt_token){turn->run, cmd->seq, cmd->attempt});
+}
+
+static void fire_timeout(lnt__engine *engine, const lnt__due *due) {
+  lnt__turn *turn = lnt__u64map_get(&engine->by_run, due->run);
+  lnt__cmd *cmd = turn ? lnt__cmd_find(turn, due->seq) : NULL;
+  if (!cmd || cmd->state != LNT__CMD_BEGUN || cmd->due_us != due->due_us) return;
+  lnt_token token = {turn->run, cmd->seq, cmd->attempt};
+  LNT__PUSH(engine, lnt__open_commit(engine)->abandoned, token);
+  engine->stats.running--;
+  char message[200];
+  snprintf(message, sizeof(message), "activity '%.100s' did not answer within its timeout", cmd->memory);
+  lnt__buf failure;
+  lnt__buf_init(&failure);
+  lnt__failure_text(&failure, "Timeout", message, true);
+  lnt__attempt_fail(turn, cmd, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
+  lnt__buf_finish(&failure);
+}
+
+/* ---- The horizon ---- */
+
+static int take_row(void *user, lnt__slice key, lnt__slice value) {
+  lnt__engine *engine = user;
+  (void)value;
+  lnt__due due = lnt__key_timer_read(key.data);
+  push_due(engine, due.due_us, due.run, due.seq, LNT__DUE_TIMER);
+  return engine->poisoned;
+}
+
+static lnt_status advance_horizon(lnt__engine *engine, lnt_error *err) {
+  int64_t to_us = engine->now_us + HORIZON_US;
+  uint8_t from[LNT__KEY_TIMER_BYTES], to[LNT__KEY_TIMER_BYTES];
+  lnt__key_timer(from, engine->horizon_us, 0, 0);
+  lnt__key_timer(to, to_us, 0, 0);
+  lnt_status status = engine->store->vtable->scan(engine->store, LNT__TABLE_TIMER, (lnt__slice){from, sizeof(from)},
+                                                  (lnt__slice){to, sizeof(to)}, false, take_row, engine, err);
+  if (status == LNT_OK) engine->horizon_us = to_us;
+  return status;
+}
+
+lnt_status lnt__engine_fire(lnt__engine *engine, lnt_error *err) {
+  lnt_status status = LNT_OK;
+  lnt__due due;
+  if (engine->now_us + HORIZON_US / 2 >= engine->horizon_us) status = advance_horizon(engine, err);
+  while (status == LNT_OK && engine->heap.count && lnt__heap_peek(&engine->heap)->due_us <= engine->now_us &&
+         lnt__heap_pop(&engine->heap, &due)) {
+    if (due.tag == LNT__DUE_TIMER) status = fire_timer(engine, &due, err);
+    else if (due.tag == LNT__DUE_RETRY) fire_retry(engine, &due);
+    else fire_timeout(engine, &due);
+  }
+  return status;
+}
+
+/* The horizon itself is a reason to wake: far timers come into the heap then. */
+int64_t lnt__engine_next_due(const lnt__engine *engine) {
+  const lnt__due *due = lnt__heap_peek(&engine->heap);
+  int64_t horizon_us = engine->horizon_us - HORIZON_US / 2;
+  return due && due->due_us < horizon_us ? due->due_us : horizon_us;
+}
+
+static int take_active(void *user, lnt__slice key, lnt__slice value) {
+  lnt__engine *engine = user;
+  (void)value;
+  LNT__PUSH(engine, engine->recover, lnt__get_be64(key.data));
+  return engine->poisoned;
+}
+
+lnt_status lnt__engine_recover(lnt__engine *engine, int64_t now_us, lnt_error *err) {
+  engine->now_us = now_us;
+  engine->horizon_us = INT64_MIN;
+  lnt_status status = engine->store->vtable->scan(engine->store, LNT__TABLE_ACTIVE, (lnt__slice){0}, (lnt__slice){0}, false, take_active,
+                                                  engine, err);
+  return status == LNT_OK ? advance_horizon(engine, err) : status;
+}

@@ -1,0 +1,280 @@
+/* turn.c - one turn of one instance: feed its body every event that waits, then close the turn, the instance, or stall it. */
+#include <stdio.h>
+
+#include "engine/internal.h"
+
+static void reset_outcome(lnt__outcome *outcome) {
+  outcome->state = LNT__BODY_WAITING;
+  outcome->error.code = LNT_OK;
+  lnt__buf_clear(&outcome->value);
+  lnt__buf_clear(&outcome->detail);
+}
+
+static void deliver(lnt__turn *turn, uint32_t seq, lnt__delivery_kind kind, lnt_value value) {
+  lnt__engine *engine = turn->engine;
+  lnt__delivery delivery = {.seq = seq, .kind = kind, .value = value};
+  lnt__cmd *cmd = lnt__cmd_find(turn, seq);
+  lnt__cmd_remove(turn, cmd);
+  engine->vm.deliver(engine->vm.vm, turn, turn->body, &delivery, &engine->outcome);
+}
+
+/* ---- One handler per kind of event ---- */
+
+static void on_started(lnt__turn *turn, const lnt__event *event) {
+  lnt__engine *engine = turn->engine;
+  lnt__start_info start = {.workflow = turn->workflow, .hash = turn->hash, .input = event->value, .seed = event->seed};
+  if (turn->status == LNT_RUN_PENDING) {
+    turn->status = LNT_RUN_RUNNING;
+    turn->row_dirty = true;
+    lnt__mark_dirty(turn);
+  }
+  engine->vm.start(engine->vm.vm, turn, &start, &turn->body, &engine->outcome);
+}
+
+static void on_activity(lnt__turn *turn, const lnt__event *event) {
+  lnt__cmd *cmd = lnt__cmd_find(turn, event->seq);
+  if (!cmd || cmd->kind != LNT_EVENT_ACTIVITY_SCHEDULED) return;
+  deliver(turn, event->seq, event->kind == LNT_EVENT_ACTIVITY_FAILED ? LNT__DELIVER_FAILURE : LNT__DELIVER_RESULT, event->value);
+}
+
+static void on_fired(lnt__turn *turn, const lnt__event *event) {
+  lnt__cmd *cmd = lnt__cmd_find(turn, event->seq);
+  if (!cmd || (cmd->kind != LNT_EVENT_TIMER_CREATED && cmd->kind != LNT_EVENT_EVENT_AWAITED)) return;
+  deliver(turn, event->seq, LNT__DELIVER_FIRED, LNT_VALUE_NIL);
+}
+
+static void buffer_event(lnt__turn *turn, const lnt__event *event) {
+  lnt__buffered buffered = {lnt__alloc(event->name.size + event->value.size), (uint32_t)event->name.size, (uint32_t)event->value.size};
+  if (!buffered.memory || (turn->buffered_count == turn->buffered_capacity &&
+                           !lnt__grow((void **)&turn->buffered, &turn->buffered_capacity, turn->buffered_count + 1, sizeof(buffered)))) {
+    lnt__free(buffered.memory);
+    lnt__poison(turn->engine);
+    return;
+  }
+  memcpy(buffered.memory, event->name.data, event->name.size);
+  if (event->value.size) memcpy(buffered.memory + event->name.size, event->value.data, event->value.size);
+  turn->buffered[turn->buffered_count++] = buffered;
+}
+
+static void on_raised(lnt__turn *turn, const lnt__event *event) {
+  lnt__cmd *cmd = lnt__waiter_for(turn, event->name);
+  if (!cmd) {
+    buffer_event(turn, event);
+    return;
+  }
+  if (!turn->replaying) lnt__timer_disarm(turn, cmd);
+  deliver(turn, cmd->seq, LNT__DELIVER_RESULT, event->value);
+}
+
+static void on_terminate(lnt__turn *turn, const lnt__event *event) {
+  lnt__turn_close(turn, LNT_RUN_TERMINATED, LNT_EVENT_TERMINATED, event->value, LNT_VALUE_NIL);
+}
+
+static void (*const HANDLERS[])(lnt__turn *, const lnt__event *) = {
+    [LNT_EVENT_STARTED] = on_started,           [LNT_EVENT_ACTIVITY_COMPLETED] = on_activity,
+    [LNT_EVENT_ACTIVITY_FAILED] = on_activity,  [LNT_EVENT_TIMER_FIRED] = on_fired,
+    [LNT_EVENT_EVENT_RAISED] = on_raised,       [LNT_EVENT_TERMINATE_REQUESTED] = on_terminate,
+};
+
+/* ---- How a turn ends ---- */
+
+static void settle(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  lnt__settled settled = {lnt__strdup(turn->id), turn->status};
+  if (settled.id) LNT__PUSH(engine, lnt__open_commit(engine)->settled, settled);
+  else lnt__poison(engine);
+}
+
+static void set_failure(lnt__turn *turn, lnt_value failure) {
+  lnt__free(turn->failure);
+  turn->failure = lnt__alloc(failure.size);
+  turn->failure_size = turn->failure ? failure.size : 0;
+  if (failure.size && turn->failure) memcpy(turn->failure, failure.data, failure.size);
+  turn->row_dirty = true;
+}
+
+static void abandon_all(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  for (size_t i = 0; i < turn->cmd_count; i++) {
+    lnt__cmd *cmd = &turn->cmds[i];
+    if (cmd->state == LNT__CMD_GONE) continue;
+    lnt__timer_disarm(turn, cmd);
+    if (cmd->state != LNT__CMD_BEGUN && cmd->state != LNT__CMD_DISPATCHED) continue;
+    lnt_token token = {turn->run, cmd->seq, cmd->attempt};
+    if (cmd->state == LNT__CMD_BEGUN) engine->stats.running--;
+    LNT__PUSH(engine, lnt__open_commit(engine)->abandoned, token);
+  }
+  lnt__cmds_clear(turn, false);
+}
+
+void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind, lnt_value value, lnt_value detail) {
+  lnt__event event = {.kind = kind, .value = value, .detail = detail};
+  lnt__emit(turn, &event);
+  turn->status = status;
+  turn->closed_us = turn->updated_us = turn->last_us;
+  turn->row_dirty = true;
+  if (status == LNT_RUN_COMPLETED) value = LNT_VALUE_NIL;
+  set_failure(turn, value);
+  abandon_all(turn);
+  lnt__instance_drop_body(turn);
+  lnt__buf_clear(&turn->inbox);
+  turn->inbox_count = 0;
+  turn->inbox_at = 0;
+  turn->engine->stats.closed++;
+  settle(turn);
+}
+
+/* Nothing is guessed around: the instance keeps its inbox, says why it stopped, and tries again when its code changes. */
+static void stall(lnt__turn *turn, const char *type, const char *message) {
+  lnt__buf failure;
+  lnt__buf_init(&failure);
+  lnt__failure_text(&failure, type, message, false);
+  lnt_value value = {failure.data, failure.size};
+  bool again = turn->status == LNT_RUN_STALLED && turn->failure_size == value.size && memcmp(turn->failure, value.data, value.size) == 0;
+  lnt__instance_drop_body(turn);
+  turn->inbox_at = 0;
+  turn->inbox_read_us = 0;
+  turn->status = LNT_RUN_STALLED;
+  if (!again) {
+    lnt__event event = {.kind = LNT_EVENT_STALLED, .value = value};
+    lnt__emit(turn, &event);
+    turn->updated_us = turn->last_us;
+    set_failure(turn, value);
+    turn->engine->stats.stalled++;
+    settle(turn);
+    if (turn->engine->effects.log) turn->engine->effects.log(turn->engine->effects.user, LNT_LOG_WARN, turn->id, message);
+  }
+  lnt__buf_finish(&failure);
+}
+
+static void fail_limit(lnt__turn *turn) {
+  lnt__buf failure;
+  lnt__buf_init(&failure);
+  lnt__failure_text(&failure, "LimitExceeded", turn->engine->refusal, false);
+  lnt__turn_close(turn, LNT_RUN_FAILED, LNT_EVENT_FAILED, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
+  lnt__buf_finish(&failure);
+}
+
+static void resume_stalled(lnt__turn *turn) {
+  if (turn->status != LNT_RUN_STALLED) return;
+  lnt__event event = {.kind = LNT_EVENT_RESUMED};
+  turn->status = LNT_RUN_RUNNING;
+  lnt__emit(turn, &event);
+  turn->updated_us = turn->last_us;
+  set_failure(turn, LNT_VALUE_NIL);
+}
+
+static void finish_waiting(lnt__turn *turn) {
+  resume_stalled(turn);
+  if (turn->inbox_count) {
+    lnt__event event = {.kind = LNT_EVENT_TURN};
+    lnt__emit(turn, &event);
+    turn->has_turns = true;
+    turn->inbox_count = 0;
+    turn->inbox_at = 0;
+    lnt__buf_clear(&turn->inbox);
+  }
+  lnt__instance_touch(turn);
+}
+
+/* A body that ended while its history goes on did not make what was recorded. */
+static void refuse_early_end(lnt__turn *turn) {
+  lnt__event event;
+  while (turn->replaying && turn->refusal == LNT__REFUSAL_NONE && lnt__next_event(turn, &event)) {
+    if (!turn->replaying) break;
+    lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "the code ends where the recorded run went on (%s follows)", lnt_event_kind_name(event.kind));
+  }
+}
+
+static void finish(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  lnt__outcome *outcome = &engine->outcome;
+  if (lnt__instance_closed(turn) || engine->poisoned) return;
+  if (turn->replaying && outcome->state != LNT__BODY_UNAVAILABLE) refuse_early_end(turn);
+  if (outcome->state == LNT__BODY_UNAVAILABLE) stall(turn, "CodeUnavailable", outcome->error.message);
+  else if (turn->refusal == LNT__REFUSAL_DIVERGED) stall(turn, "Diverged", engine->refusal);
+  else if (turn->refusal == LNT__REFUSAL_LIMIT) fail_limit(turn);
+  else if (outcome->state == LNT__BODY_WAITING) finish_waiting(turn);
+  else {
+    bool completed = outcome->state == LNT__BODY_COMPLETED;
+    resume_stalled(turn);
+    lnt__turn_close(turn, completed ? LNT_RUN_COMPLETED : LNT_RUN_FAILED, completed ? LNT_EVENT_COMPLETED : LNT_EVENT_FAILED,
+                    (lnt_value){outcome->value.data, outcome->value.size}, (lnt_value){outcome->detail.data, outcome->detail.size});
+  }
+}
+
+void lnt__turn_execute(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  lnt__event event;
+  turn->refusal = LNT__REFUSAL_NONE;
+  reset_outcome(&engine->outcome);
+  while (engine->outcome.state == LNT__BODY_WAITING && !lnt__instance_closed(turn) && lnt__next_event(turn, &event))
+    HANDLERS[event.kind](turn, &event);
+  finish(turn);
+  turn->replaying = false;
+}
+
+static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
+  lnt_status status = turn->body ? LNT_OK : lnt__replay_begin(turn, err);
+  if (status == LNT_ECORRUPT) {
+    stall(turn, "Corrupt", err && err->message[0] ? err->message : "the history cannot be read");
+    return LNT_OK;
+  }
+  if (status != LNT_OK) return status;
+  if (turn->inbox_count || turn->has_turns) lnt__turn_execute(turn);
+  turn->engine->stats.turns++;
+  return LNT_OK;
+}
+
+/* Take up one instance that was active when the store was last closed. */
+static lnt_status recover_one(lnt__engine *engine, lnt_error *err) {
+  lnt_status status = LNT_OK;
+  lnt__turn *turn = lnt__instance_by_run(engine, engine->recover.items[engine->recover_at++], &status, err);
+  if (!turn) return status;
+  turn->active_durable = true;
+  status = lnt__instance_load(turn, err);
+  if (status == LNT_ECORRUPT) {
+    stall(turn, "Corrupt", err && err->message[0] ? err->message : "the history cannot be read");
+    return LNT_OK;
+  }
+  if (status != LNT_OK) return status;
+  if (turn->status == LNT_RUN_STALLED) turn->status = LNT_RUN_RUNNING, lnt__ready_push(turn), turn->status = LNT_RUN_STALLED;
+  else if (turn->inbox_count) lnt__ready_push(turn);
+  lnt__dispatch_queued(turn);
+  lnt__instance_release(turn);
+  return LNT_OK;
+}
+
+bool lnt__engine_turn(lnt__engine *engine, lnt_status *status, lnt_error *err) {
+  *status = LNT_OK;
+  if (engine->poisoned) {
+    *status = lnt__fail(err, LNT_ENOMEM, "memory ran out; close the runtime and open it again");
+    return false;
+  }
+  while (engine->recover_at < engine->recover.count && !engine->ready_head) {
+    *status = recover_one(engine, err);
+    if (*status != LNT_OK) return false;
+  }
+  lnt__turn *turn = lnt__ready_pop(engine);
+  if (!turn) return false;
+  *status = turn_of(turn, err);
+  if (*status != LNT_OK) lnt__ready_push(turn);
+  else if (turn->evict && lnt__instance_clean(turn)) lnt__instance_drop_body(turn);
+  lnt__instance_evict_over(engine);
+  return *status == LNT_OK;
+}
+
+size_t lnt__engine_ready(const lnt__engine *engine) { return engine->ready_count + (engine->recover.count - engine->recover_at); }
+
+void lnt__engine_retry_stalled(lnt__engine *engine, const char *workflow) {
+  size_t at = 0;
+  uint64_t run;
+  void *value;
+  while (lnt__u64map_next(&engine->by_run, &at, &run, &value)) {
+    lnt__turn *turn = value;
+    if (turn->status != LNT_RUN_STALLED || turn->ready || (workflow && strcmp(workflow, turn->workflow) != 0)) continue;
+    turn->status = LNT_RUN_RUNNING;
+    lnt__ready_push(turn);
+    turn->status = LNT_RUN_STALLED;
+  }
+}
