@@ -7,7 +7,7 @@
 #include "codec/cbor.h"
 
 /* Append the encoding of the value at `index` to `out`. `what` names the root in messages ("input"): "input.items[3]: function cannot be
- * stored; ..." Refuses: functions, threads, userdata, other cdata than int64/uint64 within range, keys that are not strings or finite
+ * stored; ..." Refuses: functions, threads, userdata, cdata, keys that are not strings or finite
  * numbers, mixed tables with both 1..n and holes are maps; cycles, depth over LNT_VALUE_DEPTH_MAX, more than bytes_max.
  * Raises no Lua error and runs no metamethods. On failure `out` is cut back to where it was. */
 lnt_status lnt__value_encode(lua_State *L, int index, const char *what, size_t bytes_max, lnt__buf *out, lnt_error *err);
