@@ -184,3 +184,13 @@ lnt__store_fault lnt__store_fault_drawn(void) {
   if (lnt__fault_hit(LNT__FAULT_commit_full)) return LNT__STORE_FULL;
   return lnt__fault_hit(LNT__FAULT_commit_unacknowledged) ? LNT__STORE_UNACKNOWLEDGED : LNT__STORE_OK;
 }
+
+lnt_status lnt__store_fault_status(lnt__store_fault fault, lnt_error *err) {
+  static const struct { lnt_status status; const char *text; } answers[] = {
+      [LNT__STORE_OK] = {LNT_OK, ""},
+      [LNT__STORE_LOST] = {LNT_EIO, "the commit failed (a fault that was asked for)"},
+      [LNT__STORE_UNACKNOWLEDGED] = {LNT_EIO, "the commit failed (a fault that was asked for)"},
+      [LNT__STORE_FULL] = {LNT_EFULL, "no room for the commit (a fault that was asked for)"},
+  };
+  return fault == LNT__STORE_OK ? LNT_OK : lnt__fail(err, answers[fault].status, "%s", answers[fault].text);
+}

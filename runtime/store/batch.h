@@ -48,6 +48,7 @@ const char *lnt__table_name(lnt__table table); /* "HISTORY"; static */
 
 /* What the named faults of base/fault.h make of the next commit. Both stores that keep data ask it first. */
 lnt__store_fault lnt__store_fault_drawn(void);
+lnt_status lnt__store_fault_status(lnt__store_fault fault, lnt_error *err); /* what the caller of the commit is answered */
 
 /* Refuse what no store can commit: LNT_OK, LNT_ENOMEM (the batch failed, or there is no memory to order it). */
 lnt_status lnt__batch_ready(const lnt__batch *batch, lnt__order *out, lnt_error *err);

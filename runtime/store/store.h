@@ -81,11 +81,13 @@ typedef lnt_status (*lnt__record_check_fn)(lnt__table table, lnt__slice key, lnt
 lnt_status lnt__store_open_lmdb(const lnt__store_options *options, lnt__record_check_fn check, lnt__store **out, lnt_error *err);
 lnt_status lnt__store_open_memory(lnt__store **out, lnt_error *err);
 
-/* A store that keeps its data in `inner` and fails on command. crash() loses what was not committed and makes every later call fail with LNT_EIO until
- * `reopen`. Owns `inner` unless `keep`. */
+/* A store that keeps its data in `inner` and fails on command. After crash() every call fails with LNT_EIO until reopen(); what was
+ * committed is there again then. Owns `inner` unless `keep`. Calls as for any store; the commands by the committing thread, between commits. */
 typedef enum lnt__store_fault { LNT__STORE_OK, LNT__STORE_LOST /* not applied, answers EIO */, LNT__STORE_UNACKNOWLEDGED /* applied, answers EIO */,
                                 LNT__STORE_FULL /* not applied, answers EFULL */ } lnt__store_fault;
 lnt_status lnt__store_open_fault(lnt__store *inner, bool keep, lnt__store **out, lnt_error *err);
+void lnt__store_fault_crash(lnt__store *fault_store);
+void lnt__store_fault_reopen(lnt__store *fault_store);
 void lnt__store_fault_next(lnt__store *fault_store, lnt__store_fault fault, uint64_t after_commits); /* once, then OK again */
 uint64_t lnt__store_fault_commits(const lnt__store *fault_store); /* commits tried so far */
 
