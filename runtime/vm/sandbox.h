@@ -77,8 +77,10 @@ typedef struct lnt__guard {
   size_t turn_base;   /* `used` when the turn began */
   size_t gross;       /* bytes asked for in this turn */
   size_t collect_at;  /* `used` at which a full collection is due */
+  bool placed;         /* `text` has its "file:line: " */
   bool stack_at_limit; /* a Lua stack grew to its limit in this turn */
-  bool collecting;
+  bool collecting;     /* the collector was told to run a whole cycle at once */
+  int step_mul;        /* the collector's pace outside of that */
   uint64_t turn_began_ns;
 } lnt__guard;
 
@@ -94,6 +96,10 @@ void lnt__guard_end(lnt__guard *guard);
 
 /* The body got past a wait without yielding (an answer in place): a fresh budget, counted exactly as after a resume. Does not raise. */
 void lnt__guard_refill(lnt__guard *guard);
+
+/* After lua_resume or lua_pcall on `co` failed with `killed` set: put the author's "file:line: " before guard->text where it is missing (an allocation
+ * that was refused knows no place). `co` as it was left by the error. Does not raise. */
+void lnt__guard_explain(lnt__guard *guard, lua_State *co);
 
 /* Units (about one VM instruction, 5 to 10 ns) spent since begin or refill, in steps of LNT__GUARD_HOOK_INSTRUCTIONS plus charges. */
 uint64_t lnt__guard_spent(const lnt__guard *guard);
