@@ -1,0 +1,80 @@
+/* internal.h - what the files of the HTTP API share: a request, and JSON text that grows. Owner thread only. */
+#ifndef LNT__HTTP_INTERNAL_H
+#define LNT__HTTP_INTERNAL_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+
+#include "bindings/http/http.h"
+
+/* ---- text.c ---- */
+
+/* Text that grows; after a failed allocation `failed` is set and nothing more is added. */
+typedef struct lnt__text {
+  char *data;
+  size_t size, room;
+  bool failed;
+} lnt__text;
+
+void lnt__text_add(lnt__text *text, const void *data, size_t size);
+void lnt__text_raw(lnt__text *text, const char *raw);
+void lnt__text_string(lnt__text *text, const char *string);                   /* quoted and escaped; NULL: null */
+void lnt__text_member(lnt__text *text, const char *name, const char *string); /* ,"name":"string"; nothing for NULL */
+void lnt__text_number(lnt__text *text, const char *name, int64_t number);     /* ,"name":number */
+void lnt__text_value(lnt__text *text, const char *name, lnt_value value);     /* ,"name":value; nothing for nil */
+void lnt__text_instance(lnt__text *text, const lnt_instance *instance, bool whole);
+void lnt__text_event(lnt__text *text, const lnt_event *event);
+void lnt__text_error(lnt__text *text, const char *code, const char *message);
+void lnt__text_finish(lnt__text *text);
+
+/* ---- http.c ---- */
+
+#define LNT__HTTP_BODY_BYTES_MAX ((size_t)16 << 20) /* the library's own limit on a value is checked on what is in it */
+#define LNT__HTTP_CONNECTIONS_MAX 1024
+#define LNT__HTTP_SEGMENTS_MAX 6
+#define LNT__HTTP_WAIT_MS_MAX (24 * 60 * 60 * 1000)
+
+typedef struct lnt__request lnt__request;
+
+/* A change that is not durable yet. */
+typedef struct lnt__pending {
+  lnt__request *request; /* NULL: it ended before */
+} lnt__pending;
+
+struct lnt__request {
+  lnt__http *http;
+  lnt_runtime *rt;
+  struct MHD_Connection *connection;
+  char *path;                             /* decoded in place */
+  char *segments[LNT__HTTP_SEGMENTS_MAX]; /* of the path; those that stand for {...} are the arguments of the route */
+  size_t segment_count;
+  lnt__text body;
+  bool body_too_large;
+  bool routed;    /* a handler saw it */
+  bool suspended; /* the connection waits for lnt__request_answered() */
+  bool answered;  /* `status` and `reply` are complete */
+  unsigned status;
+  const char *allow; /* for 405 */
+  lnt__text reply;
+  char name[LNT_NAME_BYTES_MAX + 1]; /* what the reply names: a workflow, an event */
+  char id[LNT_ID_BYTES_MAX + 1];
+  uint64_t deadline_ms; /* of a wait, on the loop's clock */
+  lnt__request *next, *before; /* the list of all requests */
+  lnt__pending *pending;       /* NULL: no change is on its way */
+  bool waits;                  /* for the end of instance `id` */
+};
+
+/* The reply is complete: send it, now or when the connection is resumed. */
+void lnt__request_answered(lnt__request *request, unsigned status);
+void lnt__request_fail(lnt__request *request, lnt_status status, const lnt_error *err);
+void lnt__request_refuse(lnt__request *request, unsigned http_status, const char *code, const char *message);
+/* Answer when the instance request->id is finished, or when the time is up. */
+void lnt__request_wait(lnt__request *request, uint64_t timeout_ms);
+
+/* ---- routes.c ---- */
+
+void lnt__request_route(lnt__request *request, const char *method);
+/* Answer a wait if the instance is finished or stalled; false: it is not. */
+bool lnt__request_try_wait(lnt__request *request);
+
+#endif

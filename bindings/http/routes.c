@@ -1,0 +1,416 @@
+/* routes.c - what each URL of the HTTP API does. The table `routes` is the list; a segment "{}" of a pattern stands for an argument,
+ * percent-encoded in the URL. Bodies are JSON; an empty body is no value. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "bindings/http/internal.h"
+
+/* ---- Arguments ---- */
+
+static int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+/* Decode %XX in place; false: malformed, or a NUL. */
+static bool decode(char *text) {
+  char *to = text;
+  for (const char *from = text; *from; from++) {
+    if (*from != '%') {
+      *to++ = *from;
+      continue;
+    }
+    int high = hex_digit(from[1]);
+    int low = high < 0 ? -1 : hex_digit(from[2]);
+    if (low < 0 || high * 16 + low == 0) return false;
+    *to++ = (char)(high * 16 + low);
+    from += 2;
+  }
+  *to = 0;
+  return true;
+}
+
+static bool split_path(lnt__request *request) {
+  char *at = request->path;
+  while (*at == '/') {
+    *at++ = 0;
+    if (!*at && request->segment_count) break; /* a slash at the end is no segment */
+    if (request->segment_count == LNT__HTTP_SEGMENTS_MAX) return false;
+    request->segments[request->segment_count++] = at;
+    at += strcspn(at, "/");
+  }
+  for (size_t i = 0; i < request->segment_count; i++) {
+    if (!decode(request->segments[i])) return false;
+  }
+  return true;
+}
+
+/* A parameter of the query, decoded into `out`. False: it is not there. Too long or malformed: *bad is set. */
+static bool parameter(lnt__request *request, const char *name, char *out, size_t size, bool *bad) {
+  const char *value = MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
+  if (!value) return false;
+  size_t length = strlen(value);
+  char *copy = malloc(length + 1);
+  bool good = copy && decode(memcpy(copy, value, length + 1)) && strlen(copy) < size;
+  if (good) memcpy(out, copy, strlen(copy) + 1);
+  free(copy);
+  if (!good) *bad = true;
+  return good;
+}
+
+static bool number_parameter(lnt__request *request, const char *name, uint64_t *out, bool *bad) {
+  char text[32], *end = text;
+  if (!parameter(request, name, text, sizeof text, bad)) return false;
+  *out = strtoull(text, &end, 10);
+  if (text[0] < '0' || text[0] > '9' || *end) *bad = true;
+  return !*bad;
+}
+
+static void bad_query(lnt__request *request, const char *what) { lnt__request_refuse(request, 400, "LNT_EINVAL", what); }
+
+/* The body as a value; false: it was refused. */
+static bool read_body(lnt__request *request, lnt_value *value) {
+  *value = LNT_VALUE_NIL;
+  if (!request->body.size) return true;
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = lnt_value_from_json(request->body.data, request->body.size, value, &err);
+  if (status) lnt__request_fail(request, status, &err);
+  return !status;
+}
+
+/* ---- Changes: answered when they are durable ---- */
+
+/* A request may end before its commit (the server stops), so the library is given a record of its own that knows the request. */
+static lnt__pending *pending_create(lnt__request *request) {
+  lnt__pending *pending = malloc(sizeof *pending);
+  if (!pending) {
+    lnt__request_fail(request, LNT_ENOMEM, NULL);
+    return NULL;
+  }
+  pending->request = request;
+  request->pending = pending;
+  return pending;
+}
+
+static lnt__request *pending_finish(lnt__pending *pending) {
+  lnt__request *request = pending->request;
+  if (request) request->pending = NULL;
+  free(pending);
+  return request;
+}
+
+static void pending_refused(lnt__request *request, lnt_status status, const lnt_error *err) {
+  pending_finish(request->pending);
+  lnt__request_fail(request, status, err);
+}
+
+static void on_done(void *user, lnt_status status) {
+  lnt__request *request = pending_finish(user);
+  if (!request) return;
+  if (status) {
+    lnt__request_fail(request, status, NULL);
+    return;
+  }
+  bool started = !request->segments[4] && !strcmp(request->segments[1], "workflows");
+  lnt__text_raw(&request->reply, "{");
+  lnt__text_member(&request->reply, "id", request->id);
+  lnt__text_member(&request->reply, started ? "workflow" : "event", request->name[0] ? request->name : NULL);
+  lnt__text_raw(&request->reply, "}");
+  lnt__request_answered(request, started ? 201 : 200);
+}
+
+static void post_start(lnt__request *request) {
+  char id[LNT_ID_BYTES_MAX + 1];
+  bool bad = false;
+  lnt_start_options options;
+  lnt_start_options_init(&options);
+  snprintf(request->name, sizeof request->name, "%s", request->segments[2]);
+  options.workflow = request->segments[2];
+  options.id = parameter(request, "id", id, sizeof id, &bad) ? id : NULL;
+  if (bad) {
+    bad_query(request, "the parameter `id` is malformed or longer than 128 bytes");
+    return;
+  }
+  if (!read_body(request, &options.input)) return;
+  options.done = on_done;
+  options.done_user = pending_create(request);
+  if (!options.done_user) {
+    lnt_value_free(&options.input);
+    return;
+  }
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = lnt_start(request->rt, &options, request->id, &err);
+  lnt_value_free(&options.input);
+  if (status) pending_refused(request, status, &err);
+}
+
+static void post_event(lnt__request *request) {
+  lnt_value data;
+  if (!read_body(request, &data)) return;
+  snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
+  snprintf(request->name, sizeof request->name, "%s", request->segments[4]);
+  lnt__pending *pending = pending_create(request);
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = LNT_OK;
+  if (pending) status = lnt_raise(request->rt, request->segments[2], request->segments[4], data, on_done, pending, &err);
+  lnt_value_free(&data);
+  if (status) pending_refused(request, status, &err);
+}
+
+static void post_terminate(lnt__request *request) {
+  char reason[1024];
+  bool bad = false;
+  bool given = parameter(request, "reason", reason, sizeof reason, &bad);
+  if (bad) {
+    bad_query(request, "the parameter `reason` is malformed or longer than 1023 bytes");
+    return;
+  }
+  snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
+  lnt__pending *pending = pending_create(request);
+  if (!pending) return;
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = lnt_terminate(request->rt, request->segments[2], given ? reason : NULL, on_done, pending, &err);
+  if (status) pending_refused(request, status, &err);
+}
+
+/* ---- Reads ---- */
+
+static void get_instance(lnt__request *request) {
+  lnt_instance *instance;
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = lnt_get(request->rt, request->segments[2], &instance, &err);
+  if (status) {
+    lnt__request_fail(request, status, &err);
+    return;
+  }
+  lnt__text_instance(&request->reply, instance, true);
+  lnt_free(instance);
+  lnt__request_answered(request, 200);
+}
+
+static int add_event(void *user, const lnt_event *event) {
+  lnt__text *reply = user;
+  if (reply->data[reply->size - 1] != '[') lnt__text_raw(reply, ",");
+  lnt__text_event(reply, event);
+  return reply->failed;
+}
+
+static void get_history(lnt__request *request) {
+  lnt_error err = {LNT_OK, ""};
+  lnt__text_raw(&request->reply, "{\"events\":[");
+  lnt_status status = lnt_history(request->rt, request->segments[2], add_event, &request->reply, &err);
+  if (status) {
+    lnt__request_fail(request, status, &err);
+    return;
+  }
+  lnt__text_raw(&request->reply, "]}");
+  lnt__request_answered(request, 200);
+}
+
+static int add_instance(void *user, const lnt_instance *instance) {
+  lnt__text *reply = user;
+  if (reply->data[reply->size - 1] != '[') lnt__text_raw(reply, ",");
+  lnt__text_instance(reply, instance, false);
+  return reply->failed;
+}
+
+/* "RUNNING,FAILED", in any case. */
+static bool read_statuses(char *text, uint32_t *mask) {
+  for (char *rest = text, *name; (name = strsep(&rest, ","));) {
+    int found = -1;
+    for (int i = 0; i <= LNT_RUN_STALLED; i++) {
+      if (!strcasecmp(name, lnt_run_status_name((lnt_run_status)i))) found = i;
+    }
+    if (found < 0) return false;
+    *mask |= 1u << found;
+  }
+  return true;
+}
+
+typedef struct filters {
+  lnt_list_options options;
+  char statuses[256];
+  char workflow[LNT_NAME_BYTES_MAX + 1];
+  char prefix[LNT_ID_BYTES_MAX + 1];
+} filters;
+
+static const char *read_filters(lnt__request *request, filters *f) {
+  bool bad = false;
+  uint64_t limit = 100;
+  lnt_list_options_init(&f->options);
+  if (parameter(request, "status", f->statuses, sizeof f->statuses, &bad)) bad = !read_statuses(f->statuses, &f->options.status_mask);
+  if (bad) return "the parameter `status` is not a list of statuses, such as RUNNING,FAILED";
+  if (parameter(request, "workflow", f->workflow, sizeof f->workflow, &bad)) f->options.workflow = f->workflow;
+  if (bad) return "the parameter `workflow` is malformed or longer than 128 bytes";
+  if (parameter(request, "prefix", f->prefix, sizeof f->prefix, &bad)) f->options.id_prefix = f->prefix;
+  if (bad) return "the parameter `prefix` is malformed or longer than 128 bytes";
+  number_parameter(request, "limit", &limit, &bad);
+  if (bad || limit < 1 || limit > 1000) return "the parameter `limit` must be a number from 1 to 1000";
+  f->options.limit = (uint32_t)limit;
+  number_parameter(request, "cursor", &f->options.cursor, &bad);
+  return bad ? "the parameter `cursor` must be the `next` of the page before" : NULL;
+}
+
+static void get_instances(lnt__request *request) {
+  filters f;
+  const char *refusal = read_filters(request, &f);
+  if (refusal) {
+    bad_query(request, refusal);
+    return;
+  }
+  lnt_error err = {LNT_OK, ""};
+  uint64_t next = 0;
+  lnt__text_raw(&request->reply, "{\"instances\":[");
+  lnt_status status = lnt_list(request->rt, &f.options, add_instance, &request->reply, &next, &err);
+  if (status) {
+    lnt__request_fail(request, status, &err);
+    return;
+  }
+  lnt__text_raw(&request->reply, "]");
+  char cursor[24];
+  snprintf(cursor, sizeof cursor, "%llu", (unsigned long long)next);
+  lnt__text_member(&request->reply, "next", next ? cursor : NULL); /* text: not every reader keeps 64 bits of a number */
+  lnt__text_raw(&request->reply, "}");
+  lnt__request_answered(request, 200);
+}
+
+static void add_workflow(void *user, const char *name, const char *file, const char *hash) {
+  lnt__text *reply = user;
+  if (!reply->failed && reply->data[reply->size - 1] != '[') lnt__text_raw(reply, ",");
+  lnt__text_raw(reply, "{");
+  lnt__text_member(reply, "name", name);
+  lnt__text_member(reply, "file", file);
+  lnt__text_member(reply, "hash", hash);
+  lnt__text_raw(reply, "}");
+}
+
+static void get_workflows(lnt__request *request) {
+  lnt__text_raw(&request->reply, "{\"workflows\":[");
+  lnt_status status = lnt_workflows(request->rt, add_workflow, &request->reply);
+  if (status) {
+    lnt__request_fail(request, status, NULL);
+    return;
+  }
+  lnt__text_raw(&request->reply, "]}");
+  lnt__request_answered(request, 200);
+}
+
+static void get_health(lnt__request *request) {
+  lnt__text_raw(&request->reply, "{\"status\":\"ok\"");
+  lnt__text_member(&request->reply, "version", lnt_version());
+  lnt__text_raw(&request->reply, "}");
+  lnt__request_answered(request, 200);
+}
+
+static void get_stats(lnt__request *request) {
+  lnt_stats stats;
+  memset(&stats, 0, sizeof stats);
+  stats.size = sizeof stats;
+  lnt_status status = lnt_get_stats(request->rt, &stats);
+  if (status) {
+    lnt__request_fail(request, status, NULL);
+    return;
+  }
+  lnt__text_raw(&request->reply, "{");
+#define LNT__X(field, text) lnt__text_number(&request->reply, #field, (int64_t)stats.field);
+  LNT_STATS_MAP(LNT__X)
+#undef LNT__X
+  lnt__text_raw(&request->reply, "}");
+  lnt__request_answered(request, 200);
+}
+
+/* ---- Waiting for an end ---- */
+
+static bool is_over(lnt_run_status status) {
+  return status != LNT_RUN_RUNNING && status != LNT_RUN_PENDING && status != LNT_RUN_SUSPENDED && status != LNT_RUN_CONTINUED_AS_NEW;
+}
+
+bool lnt__request_try_wait(lnt__request *request) {
+  lnt_instance *instance;
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = lnt_get(request->rt, request->id, &instance, &err);
+  if (status) {
+    lnt__request_fail(request, status, &err);
+    return true;
+  }
+  bool over = is_over(instance->status);
+  if (over) lnt__text_instance(&request->reply, instance, true);
+  lnt_free(instance);
+  if (over) lnt__request_answered(request, 200);
+  return over;
+}
+
+static void get_wait(lnt__request *request) {
+  bool bad = false;
+  uint64_t timeout_ms = 60 * 1000;
+  number_parameter(request, "timeout_ms", &timeout_ms, &bad);
+  if (bad || timeout_ms > LNT__HTTP_WAIT_MS_MAX) {
+    bad_query(request, "the parameter `timeout_ms` must be a number of milliseconds, at most a day");
+    return;
+  }
+  if (strlen(request->segments[2]) > LNT_ID_BYTES_MAX) {
+    bad_query(request, "an id has at most 128 bytes");
+    return;
+  }
+  snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
+  if (!lnt__request_try_wait(request)) lnt__request_wait(request, timeout_ms);
+}
+
+/* ---- The table ---- */
+
+typedef struct route {
+  const char *method;
+  const char *segments[LNT__HTTP_SEGMENTS_MAX];
+  void (*run)(lnt__request *request);
+} route;
+
+static const route routes[] = {
+    {"POST", {"v1", "workflows", "{}", "start"}, post_start},         /* ?id=  body: the input */
+    {"GET", {"v1", "workflows"}, get_workflows},                      /* what new starts can name */
+    {"GET", {"v1", "instances"}, get_instances},                      /* ?status=&workflow=&prefix=&limit=&cursor= */
+    {"GET", {"v1", "instances", "{}"}, get_instance},                 /* one, with input and output */
+    {"GET", {"v1", "instances", "{}", "history"}, get_history},       /* its events */
+    {"GET", {"v1", "instances", "{}", "wait"}, get_wait},             /* ?timeout_ms=  answers when it is finished or stalled */
+    {"POST", {"v1", "instances", "{}", "events", "{}"}, post_event},  /* body: the data */
+    {"POST", {"v1", "instances", "{}", "terminate"}, post_terminate}, /* ?reason= */
+    {"GET", {"v1", "health"}, get_health},
+    {"GET", {"v1", "stats"}, get_stats},
+};
+
+static bool matches(const route *row, const lnt__request *request) {
+  size_t i = 0;
+  for (; i < LNT__HTTP_SEGMENTS_MAX && row->segments[i]; i++) {
+    if (i == request->segment_count) return false;
+    bool any = !strcmp(row->segments[i], "{}");
+    if (any ? !request->segments[i][0] : strcmp(row->segments[i], request->segments[i]) != 0) return false;
+  }
+  return i == request->segment_count;
+}
+
+void lnt__request_route(lnt__request *request, const char *method) {
+  if (request->body_too_large) {
+    lnt__request_refuse(request, 413, "LNT_ELIMIT", "the body is larger than 16 MiB");
+    return;
+  }
+  if (!split_path(request)) {
+    lnt__request_refuse(request, 400, "LNT_EINVAL", "the path has a malformed percent escape, or too many segments");
+    return;
+  }
+  for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+    if (!matches(&routes[i], request)) continue;
+    if (!strcmp(method, routes[i].method)) {
+      routes[i].run(request);
+      return;
+    }
+    request->allow = routes[i].method;
+  }
+  if (request->allow) {
+    lnt__request_refuse(request, 405, "LNT_EINVAL", "this URL does not know the method; see the header Allow");
+  } else {
+    lnt__request_refuse(request, 404, "LNT_ENOTFOUND", "there is no such URL; GET /v1/health, /v1/workflows and /v1/instances are good starts");
+  }
+}
