@@ -2,7 +2,7 @@
 #include "codec/cbor.h"
 
 #define INTEGER_MAX (1ll << 53)
-#define NAN_BITS 0x7ff8000000000000u
+#define NAN_HALF 0x7e00 /* the one NaN */
 
 enum { MAJOR_UINT, MAJOR_NINT, MAJOR_BYTES, MAJOR_TEXT, MAJOR_ARRAY, MAJOR_MAP, MAJOR_TAG, MAJOR_SIMPLE };
 enum { SIMPLE_FALSE = 0xf4, SIMPLE_TRUE = 0xf5, SIMPLE_NULL = 0xf6 };
@@ -16,7 +16,7 @@ static const float_form float_forms[] = {{2, 10, -14, 15, 0x1p-24}, {4, 23, -126
 
 static uint64_t low_bits(int count) { return (1ull << count) - 1; }
 
-/* Write the double `bits` (not NaN) in a shorter form; false: bits would be lost. */
+/* The double `bits` (not NaN) in one of the two shorter forms; false: something would be lost. */
 static bool narrow(const float_form *form, uint64_t bits, uint64_t *out) {
   uint64_t mantissa = bits & low_bits(52), sign = bits >> 63 << (form->bytes * 8 - 1);
   int exponent = (int)(bits >> 52 & 2047) - 1023, drop = 52 - form->mantissa_bits;
@@ -92,15 +92,24 @@ static void write_head(lnt__buf *out, int major, uint64_t argument) {
   out->size = (size_t)(put_head(out->data + out->size, major, argument) - out->data);
 }
 
+/* The shortest form that holds `value`, and its bits. */
+static const float_form *shortest_form(double value, uint64_t *bits) {
+  uint64_t wide = bits_of(value);
+  *bits = NAN_HALF;
+  if (value != value) return &float_forms[0];
+  for (int i = 0; i < 2; i++)
+    if (narrow(&float_forms[i], wide, bits)) return &float_forms[i];
+  *bits = wide;
+  return &float_forms[2];
+}
+
 static void write_float(lnt__buf *out, double value) {
-  uint64_t bits = value != value ? NAN_BITS : bits_of(value), narrowed = bits;
-  const float_form *form = float_forms;
-  if (bits == NAN_BITS) narrowed = 0x7e00;
-  else while (!narrow(form, bits, &narrowed)) form++;
+  uint64_t bits;
+  const float_form *form = shortest_form(value, &bits);
   if (!lnt__buf_reserve(out, HEAD_BYTES_MAX)) return;
   uint8_t *at = out->data + out->size;
   *at = (uint8_t)(MAJOR_SIMPLE << 5 | info_of(form->bytes));
-  out->size = (size_t)(put_big_endian(at + 1, narrowed, form->bytes) - out->data);
+  out->size = (size_t)(put_big_endian(at + 1, bits, form->bytes) - out->data);
 }
 
 void lnt__cbor_nil(lnt__buf *out) { lnt__buf_u8(out, SIMPLE_NULL); }
@@ -264,7 +273,7 @@ static lnt__cbor_item float_item(lnt__reader *reader, int form_number, uint64_t 
   const float_form *form = &float_forms[form_number];
   double value = widen(form, bits);
   lnt__cbor_item item = {.type = LNT__CBOR_FLOAT, .as.number = value};
-  if (value != value) return form_number == 0 && bits == 0x7e00 ? item : bad(reader);
+  if (value != value) return form_number == 0 && bits == NAN_HALF ? item : bad(reader);
   uint64_t narrowed;
   if (is_integer(value)) return bad(reader);
   if (form_number && narrow(form - 1, bits_of(value), &narrowed)) return bad(reader);
