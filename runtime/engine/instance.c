@@ -150,7 +150,6 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   lnt__engine *engine = turn->engine;
   lnt__replay *replay = &engine->replay;
   if (turn->loaded) return LNT_OK;
-  replay->run = 0;
   lnt_status status = lnt__journal_history(engine->store, turn->run, &replay->history, err);
   if (status != LNT_OK) return status;
   lnt__buf accepted = turn->inbox;
@@ -166,7 +165,6 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   while (reader.at < reader.end && lnt__event_read(&reader, &read_us, &event)) lnt__inbox_append(turn, &event);
   lnt__buf_finish(&accepted);
   if (last_us > turn->last_us) turn->last_us = last_us;
-  replay->run = turn->run;
   turn->next_record = replay->history.records;
   turn->history_events += replay->history.count;
   turn->history_bytes += replay->history.bytes;
@@ -177,8 +175,12 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
 /* ---- Ready list and residency ---- */
 
 void lnt__ready_push(lnt__turn *turn) {
+  if (turn->status != LNT_RUN_STALLED) lnt__ready_retry(turn);
+}
+
+void lnt__ready_retry(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
-  if (turn->ready || turn->status == LNT_RUN_STALLED || lnt__instance_closed(turn)) return;
+  if (turn->ready || lnt__instance_closed(turn)) return;
   turn->ready = true;
   turn->ready_next = NULL;
   if (engine->ready_tail) engine->ready_tail->ready_next = turn;
@@ -238,13 +240,18 @@ void lnt__instance_drop_body(lnt__turn *turn) {
   turn->next_seq = 1;
 }
 
+enum { EVICT_SKIPS_MAX = 8 }; /* instances on their way to the disk that one call looks past */
+
 void lnt__instance_evict_over(lnt__engine *engine) {
   lnt__turn *turn = engine->lru_tail;
-  while (turn && engine->resident > engine->limits.resident_max) {
+  int skips = 0;
+  while (turn && engine->resident > engine->limits.resident_max && skips < EVICT_SKIPS_MAX) {
     lnt__turn *before = turn->lru_prev;
     if (lnt__instance_clean(turn) && !turn->ready && turn->inbox_count == 0) {
       lnt__instance_drop_body(turn);
       lnt__instance_release(turn);
+    } else {
+      skips++;
     }
     turn = before;
   }

@@ -107,7 +107,6 @@ typedef struct lnt__turn_mark { size_t inbox; uint32_t commands; } lnt__turn_mar
 /* The history being replayed: one at a time, memory reused. */
 typedef struct lnt__replay {
   lnt__history history;
-  uint64_t run; /* whose history is in memory, 0: nobody's */
   LNT__VECTOR(uint32_t) inbox;    /* indices of inbox events, up to the last TURN */
   LNT__VECTOR(uint32_t) commands; /* index of the event of command seq: commands.items[seq - 1] */
   LNT__VECTOR(lnt__turn_mark) turns;
@@ -165,7 +164,8 @@ void lnt__instance_touch(lnt__turn *turn);   /* it was used: head of the LRU */
 void lnt__instance_evict_over(lnt__engine *engine);
 bool lnt__instance_clean(const lnt__turn *turn);
 bool lnt__instance_closed(const lnt__turn *turn);
-void lnt__ready_push(lnt__turn *turn);
+void lnt__ready_push(lnt__turn *turn);  /* it has events; a stalled instance only gathers them */
+void lnt__ready_retry(lnt__turn *turn); /* also when it is stalled */
 lnt__turn *lnt__ready_pop(lnt__engine *engine);
 lnt__cmd *lnt__cmd_find(lnt__turn *turn, uint32_t seq);
 lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value options);

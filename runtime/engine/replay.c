@@ -35,18 +35,15 @@ static void index_history(lnt__turn *turn) {
 
 lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   lnt__engine *engine = turn->engine;
+  bool in_scratch = !turn->loaded; /* the load below leaves the history there; one that was loaded before has grown since */
   lnt_status status = lnt__instance_load(turn, err);
   if (status != LNT_OK) return status;
   turn->next_seq = 1;
   turn->inbox_at = 0;
   turn->inbox_read_us = 0;
   if (!turn->has_turns) return LNT_OK;
-  if (engine->replay.run != turn->run) {
-    engine->replay.run = 0;
-    status = lnt__journal_history(engine->store, turn->run, &engine->replay.history, err);
-    if (status != LNT_OK) return status;
-    engine->replay.run = turn->run;
-  }
+  if (!in_scratch) status = lnt__journal_history(engine->store, turn->run, &engine->replay.history, err);
+  if (status != LNT_OK) return status;
   index_history(turn);
   turn->replaying = engine->replay.turns.count > 0;
   engine->stats.replays++;

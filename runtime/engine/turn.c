@@ -215,6 +215,7 @@ void lnt__turn_execute(lnt__turn *turn) {
 }
 
 static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
+  if (lnt__instance_closed(turn)) return LNT_OK;
   lnt_status status = turn->body ? LNT_OK : lnt__replay_begin(turn, err);
   if (status == LNT_ECORRUPT) {
     stall(turn, "Corrupt", err && err->message[0] ? err->message : "the history cannot be read");
@@ -238,8 +239,7 @@ static lnt_status recover_one(lnt__engine *engine, lnt_error *err) {
     return LNT_OK;
   }
   if (status != LNT_OK) return status;
-  if (turn->status == LNT_RUN_STALLED) turn->status = LNT_RUN_RUNNING, lnt__ready_push(turn), turn->status = LNT_RUN_STALLED;
-  else if (turn->inbox_count) lnt__ready_push(turn);
+  if (turn->inbox_count || turn->status == LNT_RUN_STALLED) lnt__ready_retry(turn);
   lnt__dispatch_queued(turn);
   lnt__instance_release(turn);
   return LNT_OK;
@@ -272,9 +272,7 @@ void lnt__engine_retry_stalled(lnt__engine *engine, const char *workflow) {
   void *value;
   while (lnt__u64map_next(&engine->by_run, &at, &run, &value)) {
     lnt__turn *turn = value;
-    if (turn->status != LNT_RUN_STALLED || turn->ready || (workflow && strcmp(workflow, turn->workflow) != 0)) continue;
-    turn->status = LNT_RUN_RUNNING;
-    lnt__ready_push(turn);
-    turn->status = LNT_RUN_STALLED;
+    if (turn->status != LNT_RUN_STALLED || (workflow && strcmp(workflow, turn->workflow) != 0)) continue;
+    lnt__ready_retry(turn);
   }
 }
