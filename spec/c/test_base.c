@@ -605,7 +605,8 @@ static bool use_everything(void) {
   CHECK(status == LNT_OK || status == LNT_ENOMEM);
   lnt_status made = lnt__make_dirs("/proc/nothing-here", NULL);
   CHECK(made == LNT_ENOTFOUND || made == LNT_ENOMEM);
-  lnt__free(data), lnt__free(copy), lnt__heap_finish(&heap), lnt__strmap_finish(&strings), lnt__u64map_finish(&numbers), lnt__buf_finish(&buf);
+  lnt__free(data), lnt__free(copy), lnt__heap_finish(&heap), lnt__strmap_finish(&strings);
+  lnt__u64map_finish(&numbers), lnt__buf_finish(&buf);
   return good && !status && made == LNT_ENOTFOUND;
 }
 
@@ -644,8 +645,8 @@ static void test_first_use_in_many_threads(void) {
   }
 }
 
-CHECK_MAIN(test_first_use_in_many_threads, test_errors, test_error_is_cut_at_a_character, test_public_names, test_utf8, test_check_name,
-           test_memory, test_buf_round_trip, test_buf_printf_grows, test_buf_detach, test_reader_refuses, test_reader_random, test_big_endian,
-           test_u64map_model, test_strmap_model, test_strmap_replaces_the_key, test_heap_model, test_checksum,
-           test_checksum_portable_is_the_same, test_hash64, test_sha256, test_rng_sequence, test_rng_ranges, test_folders, test_read_file,
-           test_errno, test_fault_window, test_allocations_fail);
+CHECK_MAIN(test_first_use_in_many_threads, test_errors, test_error_is_cut_at_a_character, test_public_names, test_utf8,
+           test_check_name, test_memory, test_buf_round_trip, test_buf_printf_grows, test_buf_detach, test_reader_refuses,
+           test_reader_random, test_big_endian, test_u64map_model, test_strmap_model, test_strmap_replaces_the_key,
+           test_heap_model, test_checksum, test_checksum_portable_is_the_same, test_hash64, test_sha256, test_rng_sequence,
+           test_rng_ranges, test_folders, test_read_file, test_errno, test_fault_window, test_allocations_fail);

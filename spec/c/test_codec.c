@@ -113,7 +113,8 @@ static void check_one_form(lnt_value value, lnt__rng *rng) {
 }
 
 static void random_string(lnt__buf *out, lnt__rng *rng) {
-  static const char *const pieces[] = {"a", "key", "\xc3\xa9", "\xf0\x9f\x8c\x99", "\xff", "\xed\xa0\x80", "with \"quotes\" and \\", "\n\x01"};
+  static const char *const pieces[] = {"a", "key", "\xc3\xa9", "\xf0\x9f\x8c\x99", "\xff", "\xed\xa0\x80",
+                                       "with \"quotes\" and \\", "\n\x01"};
   lnt__buf text;
   lnt__buf_init(&text);
   for (uint64_t i = lnt__rng_below(rng, 5); i; i--) lnt__buf_printf(&text, "%s", pieces[lnt__rng_below(rng, LNT__COUNT(pieces))]);
@@ -179,7 +180,8 @@ static void random_value(lnt__buf *out, lnt__rng *rng, int depth) {
 /* RFC 8949 appendix A, and the edges of every width. */
 static void test_integers(void) {
   static const struct { int64_t value; const char *hex; } cases[] = {
-    {0, "00"}, {1, "01"}, {10, "0a"}, {23, "17"}, {24, "1818"}, {25, "1819"}, {100, "1864"}, {255, "18ff"}, {256, "190100"}, {1000, "1903e8"},
+    {0, "00"}, {1, "01"}, {10, "0a"}, {23, "17"}, {24, "1818"}, {25, "1819"}, {100, "1864"}, {255, "18ff"}, {256, "190100"},
+    {1000, "1903e8"},
     {65535, "19ffff"}, {65536, "1a00010000"}, {1000000, "1a000f4240"}, {4294967295, "1affffffff"}, {4294967296, "1b0000000100000000"},
     {1000000000000, "1b000000e8d4a51000"}, {1ll << 53, "1b0020000000000000"}, {-1, "20"}, {-10, "29"}, {-24, "37"}, {-25, "3818"},
     {-100, "3863"}, {-1000, "3903e7"}, {-(1ll << 53), "3b001fffffffffffff"}, {INT64_MAX, "fa5f000000"}, {INT64_MIN, "fadf000000"},
@@ -199,7 +201,8 @@ static void test_integers(void) {
 
 static void test_floats(void) {
   static const struct { double value; const char *hex; } cases[] = {
-    {0.0, "00"}, {-0.0, "00"}, {1.0, "01"}, {-4.0, "23"}, {65504.0, "19ffe0"}, {100000.0, "1a000186a0"}, {1.5, "f93e00"}, {1.1, "fb3ff199999999999a"},
+    {0.0, "00"}, {-0.0, "00"}, {1.0, "01"}, {-4.0, "23"}, {65504.0, "19ffe0"}, {100000.0, "1a000186a0"}, {1.5, "f93e00"},
+    {1.1, "fb3ff199999999999a"},
     {-4.1, "fbc010666666666666"}, {1.0e300, "fb7e37e43c8800759c"}, {3.4028234663852886e+38, "fa7f7fffff"}, {5.960464477539063e-8, "f90001"},
     {0.00006103515625, "f90400"}, {0x1p-25, "fa33000000"}, {0x1.8p-24, "fa33c00000"}, {0x3p-24, "f90003"}, {0x1p-149, "fa00000001"},
     {0x1p-150, "fb3690000000000000"}, {0x1.8p-149, "fb36a8000000000000"}, {0x1p-1074, "fb0000000000000001"}, {0x1p-126, "fa00800000"},
@@ -428,15 +431,19 @@ static void test_refused(void) {
     {"1817", "byte 0"}, {"1900ff", "shortest"}, {"1a0000ffff", "shortest"}, {"1b00000000ffffffff", "shortest"}, {"3817", "shortest"},
     {"1b0020000000000001", "shortest"}, {"1bffffffffffffffff", "shortest"}, {"3b0020000000000000", "shortest"}, {"780161", "shortest"},
     {"5801ff", "shortest"}, {"980101", "shortest"}, {"b8010101", "shortest"}, {"1c", "kind"}, {"1f", "kind"}, {"18", "cut short"},
-    {"19ff", "cut short"}, {"fb0000", "cut short"}, {"6261", "cut short"}, {"42ff", "cut short"}, {"8201", "cut short"}, {"81", "cut short"},
+    {"19ff", "cut short"}, {"fb0000", "cut short"}, {"6261", "cut short"}, {"42ff", "cut short"}, {"8201", "cut short"},
+    {"81", "cut short"},
     {"a101", "cut short"}, {"a20102", "cut short"}, {"7bffffffffffffffff61", "cut short"}, {"9bffffffffffffffff01", "cut short"},
     {"bbffffffffffffffff01", "cut short"}, {"9bfffffffffffffffe", "cut short"}, {"bb8000000000000001", "cut short"},
-    {"f90000", "shortest"}, {"f98000", "shortest"}, {"f93c00", "shortest"}, {"f97e01", "shortest"}, {"f9fe00", "shortest"}, {"f97c01", "shortest"},
+    {"f90000", "shortest"}, {"f98000", "shortest"}, {"f93c00", "shortest"}, {"f97e01", "shortest"}, {"f9fe00", "shortest"},
+    {"f97c01", "shortest"},
     {"fa7fc00000", "shortest"}, {"fb7ff8000000000000", "shortest"}, {"fa7f800000", "shortest"}, {"fb7ff0000000000000", "shortest"},
     {"fa3fc00000", "shortest"}, {"fb3ff8000000000000", "shortest"}, {"fb4330000000000000", "shortest"}, {"fa47c35000", "shortest"},
     {"fb47efffffe0000000", "shortest"}, {"fa33800000", "shortest"}, {"fb36a0000000000000", "shortest"}, {"f7", "kind"}, {"e0", "kind"},
-    {"f0", "kind"}, {"f8ff", "kind"}, {"f800", "kind"}, {"f818", "kind"}, {"fc", "kind"}, {"ff", "kind"}, {"c074323031332d30332d3231", "kind"},
-    {"c101", "kind"}, {"d9d9f7f6", "kind"}, {"5f42010243030405ff", "kind"}, {"7f61616162ff", "kind"}, {"9fff", "kind"}, {"9f0102ff", "kind"},
+    {"f0", "kind"}, {"f8ff", "kind"}, {"f800", "kind"}, {"f818", "kind"}, {"fc", "kind"}, {"ff", "kind"},
+    {"c074323031332d30332d3231", "kind"},
+    {"c101", "kind"}, {"d9d9f7f6", "kind"}, {"5f42010243030405ff", "kind"}, {"7f61616162ff", "kind"}, {"9fff", "kind"},
+    {"9f0102ff", "kind"},
     {"bf61610161629f0203ffff", "kind"}, {"61ff", "not valid UTF-8"}, {"63eda080", "not valid UTF-8"}, {"62c080", "not valid UTF-8"},
     {"40", "should be a text string"}, {"4161", "should be a text string"}, {"a1f601", "key"}, {"a1f401", "key"}, {"a18001", "key"},
     {"a1a001", "key"}, {"a1f97e0001", "key"}, {"a201020102", "byte 3 of 5: a map key appears twice"},
@@ -669,8 +676,10 @@ static void test_diff(void) {
 
 static void test_number_text(void) {
   static const struct { double value; const char *text; } cases[] = {
-    {0.1, "0.1"}, {1.0 / 3, "0.3333333333333333"}, {1e300, "1e+300"}, {0x1p-1074, "4.94065645841247e-324"}, {9007199254740994.0, "9007199254740994"},
-    {0.1 + 0.2, "0.30000000000000004"}, {-1.5, "-1.5"}, {HUGE_VAL, "inf"}, {-HUGE_VAL, "-inf"}, {NAN, "nan"}, {123456789012345680.0, "1.2345678901234568e+17"},
+    {0.1, "0.1"}, {1.0 / 3, "0.3333333333333333"}, {1e300, "1e+300"}, {0x1p-1074, "4.94065645841247e-324"},
+    {9007199254740994.0, "9007199254740994"},
+    {0.1 + 0.2, "0.30000000000000004"}, {-1.5, "-1.5"}, {HUGE_VAL, "inf"}, {-HUGE_VAL, "-inf"}, {NAN, "nan"},
+    {123456789012345680.0, "1.2345678901234568e+17"},
   };
   char text[LNT__NUMBER_TEXT_BYTES];
   for (size_t i = 0; i < LNT__COUNT(cases); i++) {
@@ -696,12 +705,15 @@ static void test_number_text_in_other_locales(void) {
 
 static void test_json_round_trips(void) {
   static const struct { const char *in, *out; } cases[] = {
-    {"null", "null"}, {" true ", "true"}, {"false", "false"}, {"0", "0"}, {"-0", "0"}, {"-0.0", "0"}, {"3.0", "3"}, {"1e3", "1000"}, {"-17", "-17"},
+    {"null", "null"}, {" true ", "true"}, {"false", "false"}, {"0", "0"}, {"-0", "0"}, {"-0.0", "0"}, {"3.0", "3"}, {"1e3", "1000"},
+    {"-17", "-17"},
     {"0.1", "0.1"}, {"1.7976931348623157e308", "1.7976931348623157e+308"}, {"9007199254740992", "9007199254740992"},
-    {"-9007199254740992", "-9007199254740992"}, {"9007199254740993", "9007199254740992"}, {"18446744073709551616", "1.8446744073709552e+19"},
+    {"-9007199254740992", "-9007199254740992"}, {"9007199254740993", "9007199254740992"},
+    {"18446744073709551616", "1.8446744073709552e+19"},
     {"9223372036854775807", "9.223372036854776e+18"}, {"123456789012345678901234567890", "1.2345678901234568e+29"}, {"\"\"", "\"\""},
     {"\"\\u00e9\\u20ac\\ud83c\\udf19\"", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x8c\x99\""}, {"\"a\\u0000b\"", "\"a\\u0000b\""},
-    {"\"\\b\\f\\n\\r\\t\\\"\\\\\\/\\u001f\\u007f\"", "\"\\b\\f\\n\\r\\t\\\"\\\\/\\u001f\x7f\""}, {"[]", "[]"}, {"{}", "{}"}, {"[1,[],{}]", "[1,[],{}]"},
+    {"\"\\b\\f\\n\\r\\t\\\"\\\\\\/\\u001f\\u007f\"", "\"\\b\\f\\n\\r\\t\\\"\\\\/\\u001f\x7f\""}, {"[]", "[]"}, {"{}", "{}"},
+    {"[1,[],{}]", "[1,[],{}]"},
     {"{\"bb\":1,\"a\":{\"z\":[null]},\"c\":2}", "{\"a\":{\"z\":[null]},\"c\":2,\"bb\":1}"}, {"\r\n\t[ 1 , 2 ]\n", "[1,2]"},
   };
   for (size_t i = 0; i < LNT__COUNT(cases); i++) check_json_round_trip(cases[i].in, cases[i].out);
@@ -711,9 +723,12 @@ static void test_json_round_trips(void) {
 
 static void test_json_refused(void) {
   static const struct { const char *text, *part; } cases[] = {
-    {"", "empty"}, {" \n", "empty"}, {"{", "line 1, column 1"}, {"[1,\n 2,\n x]", "line 3, column 2"}, {"{\"a\":1,\"a\":2}", "duplicate object key"},
-    {"{\"a\":1,\"a\":2}", "give each name once"}, {"[1] 2", "line 1"}, {"01", "line 1"}, {"1e400", "write it as a string"}, {"'a'", "line 1"},
-    {"\"\xff\"", "line 1"}, {"\"\\ud800\"", "line 1"}, {"nul", "line 1"}, {"[1,]", "line 1"}, {"{\"a\" 1}", "line 1"}, {"\"a\nb\"", "line 1"},
+    {"", "empty"}, {" \n", "empty"}, {"{", "line 1, column 1"}, {"[1,\n 2,\n x]", "line 3, column 2"},
+    {"{\"a\":1,\"a\":2}", "duplicate object key"},
+    {"{\"a\":1,\"a\":2}", "give each name once"}, {"[1] 2", "line 1"}, {"01", "line 1"}, {"1e400", "write it as a string"},
+    {"'a'", "line 1"},
+    {"\"\xff\"", "line 1"}, {"\"\\ud800\"", "line 1"}, {"nul", "line 1"}, {"[1,]", "line 1"}, {"{\"a\" 1}", "line 1"},
+    {"\"a\nb\"", "line 1"},
     {"NaN", "line 1"}, {"// no\n1", "line 1"}, {"{\"\\u0000\":1}", "line 1"}, {"\xef\xbb\xbf" "1", "line 1"},
   };
   for (size_t i = 0; i < LNT__COUNT(cases); i++) {
@@ -763,7 +778,8 @@ static void test_json_indent(void) {
 /* What CBOR can say and JSON cannot. */
 static void test_json_writes_the_rest(void) {
   static const struct { const char *hex, *text; } cases[] = {
-    {"f97e00", "null"}, {"83f97c00f9fc0001", "[null,null,1]"}, {"a40161612002f93800036161f5", "{\"1\":\"a\",\"-1\":2,\"0.5\":3,\"a\":true}"},
+    {"f97e00", "null"}, {"83f97c00f9fc0001", "[null,null,1]"},
+    {"a40161612002f93800036161f5", "{\"1\":\"a\",\"-1\":2,\"0.5\":3,\"a\":true}"},
     {"43ff41fe", "\"\xef\xbf\xbd" "A\xef\xbf\xbd\""}, {"", "null"}, {"f6", "null"}, {"42e282", "\"\xef\xbf\xbd\xef\xbf\xbd\""},
   };
   for (size_t i = 0; i < LNT__COUNT(cases); i++) {
@@ -809,7 +825,8 @@ static void test_json_of_random_values(void) {
 }
 
 static void test_random_json_text(void) {
-  static const char *const pieces[] = {"[", "]", "{", "}", ",", ":", "\"a\"", "\"b\"", "1", "-0.5e3", "null", "true", " ", "\n", "\\", "\"", "\xff", "9"};
+  static const char *const pieces[] = {"[", "]", "{", "}", ",", ":", "\"a\"", "\"b\"", "1", "-0.5e3", "null", "true",
+                                       " ", "\n", "\\", "\"", "\xff", "9"};
   lnt__rng rng;
   CHECK_SEED(21);
   lnt__rng_seed(&rng, 21);
@@ -835,8 +852,10 @@ static void test_random_json_text(void) {
 
 static const char sweep_text[] =
   "{\"z\":[1,2,3],\"a\":{\"q\":1,\"b\":2,\"c\":{}},\"long\":\"a string that does not fit into the first sixty-four bytes of a buffer\","
-  "\"k01\":1,\"k02\":1,\"k03\":1,\"k04\":1,\"k05\":1,\"k06\":1,\"k07\":1,\"k08\":1,\"k09\":1,\"k10\":1,\"k11\":1,\"k12\":1,\"k13\":1,\"k14\":1,"
-  "\"k32\":1,\"k31\":1,\"k30\":1,\"k29\":1,\"k28\":1,\"k27\":1,\"k26\":1,\"k25\":1,\"k24\":1,\"k23\":1,\"k22\":1,\"k21\":1,\"k20\":1,\"k19\":1,"
+  "\"k01\":1,\"k02\":1,\"k03\":1,\"k04\":1,\"k05\":1,\"k06\":1,\"k07\":1,\"k08\":1,"
+  "\"k09\":1,\"k10\":1,\"k11\":1,\"k12\":1,\"k13\":1,\"k14\":1,"
+  "\"k32\":1,\"k31\":1,\"k30\":1,\"k29\":1,\"k28\":1,\"k27\":1,\"k26\":1,\"k25\":1,"
+  "\"k24\":1,\"k23\":1,\"k22\":1,\"k21\":1,\"k20\":1,\"k19\":1,"
   "\"k18\":1,\"k17\":1,\"k16\":1,\"k15\":1}";
 
 static void test_allocations_fail(void) {
@@ -878,8 +897,9 @@ static void test_writer_after_a_failure(void) {
   lnt__buf_finish(&buf);
 }
 
-CHECK_MAIN(test_integers, test_floats, test_all_widths_round_trip, test_strings, test_containers, test_key_order_in_all_permutations, test_big_maps,
-           test_map_end_refuses, test_empty_reader, test_refused, test_depth, test_member, test_random_values, test_random_bytes,
-           test_mutated_values, test_brief, test_diff, test_number_text, test_number_text_in_other_locales, test_json_round_trips,
-           test_json_refused, test_json_depth, test_json_indent, test_json_writes_the_rest, test_json_of_random_values, test_random_json_text,
-           test_allocations_fail, test_writer_after_a_failure);
+CHECK_MAIN(test_integers, test_floats, test_all_widths_round_trip, test_strings, test_containers,
+           test_key_order_in_all_permutations, test_big_maps, test_map_end_refuses, test_empty_reader, test_refused, test_depth,
+           test_member, test_random_values, test_random_bytes, test_mutated_values, test_brief, test_diff, test_number_text,
+           test_number_text_in_other_locales, test_json_round_trips, test_json_refused, test_json_depth, test_json_indent,
+           test_json_writes_the_rest, test_json_of_random_values, test_random_json_text, test_allocations_fail,
+           test_writer_after_a_failure);
