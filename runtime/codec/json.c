@@ -71,7 +71,8 @@ lnt_status lnt__json_read(const char *text, size_t size, lnt__buf *out, lnt_erro
   if (is_blank(text, size)) return lnt__fail(err, LNT_EVALUE, "not valid JSON: the text is empty: for nothing, write null");
   const char *nul = memchr(text, 0, size); /* the parser would overlook one after a number */
   if (nul)
-    return lnt__fail(err, LNT_EVALUE, "not valid JSON: a NUL byte at byte %zu: write it as \\u0000 inside a string", (size_t)(nul - text) + 1);
+    return lnt__fail(err, LNT_EVALUE, "not valid JSON: a NUL byte at byte %zu: write it as \\u0000 inside a string",
+                     (size_t)(nul - text) + 1);
   json_error_t why;
   json_t *json = json_loadb(text, size, READ_FLAGS, &why);
   if (!json) return parse_failed(&why, err);
