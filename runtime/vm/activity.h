@@ -1,6 +1,13 @@
 /* activity.h - the activity VM: an ordinary lua_State (JIT on, full libraries) in which activities run as coroutines. One on the owner thread
  * with non-blocking helpers on the runtime's libuv loop (through luv); one per worker thread for blocking activities, without a loop. Each avm is used by
- * the thread that made it. */
+ * the thread that made it.
+ *
+ * CAVEATS FIRST
+ *  - An activity that never waits and never returns holds its thread for ever: on the owner thread, everything. Long computations are declared
+ *    `blocking = true`, so that a worker thread runs them.
+ *  - Answers (`complete`, `fail`) come from inside lnt__avm_run() or from a callback of the loop, never from lnt__avm_cancel(). They may call
+ *    lnt__avm_run() and lnt__avm_cancel(), but not lnt__avm_destroy().
+ *  - Starting a child process installs libuv's handler for SIGCHLD; nothing else does. */
 #ifndef LNT__ACTIVITY_H
 #define LNT__ACTIVITY_H
 
@@ -17,11 +24,14 @@ typedef struct lnt__avm_options {
   void *user;
   void (*complete)(void *user, lnt_token token, lnt_value result);
   void (*fail)(void *user, lnt_token token, lnt_value failure, lnt_value detail); /* failure map; detail: traceback text */
-  void (*log)(void *user, lnt_log_level level, const char *id, const char *message);
+  void (*log)(void *user, lnt_log_level level, const char *id, const char *message); /* id: the instance, or NULL */
+  bool (*canceled)(void *user, lnt_token token); /* may be NULL; asked by act:canceled() and, without a loop, while a helper blocks */
 } lnt__avm_options;
 
 lnt_status lnt__avm_create(const lnt__avm_options *options, lnt__avm **out, lnt_error *err);
-void lnt__avm_destroy(lnt__avm *avm); /* ends running activities without an answer, closes their handles; NULL accepted */
+/* Ends running activities without an answer, closes their handles, kills their child processes; NULL accepted. If an activity ever waited, the loop is
+ * run until all that is done: callbacks of other handles on it may run, so destroy the avm before what they need. Never from a callback of the loop. */
+void lnt__avm_destroy(lnt__avm *avm);
 
 /* Run a file's text for its activities; `workflow(...)` in it is accepted and ignored. On failure nothing changes. `is_newest`: false loads stored
  * code whose activities count only where no other is known. Errors as lnt_load_file(). */

@@ -1,0 +1,477 @@
+/* activity.c - the activity VM: making it, running attempts, answering them. Used by the driver and by its worker threads through activity.h; the
+ * thread that made the avm. activity_lib.h tells how an attempt runs; activity_load.c loads files, activity_io.c waits. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <lualib.h>
+
+#include "journal/journal.h"
+#include "lua_embed.h"
+#include "vm/activity_lib.h"
+#include "vm/value.h"
+
+#define SLOT_BITS 20
+#define TRACEBACK_BYTES_MAX 8192
+
+/* ---- Memory ---- */
+
+/* Refuses only while author code runs, which is always protected: an error anywhere else would end the process. */
+static void *allocate(void *user, void *memory, size_t old_size, size_t new_size) {
+  lnt__avm *avm = user;
+  if (new_size == 0) {
+    free(memory);
+    avm->used -= memory ? old_size : 0;
+    return NULL;
+  }
+  size_t rest = avm->used - (memory ? old_size : 0);
+  if (avm->enforce && new_size > old_size && rest + new_size > avm->options.memory_bytes_max) return NULL;
+  void *grown = realloc(memory, new_size);
+  if (grown) avm->used = rest + new_size;
+  return grown;
+}
+
+static int collect_protected(lua_State *L) {
+  lua_gc(L, LUA_GCCOLLECT, 0);
+  return 0;
+}
+
+/* LuaJIT never collects because an allocation was refused, so garbage must not be what stands at the limit. */
+static void collect_if_due(lnt__avm *avm) {
+  if (avm->used < avm->collect_at) return;
+  if (lua_cpcall(avm->L, collect_protected, NULL) != 0) lua_pop(avm->L, 1);
+  size_t half = (size_t)(avm->options.memory_bytes_max / 2), more = avm->used + avm->used / 4;
+  avm->collect_at = more > half ? more : half;
+}
+
+size_t lnt__avm_memory(const lnt__avm *avm) { return avm->used; }
+
+/* ---- Calling activity.lua ---- */
+
+void lnt__avm_log(lnt__avm *avm, lnt_log_level level, const char *id, const char *message) {
+  if (avm->options.log) avm->options.log(avm->options.user, level, id, message);
+}
+
+bool lnt__avm_call(lnt__avm *avm, int function, int nargs, int nresults) {
+  lua_rawgeti(avm->L, LUA_REGISTRYINDEX, function);
+  lua_insert(avm->L, -nargs - 1);
+  if (lua_pcall(avm->L, nargs, nresults, 0) == 0) return true;
+  const char *text = lua_type(avm->L, -1) == LUA_TSTRING ? lua_tostring(avm->L, -1) : "an error that is not text";
+  lnt__avm_log(avm, LNT_LOG_ERROR, NULL, text);
+  lua_pop(avm->L, 1);
+  return false;
+}
+
+/* ---- Attempts and their coroutines ---- */
+
+static lnt__attempt *attempt_new(lnt__avm *avm) {
+  if (avm->slots_count >= LNT__ATTEMPTS_MAX) return NULL;
+  void *slots = avm->slots;
+  if (!lnt__grow(&slots, &avm->slots_capacity, avm->slots_count + 1, sizeof *avm->slots)) return NULL;
+  avm->slots = slots;
+  lnt__attempt *attempt = lnt__calloc(1, sizeof *attempt);
+  if (!attempt) return NULL;
+  attempt->slot = (uint32_t)avm->slots_count;
+  attempt->serial = 1u << SLOT_BITS | attempt->slot;
+  lnt__buf_init(&attempt->out);
+  avm->slots[avm->slots_count++] = attempt;
+  return attempt;
+}
+
+static int thread_protected(lua_State *L) {
+  lnt__attempt *attempt = lua_touserdata(L, 1);
+  lua_State *co = lua_newthread(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lnt__avm_of(L)->refs.body);
+  lua_xmove(L, co, 1);
+  attempt->co_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  attempt->co = co;
+  return 0;
+}
+
+/* An attempt with a coroutine that is ready for `body`; NULL: out of memory, or too many. */
+static lnt__attempt *attempt_take(lnt__avm *avm) {
+  lnt__attempt *attempt = avm->idle;
+  if (attempt) {
+    avm->idle = attempt->next;
+    avm->idle_count -= attempt->co != NULL;
+  } else {
+    attempt = attempt_new(avm);
+  }
+  if (!attempt || attempt->co) return attempt;
+  if (lua_cpcall(avm->L, thread_protected, attempt) == 0) return attempt;
+  lua_pop(avm->L, 1);
+  attempt->next = avm->idle;
+  avm->idle = attempt;
+  return NULL;
+}
+
+static void drop_coroutine(lnt__avm *avm, lnt__attempt *attempt) {
+  luaL_unref(avm->L, LUA_REGISTRYINDEX, attempt->co_ref);
+  attempt->co = NULL;
+}
+
+/* Attempts whose coroutine was dropped go behind those that have one. */
+static void attempt_recycle(lnt__avm *avm, lnt__attempt *attempt) {
+  if (attempt->co && avm->idle_count >= LNT__ATTEMPTS_POOLED) drop_coroutine(avm, attempt);
+  if (attempt->out.capacity > LNT__ATTEMPT_OUT_KEPT) lnt__buf_finish(&attempt->out);
+  lnt__free(attempt->strings);
+  attempt->strings = NULL;
+  lnt__attempt **at = &avm->idle;
+  if (attempt->co) avm->idle_count++;
+  else if (*at && (*at)->co) at = &(*at)->next;
+  attempt->next = *at;
+  *at = attempt;
+}
+
+/* ---- Attempts that wait: their strings become their own, their token can be found ---- */
+
+static uint64_t token_key(lnt_token token) {
+  uint64_t key = token.run * 0x9e3779b97f4a7c15u ^ ((uint64_t)token.seq << 32 | token.attempt) * 0xd6e8feb86659fd93u;
+  return key ^ key >> 29;
+}
+
+static bool own_strings(lnt_activity *activity, char **block) {
+  const char **fields[] = {&activity->name, &activity->instance_id, &activity->idempotency_key};
+  size_t size = 0, lengths[LNT__COUNT(fields)];
+  for (size_t i = 0; i < LNT__COUNT(fields); i++) size += lengths[i] = strlen(*fields[i]) + 1;
+  char *to = *block = lnt__alloc(size);
+  if (!to) return false;
+  for (size_t i = 0; i < LNT__COUNT(fields); i++) {
+    memcpy(to, *fields[i], lengths[i]);
+    *fields[i] = to;
+    to += lengths[i];
+  }
+  activity->input = LNT_VALUE_NIL;
+  return true;
+}
+
+static bool keep(lnt__avm *avm, lnt__attempt *attempt) {
+  if (attempt->kept) return true;
+  uint64_t key = token_key(attempt->activity.token);
+  attempt->same_key = lnt__u64map_get(&avm->waiting, key);
+  if (!own_strings(&attempt->activity, &attempt->strings) || !lnt__u64map_put(&avm->waiting, key, attempt)) return false;
+  avm->kept_count++;
+  return attempt->kept = true;
+}
+
+static void unkeep(lnt__avm *avm, lnt__attempt *attempt) {
+  if (!attempt->kept) return;
+  uint64_t key = token_key(attempt->activity.token);
+  lnt__attempt *first = lnt__u64map_get(&avm->waiting, key);
+  if (first != attempt) {
+    while (first->same_key != attempt) first = first->same_key;
+    first->same_key = attempt->same_key;
+  } else if (attempt->same_key) {
+    lnt__u64map_put(&avm->waiting, key, attempt->same_key); /* replaces: cannot fail */
+  } else {
+    lnt__u64map_remove(&avm->waiting, key);
+  }
+  attempt->kept = false;
+  avm->kept_count--;
+}
+
+/* ---- Failures ---- */
+
+static const char *const own_chunk = "[string \"activity helpers\"]";
+
+/* A traceback without the lines of activity.lua. */
+static void write_traceback(lnt__buf *out, const char *text) {
+  while (*text && out->size < TRACEBACK_BYTES_MAX) {
+    size_t line = strcspn(text, "\n");
+    const char *own = strstr(text, own_chunk);
+    if (!own || own >= text + line) {
+      if (out->size) lnt__buf_u8(out, '\n');
+      lnt__buf_append(out, text, line);
+    }
+    text += line + (text[line] == '\n');
+  }
+}
+
+typedef struct describe { lnt__avm *avm; lnt__attempt *attempt; lnt__buf *detail; } describe;
+
+/* Encode the error at the top of the attempt's coroutine, with its traceback. */
+static int describe_protected(lua_State *L) {
+  describe *d = lua_touserdata(L, 1);
+  lua_State *co = d->attempt->co;
+  luaL_traceback(L, co, NULL, 0);
+  write_traceback(d->detail, lua_tostring(L, -1));
+  lua_xmove(co, L, 1);
+  d->attempt->outcome = lnt__failure_encode(L, -1, d->avm->options.payload_bytes_max, &d->attempt->out, &d->avm->err);
+  return 0;
+}
+
+static void fail_text(lnt__attempt *attempt, const char *type, const char *message, bool retryable) {
+  lnt__buf_clear(&attempt->out);
+  lnt__failure_text(&attempt->out, type, message, retryable);
+  attempt->outcome = LNT_EVALUE;
+}
+
+static void fail_memory(lnt__avm *avm, lnt__attempt *attempt) {
+  char message[256 + LNT_NAME_BYTES_MAX];
+  snprintf(message, sizeof message, "the activity \"%s\" ran out of memory: all activities of this VM together may hold %llu bytes (activity_memory_bytes_max)",
+           attempt->activity.name, (unsigned long long)avm->options.memory_bytes_max);
+  fail_text(attempt, "OutOfMemory", message, true);
+}
+
+static void fail_raised(lnt__avm *avm, lnt__attempt *attempt, lnt__buf *detail) {
+  describe d = {avm, attempt, detail};
+  lnt__buf_clear(&attempt->out);
+  if (lua_cpcall(avm->L, describe_protected, &d) != 0) {
+    lua_pop(avm->L, 1);
+    fail_memory(avm, attempt);
+  } else if (attempt->outcome != LNT_OK) {
+    fail_text(attempt, "InvalidValue", avm->err.message, false);
+  }
+  attempt->outcome = LNT_EVALUE;
+}
+
+/* The result was refused: which rule it broke is in avm->err. */
+static void fail_result(lnt__avm *avm, lnt__attempt *attempt) {
+  if (attempt->outcome == LNT_ENOMEM) fail_memory(avm, attempt);
+  else fail_text(attempt, attempt->outcome == LNT_ELIMIT ? "LimitExceeded" : "InvalidValue", avm->err.message, false);
+}
+
+/* What became of an attempt that does not wait: its result or its failure is in attempt->out afterwards, and `outcome` says which. */
+static void conclude(lnt__avm *avm, lnt__attempt *attempt, int status, lnt__buf *detail) {
+  if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_ENDED) {
+    if (attempt->outcome != LNT_OK) fail_result(avm, attempt);
+    return;
+  }
+  if (status == LUA_ERRMEM) fail_memory(avm, attempt);
+  else if (status != LUA_YIELD) fail_raised(avm, attempt, detail);
+  else if (attempt->state == LNT__ATTEMPT_DROPPED) fail_text(attempt, "Canceled", "the activity was canceled and went on asking for waits", false);
+  else if (attempt->state == LNT__ATTEMPT_RUNS) {
+    fail_text(attempt, "InvalidYield",
+              "the activity called coroutine.yield() outside a coroutine of its own; to wait, use act:sleep() and the other helpers of `act`", false);
+  } else {
+    fail_memory(avm, attempt);
+  }
+  drop_coroutine(avm, attempt);
+}
+
+/* ---- Running ---- */
+
+static void release_held(lnt__avm *avm, lnt__attempt *attempt) {
+  lua_pushnumber(avm->L, (lua_Number)attempt->serial);
+  lnt__avm_call(avm, avm->refs.abandon, 1, 0);
+}
+
+/* The attempt is over: answer it. From here on its serial names nothing. */
+static void settle(lnt__avm *avm, lnt__attempt *attempt, int status) {
+  lnt__buf detail;
+  lnt__buf_init(&detail);
+  conclude(avm, attempt, status, &detail);
+  bool out_of_memory = attempt->out.failed, failed = attempt->outcome != LNT_OK;
+  lnt_token token = attempt->activity.token;
+  lnt_value answer = {attempt->out.data, attempt->out.size};
+  if (attempt->kept) release_held(avm, attempt);
+  unkeep(avm, attempt);
+  attempt->state = LNT__ATTEMPT_IDLE;
+  attempt->serial += 1u << SLOT_BITS;
+  if (out_of_memory) {
+    static const char map[] = "\xa2\x64type\x6bOutOfMemory\x67message\x6dout of memory"; /* what could not be allocated, made beforehand */
+    answer = (lnt_value){map, sizeof map - 1};
+    failed = true;
+  }
+  if (failed) avm->options.fail(avm->options.user, token, answer, (lnt_value){detail.data, detail.size});
+  else avm->options.complete(avm->options.user, token, answer);
+  lnt__buf_finish(&detail);
+  attempt_recycle(avm, attempt);
+  if (!avm->current) collect_if_due(avm);
+}
+
+static int resume(lnt__avm *avm, lnt__attempt *attempt, int nargs) {
+  avm->current = attempt;
+  avm->enforce = true;
+  int status = lua_resume(attempt->co, nargs);
+  avm->enforce = false;
+  avm->current = NULL;
+  return status;
+}
+
+void lnt__avm_advance(lnt__avm *avm, lnt__attempt *attempt, bool first) {
+  int nargs = 0;
+  if (!first) lua_pushboolean(attempt->co, attempt->canceled), nargs = 1;
+  attempt->state = LNT__ATTEMPT_RUNS;
+  int status = resume(avm, attempt, nargs);
+  while (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_OPENS && lnt__avm_open_luv(avm)) {
+    attempt->state = LNT__ATTEMPT_RUNS;
+    lua_pushboolean(attempt->co, attempt->canceled);
+    status = resume(avm, attempt, 1);
+  }
+  if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_WAITS) {
+    if (keep(avm, attempt)) return;
+    release_held(avm, attempt);
+  }
+  settle(avm, attempt, status);
+}
+
+static void poll_cancel(lnt__avm *avm, lnt__attempt *attempt) {
+  if (attempt->canceled || !avm->options.canceled) return;
+  if (avm->options.canceled(avm->options.user, attempt->activity.token)) lnt__avm_cancel(avm, attempt->activity.token);
+}
+
+/* Without a loop of the host's: run luv's own until the attempt has ended, and then until nothing it left behind is open. */
+static void block(lnt__avm *avm, uint64_t serial) {
+  for (lnt__attempt *attempt; (attempt = lnt__avm_attempt(avm, serial)) != NULL;) {
+    poll_cancel(avm, attempt);
+    if (!avm->ready.first) lnt__avm_call(avm, avm->refs.poll, 0, 0);
+    lnt__avm_drain(avm);
+  }
+  bool open = true;
+  while (open && lnt__avm_call(avm, avm->refs.poll, 0, 1)) {
+    open = lua_toboolean(avm->L, -1);
+    lua_pop(avm->L, 1);
+  }
+}
+
+static void fail_unrun(lnt__avm *avm, const lnt_activity *activity, const char *type, const char *message, bool retryable) {
+  lnt__buf out;
+  lnt__buf_init(&out);
+  lnt__failure_text(&out, type, message, retryable);
+  avm->options.fail(avm->options.user, activity->token, (lnt_value){out.data, out.size}, LNT_VALUE_NIL);
+  lnt__buf_finish(&out);
+}
+
+static void fail_unknown(lnt__avm *avm, const lnt_activity *activity) {
+  lnt__buf text;
+  lnt__buf_init(&text);
+  lnt__buf_printf(&text, "no activity \"%s\" is loaded; load the file that defines it. Loaded:", activity->name);
+  size_t at = 0;
+  const char *name;
+  void *value;
+  while (text.size < 512 && lnt__strmap_next(&avm->entries, &at, &name, &value)) lnt__buf_printf(&text, " %s", name);
+  if (avm->entries.count == 0) lnt__buf_printf(&text, " none");
+  lnt__buf_u8(&text, '\0');
+  fail_unrun(avm, activity, "ActivityNotFound", text.failed ? "no such activity is loaded" : (const char *)text.data, false);
+  lnt__buf_finish(&text);
+}
+
+void lnt__avm_run(lnt__avm *avm, const lnt_activity *activity) {
+  const lnt__avm_entry *entry = lnt__strmap_get(&avm->entries, activity->name);
+  if (!entry) {
+    fail_unknown(avm, activity);
+    return;
+  }
+  lnt__attempt *attempt = attempt_take(avm);
+  if (!attempt) {
+    fail_unrun(avm, activity, "OutOfMemory", "there is no room for one more activity", true);
+    return;
+  }
+  attempt->activity = *activity;
+  attempt->fn_ref = entry->fn_ref;
+  attempt->canceled = false;
+  attempt->refusals = 0;
+  uint64_t serial = attempt->serial;
+  lnt__avm_advance(avm, attempt, true);
+  if (!avm->options.loop && avm->luv_open) block(avm, serial);
+}
+
+void lnt__avm_cancel(lnt__avm *avm, lnt_token token) {
+  lnt__attempt *attempt = lnt__u64map_get(&avm->waiting, token_key(token));
+  for (; attempt; attempt = attempt->same_key) {
+    lnt_token own = attempt->activity.token;
+    if (own.run == token.run && own.seq == token.seq && own.attempt == token.attempt) break;
+  }
+  if (!attempt || attempt->canceled) return;
+  attempt->canceled = true;
+  lnt__avm_make_ready(avm, attempt);
+  if (avm->options.loop) lnt__avm_call(avm, avm->refs.kick, 0, 0);
+}
+
+size_t lnt__avm_running(const lnt__avm *avm) { return avm->kept_count; }
+
+/* ---- What activity.lua's body calls. These RAISE. ---- */
+
+/* take() -> function, input, serial */
+static int io_take(lua_State *L) {
+  lnt__avm *avm = lnt__avm_of(L);
+  lnt__attempt *attempt = avm->current;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, attempt->fn_ref);
+  if (!lnt__value_push(L, attempt->activity.input)) return luaL_error(L, "the input of the activity \"%s\" is malformed", attempt->activity.name);
+  lua_pushnumber(L, (lua_Number)attempt->serial);
+  return 3;
+}
+
+/* finish(result): encode it */
+static int io_finish(lua_State *L) {
+  lnt__avm *avm = lnt__avm_of(L);
+  lnt__attempt *attempt = avm->current;
+  lua_settop(L, 1);
+  lnt__buf_clear(&attempt->out);
+  avm->enforce = false; /* encoding allocates nothing of Lua's */
+  attempt->outcome = lnt__value_encode(L, 1, "result", avm->options.payload_bytes_max, &attempt->out, &avm->err);
+  avm->enforce = true;
+  attempt->state = LNT__ATTEMPT_ENDED;
+  return 0;
+}
+
+/* rest(): until the next attempt */
+static int io_rest(lua_State *L) { return lua_yield(L, 0); }
+
+/* ---- Making and ending ---- */
+
+static int open_state(lua_State *L) {
+  static const luaL_Reg functions[] = {{"take", io_take}, {"finish", io_finish}, {"rest", io_rest}, {NULL, NULL}};
+  lnt__avm *avm = lua_touserdata(L, 1);
+  luaL_openlibs(L);
+  if (luaL_loadbuffer(L, lnt__lua_activity, lnt__lua_activity_size, "activity helpers") != 0) return lua_error(L);
+  lua_createtable(L, 0, 16);
+  luaL_register(L, NULL, functions);
+  lnt__avm_io_functions(L);
+  lua_pushstring(L, avm->module_path ? avm->module_path : "");
+  lua_pushstring(L, avm->stdlib_path ? avm->stdlib_path : "");
+  lua_call(L, 3, 1);
+#define LNT__X(name)         \
+  lua_getfield(L, -1, #name); \
+  avm->refs.name = luaL_ref(L, LUA_REGISTRYINDEX);
+  LNT__AVM_FUNCTION_MAP(LNT__X)
+#undef LNT__X
+  return 0;
+}
+
+static lnt_status start_state(lnt__avm *avm, lnt_error *err) {
+  avm->L = lua_newstate(allocate, avm);
+  if (!avm->L) return lnt__fail(err, LNT_ENOMEM, "out of memory while the activity VM starts");
+  int status = lua_cpcall(avm->L, open_state, avm);
+  if (status == 0) return LNT_OK;
+  const char *text = lua_tostring(avm->L, -1);
+  return lnt__fail(err, status == LUA_ERRMEM ? LNT_ENOMEM : LNT_EINTERNAL, "the activity VM does not start: %s", text ? text : "unknown error");
+}
+
+lnt_status lnt__avm_create(const lnt__avm_options *options, lnt__avm **out, lnt_error *err) {
+  lnt__avm *avm = lnt__calloc(1, sizeof *avm);
+  if (!avm) return lnt__fail(err, LNT_ENOMEM, "out of memory while the activity VM starts");
+  avm->options = *options;
+  avm->collect_at = (size_t)(options->memory_bytes_max / 2);
+  lnt__strmap_init(&avm->entries);
+  lnt__u64map_init(&avm->waiting);
+  avm->module_path = options->module_path ? lnt__strdup(options->module_path) : NULL;
+  avm->stdlib_path = options->stdlib_path ? lnt__strdup(options->stdlib_path) : NULL;
+  lnt_status status = LNT_OK;
+  if ((options->module_path && !avm->module_path) || (options->stdlib_path && !avm->stdlib_path)) {
+    status = lnt__fail(err, LNT_ENOMEM, "out of memory while the activity VM starts");
+  } else {
+    status = start_state(avm, err);
+  }
+  if (status != LNT_OK) lnt__avm_destroy(avm);
+  else *out = avm;
+  return status;
+}
+
+void lnt__avm_destroy(lnt__avm *avm) {
+  if (!avm) return;
+  avm->closing = true;
+  if (avm->luv_open) lnt__avm_call(avm, avm->refs.close, 0, 0);
+  if (avm->L) lua_close(avm->L);
+  lnt__avm_entries_finish(avm);
+  for (size_t i = 0; i < avm->slots_count; i++) {
+    lnt__buf_finish(&avm->slots[i]->out);
+    lnt__free(avm->slots[i]->strings);
+    lnt__free(avm->slots[i]);
+  }
+  lnt__free(avm->slots);
+  lnt__u64map_finish(&avm->waiting);
+  lnt__free(avm->module_path);
+  lnt__free(avm->stdlib_path);
+  lnt__free(avm);
+}

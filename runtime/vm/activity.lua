@@ -1,0 +1,603 @@
+-- activity.lua - what activities stand on: how a file is loaded for its activities, the body of every coroutine, and the helpers of `act`.
+-- Embedded in the library; activity.c runs it once per activity VM, with C functions, the module path and the standard library's folder. What authors
+-- read about the helpers is in stdlib/meta/activity.lua.
+--
+-- Everything that a helper opens is held under the serial of its attempt (`hold`), so that an attempt that ends in any way leaves nothing open.
+-- `in_flight` counts what libuv still owes a callback; `close` waits for it.
+local C, module_path, stdlib_path = ...
+
+local READ_BYTES_MAX = 64 * 1024 * 1024    -- one act:read_file
+local READ_CHUNK_BYTES_MAX = 1024 * 1024
+local OUTPUT_BYTES_MAX = 16 * 1024 * 1024  -- stdout, and stderr, of one act:run, unless it says otherwise
+local SLEEP_MAX_S = 366 * 24 * 3600
+local ACTIVITIES_PER_FILE_MAX = 10000
+local KILL_AFTER_MS = 5000                 -- from SIGTERM to SIGKILL
+local CLOSE_MS = 5000                      -- how long the VM waits for libuv at its end
+local POLL_MS = 50                         -- how often a blocking wait looks whether it is canceled
+
+local type, pairs, ipairs, tostring, tonumber, error, pcall = type, pairs, ipairs, tostring, tonumber, error, pcall
+local setmetatable, select, next, concat, sort, format, ceil = setmetatable, select, next, table.concat, table.sort, string.format, math.ceil
+local take, finish, rest, enter, pause, wake = C.take, C.finish, C.rest, C.enter, C.pause, C.wake
+local global_require, load, searchpath, io_open = require, load, package.searchpath, io.open
+
+jit.off(true, true) -- glue around C functions: traces of it would only be in the way
+package.preload.luv = function()
+  error("the module luv cannot be used in activities; wait with the helpers of `act`", 0)
+end
+
+local P, uv = {}, nil
+
+---- Failures ----
+
+local Failure = { __tostring = function(f) return f.type .. ": " .. f.message end }
+
+local function fail(kind, message, details, retryable)
+  error(setmetatable({ type = kind, message = message, details = details, retryable = retryable }, Failure), 0)
+end
+
+local function fail_io(what, text)
+  text = tostring(text)
+  fail("IOError", what .. ": " .. (text:match("^%u%w+: [^:]+") or text), { code = text:match("^(%u%w+)") })
+end
+
+local function misuse(text)
+  error(text, 3)
+end
+
+---- Waiting ----
+
+local held = {}      -- serial -> { [release] = true }
+local in_flight = 0
+
+-- Run `cleanup` once: when the function returned is called, or when the attempt ends.
+local function hold(serial, cleanup)
+  local set = held[serial]
+  if not set then
+    set = {}
+    held[serial] = set
+  end
+  local function release()
+    if set[release] then
+      set[release] = nil
+      cleanup()
+    end
+  end
+  set[release] = true
+  return release
+end
+
+function P.abandon(serial)
+  local set = held[serial]
+  held[serial] = nil
+  while set and next(set) do
+    local release = next(set)
+    pcall(release)
+    set[release] = nil
+  end
+end
+
+local function fail_canceled()
+  fail("Canceled", "the activity was canceled: its answer is no longer wanted", nil, false)
+end
+
+-- Wait until `done(...)` was called by a callback of libuv; its values are what await returns. `begin(done)` starts the work and returns a function
+-- that gives it up, or nothing if it cannot be given up (then it ends soon by itself). done() answers whether the attempt is still there.
+local function await(self, begin)
+  local serial = self[1]
+  if enter(serial) then fail_canceled() end
+  local ended, a, b = false, nil, nil
+  local give_up = begin(function(x, y)
+    if not ended then
+      ended, a, b = true, x, y
+      return wake(serial)
+    end
+  end)
+  while not ended do
+    if pause(serial) and give_up and not ended then
+      ended = true
+      give_up()
+      fail_canceled()
+    end
+  end
+  return a, b
+end
+
+local function close(handle)
+  if not handle:is_closing() then
+    in_flight = in_flight + 1
+    handle:close(function() in_flight = in_flight - 1 end)
+  end
+end
+
+-- One request to the file system: start(callback). `late(result)` takes back what came after the attempt had ended.
+local function request(self, what, start, late)
+  local problem, result = await(self, function(done)
+    local started, text = start(function(err, value)
+      in_flight = in_flight - 1
+      if done(err, value) == false and late and value then late(value) end
+    end)
+    if not started then fail_io(what, text) end
+    in_flight = in_flight + 1
+  end)
+  if problem then fail_io(what, problem) end
+  return result
+end
+
+-- A timer that is closed when it has fired; close() it to stop it before.
+local function after(ms, fn)
+  local timer = uv.new_timer()
+  uv.update_time()
+  timer:start(ms, 0, function()
+    close(timer)
+    fn()
+  end)
+  return timer
+end
+
+---- Arguments ----
+
+local UNIT_S = { ms = 0.001, s = 1, m = 60, h = 3600, d = 86400, w = 604800 }
+
+-- Seconds of 1.5, "500ms", "24h" or "1h30m"; nil if it is none of these.
+local function seconds_of(duration)
+  if type(duration) == "number" then return duration end
+  if type(duration) ~= "string" then return nil end
+  local sum, rest_text = 0, duration
+  repeat
+    local number, unit, more = rest_text:match("^%s*(%d+%.?%d*)%s*(%a+)(.*)$")
+    if not number or not UNIT_S[unit] then return nil end
+    sum, rest_text = sum + tonumber(number) * UNIT_S[unit], more
+  until rest_text == ""
+  return sum
+end
+
+local function ms_of(duration, what)
+  local seconds = seconds_of(duration)
+  if not seconds or not (seconds >= 0 and seconds <= SLEEP_MAX_S) then
+    error(format("%s: a duration is wanted, as seconds (1.5) or text (\"500ms\", \"10s\", \"24h\"), at most 366 days; got %s", what,
+      tostring(duration)), 4)
+  end
+  return ceil(seconds * 1000)
+end
+
+local function check_string(what, value, may_hold_zero)
+  if type(value) ~= "string" then error(format("%s: text is wanted, got %s", what, type(value)), 3) end
+  if not may_hold_zero and value:find("%z") then error(what .. ": the text holds a zero byte", 3) end
+end
+
+---- The helpers of `act` ----
+
+local act = {}
+
+function act.canceled(self)
+  return C.canceled(self[1])
+end
+
+local LEVELS = { debug = 0, info = 1, warn = 2, error = 3 }
+
+function act.log(self, text, level)
+  C.log(self[1], LEVELS[level or "info"] or misuse("act:log: the level is debug, info, warn or error"), tostring(text))
+end
+
+function act.sleep(self, duration)
+  local ms = ms_of(duration, "act:sleep")
+  await(self, function(done)
+    local timer
+    local release = hold(self[1], function() close(timer) end)
+    timer = after(ms, function()
+      release()
+      done()
+    end)
+    return release
+  end)
+end
+
+local function close_file(fd)
+  if uv then uv.fs_close(fd) end
+end
+
+-- Open a file and hold it: fd, release.
+local function open_file(self, what, path, flags, mode)
+  local fd = request(self, what, function(cb) return uv.fs_open(path, flags, mode or 438, cb) end, close_file)
+  return fd, hold(self[1], function() close_file(fd) end)
+end
+
+local function read_all(self, what, fd)
+  local stat = request(self, what, function(cb) return uv.fs_fstat(fd, cb) end)
+  local regular, parts, size = stat.type == "file" and stat.size > 0, {}, 0
+  while true do
+    local want = regular and math.max(stat.size - size, 0) + 1 or 65536
+    if want > READ_CHUNK_BYTES_MAX then want = READ_CHUNK_BYTES_MAX end
+    local data = request(self, what, function(cb) return uv.fs_read(fd, want, -1, cb) end)
+    size = size + #data
+    if size > READ_BYTES_MAX then
+      fail("LimitExceeded", format("%s: it has more than %d bytes; read it in pieces with io.open", what, READ_BYTES_MAX), nil, false)
+    end
+    parts[#parts + 1] = data
+    if #data == 0 or (regular and #data < want and size >= stat.size) then return #parts == 1 and data or concat(parts) end
+  end
+end
+
+function act.read_file(self, path)
+  check_string("act:read_file", path)
+  local what = "cannot read " .. path
+  local fd, release = open_file(self, what, path, "r")
+  local data = read_all(self, what, fd)
+  release()
+  return data
+end
+
+local function write_all(self, what, fd, data)
+  local at = 1
+  while at <= #data do
+    local piece = at == 1 and #data <= READ_CHUNK_BYTES_MAX and data or data:sub(at, at + READ_CHUNK_BYTES_MAX - 1)
+    at = at + request(self, what, function(cb) return uv.fs_write(fd, piece, -1, cb) end)
+  end
+  request(self, what, function(cb) return uv.fs_fsync(fd, cb) end)
+end
+
+local function folder_of(path)
+  return path:match("^(.*[^/])/+[^/]*$") or (path:sub(1, 1) == "/" and "/" or ".")
+end
+
+-- So that the name of a new file survives a power cut, too. Not every file system can; then there is nothing to be done.
+local function sync_folder(self, path)
+  local folder = folder_of(path)
+  local fd, release = open_file(self, "cannot open " .. folder, folder, "r")
+  await(self, function(done)
+    if uv.fs_fsync(fd, function() in_flight = in_flight - 1 done() end) then in_flight = in_flight + 1 else done() end
+  end)
+  release()
+end
+
+-- The stat of a path, or nil if there is nothing.
+local function stat_of(self, what, path)
+  local problem, stat = await(self, function(done)
+    local started, text = uv.fs_stat(path, function(err, value)
+      in_flight = in_flight - 1
+      done(err, value)
+    end)
+    if not started then fail_io(what, text) end
+    in_flight = in_flight + 1
+  end)
+  if not problem then return stat end
+  if not problem:find("^ENOENT") and not problem:find("^ENOTDIR") then fail_io(what, problem) end
+end
+
+local temp_count = 0
+
+function act.write_file(self, path, data)
+  check_string("act:write_file", path)
+  check_string("act:write_file", data, true)
+  local what = "cannot write " .. path
+  local old = stat_of(self, what, path)
+  temp_count = temp_count + 1
+  local temp = format("%s.%d-%d-%.0f.tmp", path, C.pid(), temp_count, self[1])
+  local fd, release = open_file(self, what, temp, "wx", old and old.mode % 4096 or 438)
+  local keep_temp = false
+  local release_temp = hold(self[1], function() if not keep_temp then uv.fs_unlink(temp) end end)
+  write_all(self, what, fd, data)
+  release()
+  request(self, what, function(cb) return uv.fs_rename(temp, path, cb) end)
+  keep_temp = true
+  release_temp()
+  sync_folder(self, path)
+end
+
+function act.append_file(self, path, data)
+  check_string("act:append_file", path)
+  check_string("act:append_file", data, true)
+  local what = "cannot append to " .. path
+  local fd, release = open_file(self, what, path, "a")
+  write_all(self, what, fd, data)
+  release()
+end
+
+function act.list_dir(self, path)
+  check_string("act:list_dir", path)
+  local found = request(self, "cannot list " .. path, function(cb) return uv.fs_scandir(path, cb) end)
+  local entries = {}
+  while true do
+    local name, kind = uv.fs_scandir_next(found)
+    if not name then break end
+    entries[#entries + 1] = { name = name, type = kind or "unknown" }
+  end
+  sort(entries, function(a, b) return a.name < b.name end)
+  return entries
+end
+
+function act.stat(self, path)
+  check_string("act:stat", path)
+  local stat = stat_of(self, "cannot stat " .. path, path)
+  if not stat then return nil end
+  return { type = stat.type, size = stat.size, mode = stat.mode % 4096, mtime = stat.mtime.sec + stat.mtime.nsec / 1e9 }
+end
+
+---- Child processes ----
+
+local children = {} -- those that have not ended
+
+local function child_done(child)
+  if child.code and (child.open == 0 or child.stopping) then child.done(child) end
+end
+
+local function close_pipes(child)
+  for _, pipe in ipairs(child.pipes) do close(pipe) end
+end
+
+local function stop_timer(child)
+  if child.timer then close(child.timer) end
+  child.timer = nil
+end
+
+-- SIGTERM now, SIGKILL if that does not help. The handle stays until the process has ended, so that it is reaped.
+local function stop(child, reason)
+  if child.code or child.stopping then return end
+  child.stopping = reason
+  stop_timer(child)
+  child.handle:kill("sigterm")
+  close_pipes(child)
+  child.timer = after(KILL_AFTER_MS, function()
+    child.timer = nil
+    child.handle:kill("sigkill")
+  end)
+end
+
+local function on_exit(child, code, signal)
+  in_flight = in_flight - 1
+  children[child] = nil
+  child.code, child.signal = code, signal
+  stop_timer(child)
+  close(child.handle)
+  child_done(child)
+end
+
+local function read_pipe(child, pipe, parts)
+  local size = 0
+  pipe:read_start(function(err, data)
+    if data and not err then
+      size = size + #data
+      if size > child.output_max then
+        stop(child, "output")
+      else
+        parts[#parts + 1] = data
+      end
+    else
+      close(pipe)
+      child.open = child.open - 1
+      child_done(child)
+    end
+  end)
+end
+
+local function environment(extra)
+  if extra == nil then return nil end
+  local vars, list = uv.os_environ(), {}
+  for name, value in pairs(extra) do
+    vars[name] = value ~= false and tostring(value) or nil
+  end
+  for name, value in pairs(vars) do
+    list[#list + 1] = name .. "=" .. value
+  end
+  return list
+end
+
+-- Start a process; child.done is called with it when it has ended and its output was read.
+local function spawn(command, args, options, done)
+  local child = { out = {}, err = {}, open = 2, done = done, output_max = options.output_bytes_max or OUTPUT_BYTES_MAX }
+  local input, text = C.text_file(options.stdin or "")
+  if not input then fail("IOError", "cannot run " .. command .. ": no file for its standard input (" .. text .. ")") end
+  local out, err = uv.new_pipe(false), uv.new_pipe(false)
+  child.pipes = { out, err }
+  local started, handle, problem = pcall(uv.spawn, command, {
+    args = args, cwd = options.cwd, env = environment(options.env), stdio = { input, out, err },
+  }, function(code, signal) on_exit(child, code, signal) end)
+  C.close_fd(input)
+  if not started or not handle then
+    close_pipes(child)
+    if not started then error(handle, 0) end
+    fail_io("cannot run " .. command .. (options.cwd and " in " .. options.cwd or ""), problem)
+  end
+  in_flight = in_flight + 1
+  child.handle = handle
+  children[child] = true
+  read_pipe(child, out, child.out)
+  read_pipe(child, err, child.err)
+  return child
+end
+
+local function strings_of(args)
+  local list = {}
+  for i, arg in ipairs(args) do
+    if type(arg) ~= "string" and type(arg) ~= "number" then error(format("act:run: argument %d is a %s, not text", i, type(arg)), 3) end
+    list[i] = tostring(arg)
+  end
+  return list
+end
+
+local function check_run_options(options)
+  local known = { stdin = "string", cwd = "string", env = "table", output_bytes_max = "number" }
+  for name, value in pairs(options) do
+    if name ~= "timeout" and type(value) ~= known[name] then
+      error(format("act:run: the option %s is %s", tostring(name), known[name] and "a " .. known[name] or "unknown"), 3)
+    end
+  end
+  return options.timeout ~= nil and ms_of(options.timeout, "act:run: timeout") or nil
+end
+
+function act.run(self, command, args, options)
+  check_string("act:run", command)
+  args, options = strings_of(args or {}), options or {}
+  local timeout_ms = check_run_options(options)
+  local child = await(self, function(done)
+    local child, release
+    child = spawn(command, args, options, function()
+      release()
+      done(child)
+    end)
+    release = hold(self[1], function() stop(child, "abandoned") end)
+    if timeout_ms and not child.stopping then child.timer = after(timeout_ms, function()
+      child.timer = nil
+      stop(child, "timeout")
+    end) end
+    return release
+  end)
+  if child.stopping == "timeout" then fail("Timeout", format("%s ran longer than %s and was stopped", command, tostring(options.timeout))) end
+  if child.stopping == "output" then
+    fail("LimitExceeded", format("%s wrote more than %d bytes and was stopped (output_bytes_max)", command, child.output_max), nil, false)
+  end
+  return { code = child.code, signal = child.signal, stdout = concat(child.out), stderr = concat(child.err) }
+end
+
+---- The body of every coroutine ----
+
+local Act = {
+  __index = function(self, key) return act[key] or C.field(self[1], key) end,
+  __newindex = function(_, key) error(format("`act` takes no fields of its own (%s)", tostring(key)), 2) end,
+  __tostring = function() return "act" end,
+}
+
+local function once()
+  local fn, input, serial = take()
+  finish(fn(input, setmetatable({ serial }, Act)))
+end
+
+function P.body()
+  while true do
+    once() -- in a function of its own, so that a coroutine at rest holds no input
+    rest()
+  end
+end
+
+---- Loading ----
+
+local function folders(...)
+  local list = {}
+  for i = 1, select("#", ...) do
+    for folder in (select(i, ...)):gmatch("[^;]+") do
+      folder = folder:gsub("(.)/+$", "%1")
+      list[#list + 1] = folder .. "/?.lua;" .. folder .. "/?/init.lua"
+    end
+  end
+  return concat(list, ";")
+end
+
+local shared_path = folders(module_path, stdlib_path)
+if shared_path ~= "" then package.path = shared_path .. ";" .. package.path end
+
+local function compile(text, name, env)
+  return load(text:gsub("^#[^\n]*", "", 1), "@" .. name, "t", env) -- a first line "#!..." is for the shell
+end
+
+local LOADING = {}
+
+-- `require` of one loaded file: modules beside it and on the module path are loaded anew with each load of the file, so that a change of theirs
+-- counts, and one file cannot disturb another. Everything else (C modules, built-in ones) is the state's.
+local function make_require(env, path)
+  local loaded = {}
+  return function(name)
+    check_string("require", name)
+    if loaded[name] == LOADING then error("the module " .. name .. " requires itself, directly or through others", 2) end
+    if loaded[name] ~= nil then return loaded[name] end
+    local found, tried = nil, ""
+    if package.loaded[name] == nil and package.preload[name] == nil then found, tried = searchpath(name, path) end
+    if not found then
+      local ok, result = pcall(global_require, name)
+      if not ok then error(tostring(result) .. (tried or ""), 0) end
+      return result
+    end
+    local file = io_open(found, "rb")
+    local text = file and file:read("*a")
+    if file then file:close() end
+    if not text then error("the module " .. name .. " cannot be read: " .. found, 2) end
+    local chunk, problem = compile(text, found, env)
+    if not chunk then error(problem, 0) end
+    loaded[name] = LOADING
+    local ok, result = pcall(chunk, name, found)
+    loaded[name] = nil
+    if not ok then error(result, 0) end
+    loaded[name] = result == nil and true or result
+    return loaded[name]
+  end
+end
+
+-- activity(name, [options,] fn) for one file: puts {name, fn, blocking} into `list`.
+local function make_activity(list)
+  local names = {}
+  return function(name, options, fn)
+    if list.closed then error("activity(): it defines activities while the file loads, not later", 2) end
+    if type(name) ~= "string" then error("activity(): the name is text, got " .. type(name), 2) end
+    if fn == nil and type(options) == "function" then options, fn = {}, options end
+    if type(fn) ~= "function" then error(format("activity(\"%s\"): a function is wanted, got %s", name, type(fn)), 2) end
+    if type(options) ~= "table" then error(format("activity(\"%s\"): the options are a table, got %s", name, type(options)), 2) end
+    for key, value in pairs(options) do
+      if key ~= "blocking" or type(value) ~= "boolean" then
+        error(format("activity(\"%s\"): the only option is blocking = true or false; got %s = %s", name, tostring(key), tostring(value)), 2)
+      end
+    end
+    if names[name] then error(format("the activity \"%s\" is defined twice in this file", name), 2) end
+    if #list >= ACTIVITIES_PER_FILE_MAX then error(format("a file defines at most %d activities", ACTIVITIES_PER_FILE_MAX), 2) end
+    names[name] = true
+    list[#list + 1] = { name, fn, options.blocking == true }
+  end
+end
+
+function P.load(file, source, base)
+  local list, env = {}, {}
+  env._G = env
+  env.activity = make_activity(list)
+  env.workflow = function() end
+  env.require = make_require(env, folders(folder_of(file), module_path, stdlib_path))
+  setmetatable(env, { __index = _G })
+  local chunk, problem = compile(source, base, env)
+  if not chunk then error(problem, 0) end
+  chunk(file)
+  list.closed = true
+  return list
+end
+
+---- The loop ----
+
+local ticker, kicker
+
+function P.open(luv)
+  uv = luv
+end
+
+-- Without a loop of the host's: let things happen once; is anything still on its way?
+function P.poll()
+  if not ticker then
+    ticker = uv.new_timer()
+    ticker:start(POLL_MS, POLL_MS, function() end)
+  end
+  if in_flight > 0 or next(held) then uv.run("once") end
+  return in_flight > 0
+end
+
+-- Make the loop call back once, soon: what is ready is resumed then.
+function P.kick()
+  kicker = kicker or uv.new_timer()
+  kicker:start(0, 0, function() end)
+end
+
+function P.close()
+  local serials = {}
+  for serial in pairs(held) do serials[#serials + 1] = serial end
+  for _, serial in ipairs(serials) do P.abandon(serial) end
+  for child in pairs(children) do child.handle:kill("sigkill") end
+  if ticker then close(ticker) end
+  if kicker then close(kicker) end
+  local late = false
+  local guard = after(CLOSE_MS, function() late = true end)
+  while in_flight > 0 and not late do uv.run("once") end
+  for child in pairs(children) do
+    stop_timer(child)
+    close(child.handle)
+  end
+  close(guard)
+  for _ = 1, 100 do -- what is closing closes in one or two turns of the loop
+    if in_flight > 0 then uv.run("nowait") end
+  end
+end
+
+return P
