@@ -1,0 +1,98 @@
+-- history.lua: `lunation history`: what happened to an instance, as a timeline, read from the data directory.
+local data = require "data"
+local out = require "out"
+local show = require "show"
+
+local history = {
+  name = "history",
+  summary = "Show what happened to an instance, in order",
+  usage = "history ID",
+  about = [[
+Each line: seconds since the start, what happened, to which step (#N is the number of the call in the workflow), and the value.
+Turns, the points at which the workflow had taken in everything before, are left out unless --all is given.]],
+  arguments = { 1, 1 },
+  options = { { "--full", "do not shorten values" }, { "--all", "show turns too" } },
+  examples = "  lunation history trip-7\n  lunation history trip-7 --json | jq '.events[] | select(.kind == \"ActivityCompleted\")'",
+}
+
+-- kind = { sign, words, colour }
+local KINDS = {
+  Started = { "▶", "started", "bold" },
+  Turn = { "·", "turn", "dim" },
+  ActivityScheduled = { "→", "calls", nil },
+  ActivityCompleted = { "✓", "done", "green" },
+  ActivityFailed = { "✗", "failed", "red" },
+  ActivityRetried = { "↻", "failed, again at", "yellow" },
+  TimerCreated = { "◷", "timer until", nil },
+  TimerFired = { "⏰", "timer fired", nil },
+  EventAwaited = { "…", "waits for", nil },
+  EventRaised = { "✉", "event", "blue" },
+  CommandCanceled = { "⊘", "gave up", "dim" },
+  TerminateRequested = { "■", "termination asked for", "red" },
+  Completed = { "■", "completed", "green" },
+  Failed = { "■", "FAILED", "red" },
+  Terminated = { "■", "terminated", "red" },
+  Stalled = { "‖", "STALLED", "yellow" },
+  Resumed = { "▶", "resumed", "green" },
+  CodeChanged = { "↻", "code changed", "yellow" },
+}
+
+local FAILURES = { ActivityFailed = true, ActivityRetried = true, Failed = true, Terminated = true, Stalled = true }
+
+local function value_of(event)
+  if not event.value then return "" end
+  return FAILURES[event.kind] and out.failure(event.value) or event.value
+end
+
+local function due_of(event)
+  if not event.due_us then return "" end
+  if event.kind == "EventAwaited" then return " (at most until " .. out.time(event.due_us) .. ")" end
+  return " " .. out.time(event.due_us)
+end
+
+local function line(event, began_us, steps, full)
+  local kind = KINDS[event.kind] or { "?", event.kind }
+  local step = event.seq and steps[event.seq] or {}
+  local name = event.name or step.name
+  local what = kind[2]
+  if event.kind == "ActivityRetried" or event.kind == "TimerCreated" then what = what .. due_of(event) end
+  if name then what = what .. " " .. name end
+  if event.seq then what = what .. " #" .. event.seq end
+  if event.attempt and event.attempt > 1 then what = what .. (" (attempt %d)"):format(event.attempt) end
+  if event.kind == "EventAwaited" then what = what .. due_of(event) end
+  if event.kind == "ActivityCompleted" and step.time_us then what = what .. "  " .. out.duration(event.time_us - step.time_us) end
+  local value = value_of(event)
+  local head = ("%+10.3f s  "):format((event.time_us - began_us) / 1e6)
+  local room = full and math.huge or math.max(30, (out.width() == math.huge and 140 or out.width()) - #head - #what - 6)
+  io.write(out.paint(1, "dim", head), out.paint(1, kind[3], kind[1] .. " " .. what), value ~= "" and "  " .. out.paint(1, "dim", out.cut(value, room)) or "", "\n")
+  if event.detail and (FAILURES[event.kind] or full) then
+    for text in event.detail:gmatch("[^\n]+") do io.write((" "):rep(16), out.paint(1, "dim", text), "\n") end
+  end
+end
+
+local function print_timeline(instance, events, parsed)
+  local steps = {}
+  io.write(out.paint(1, "bold", instance.id), "  ", instance.workflow, "  ", out.status(1, instance.status), "  since ",
+    out.time(instance.created_us), "\n")
+  for _, event in ipairs(events) do
+    if event.seq and event.name and not steps[event.seq] then steps[event.seq] = event end
+    if event.kind ~= "Turn" or parsed.all then line(event, instance.created_us, steps, parsed.full) end
+  end
+end
+
+function history.run(parsed)
+  local rt = data.open_to_read(parsed)
+  local instance = show.get(rt, parsed)
+  local events = data.check(rt:history(parsed[1], { json = true }))
+  data.close(rt)
+  if not parsed.json then
+    print_timeline(instance, events, parsed)
+    return 0
+  end
+  local list = {}
+  for i, event in ipairs(events) do list[i] = out.event(event) end
+  io.write(out.object("id", instance.id, "name", instance.workflow, "status", instance.status, "events", out.raw(out.array(list))), "\n")
+  return 0
+end
+
+return history

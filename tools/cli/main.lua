@@ -1,0 +1,93 @@
+-- main.lua: picks the command, and turns its end into an exit code. Called by main.c with the arguments.
+local args = require "args"
+local data = require "data"
+local lunation = require "lunation"
+local out = require "out"
+local sys = require "sys"
+
+local COMMANDS = {
+  { "run", "start one workflow and follow it to its end, or resume it" },
+  { "serve", "run the workflows of a folder until stopped" },
+  { "start", "start an instance" },
+  { "ls", "list instances" },
+  { "show", "show one instance" },
+  { "history", "show what happened to an instance" },
+  { "raise", "deliver an event to an instance" },
+  { "terminate", "stop an instance" },
+  { "bench", "measure this machine" },
+}
+
+local function overview()
+  local lines = {
+    "Lunation runs durable workflows written in Lua: kill it at any moment, and it goes on.", "",
+    "usage: lunation COMMAND [arguments] [--data DIR] [--json]", "", "Commands:",
+  }
+  for _, command in ipairs(COMMANDS) do lines[#lines + 1] = ("  %-10s  %s"):format(command[1], command[2]) end
+  lines[#lines + 1] = "\nEach has its own help: lunation COMMAND --help. `lunation --version` tells the version."
+  lines[#lines + 1] = "State is kept in one directory: --data DIR, else LUNATION_DATA, else .lunation here.\n"
+  lines[#lines + 1] = "Exit codes:"
+  for _, row in ipairs(data.EXIT_CODES) do lines[#lines + 1] = ("  %3d  %s"):format(row[1], row[2]) end
+  lines[#lines + 1] = "\nA first try:\n  lunation run workflows/hello.lua --input '{\"name\": \"Ada\"}'\n  lunation ls\n"
+  return table.concat(lines, "\n")
+end
+
+local function find_command(name)
+  local names = {}
+  for i, command in ipairs(COMMANDS) do
+    names[i] = command[1]
+    if command[1] == name then return require(name) end
+  end
+  error({ exit = 2, code = "LNT_EINVAL", message = ("lunation: there is no command '%s'%s\n`lunation --help` lists the commands"):format(name,
+    args.hint(name, names)) }, 0)
+end
+
+local function version()
+  local built = sys.compiler and (" (%s, %s)"):format(sys.compiler, sys.build_type) or ""
+  io.write("lunation ", lunation.version, built, "\n")
+  return 0
+end
+
+local function dispatch(given)
+  local name = given[1]
+  if not name or name == "--help" or name == "-h" or (name == "help" and not given[2]) then
+    (name and io.stdout or io.stderr):write(overview())
+    return name and 0 or 2
+  end
+  if name == "--version" or name == "version" then return version() end
+  if name:sub(1, 1) == "-" then
+    error({ exit = 2, code = "LNT_EINVAL", message = ("lunation: the command comes first, then its options: lunation COMMAND %s"):format(name) }, 0)
+  end
+  local command = find_command(name == "help" and given[2] or name)
+  local parsed = name == "help" and { help = true } or args.parse(command, given, 2)
+  if parsed.help then
+    io.write(args.help(command))
+    return 0
+  end
+  return command.run(parsed, command) or 0
+end
+
+local function wants_json(given)
+  for _, word in ipairs(given) do
+    if word == "--json" then return true end
+  end
+  return false
+end
+
+--- The message goes to stderr; with --json, as an object to stdout as well.
+local function report(failure, given)
+  out.say(out.paint(2, "red", "error: "), (failure.message:gsub("^lunation:? ?", "")))
+  if wants_json(given) then
+    io.write(out.object("error", out.raw(out.object("code", failure.code, "message", failure.message))), "\n")
+  end
+  return failure.exit
+end
+
+return function(given)
+  local done, result = xpcall(dispatch, function(failure)
+    if type(failure) == "table" and failure.exit then return failure end
+    return { exit = 70, code = "LNT_EINTERNAL", message = debug.traceback("this is a bug of the program: " .. tostring(failure), 2) }, nil
+  end, given)
+  if not done then result = report(result, given) end
+  io.stdout:flush()
+  return result
+end

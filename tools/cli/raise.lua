@@ -1,0 +1,40 @@
+-- raise.lua: `lunation raise`: an external event, through the server or straight into the data directory.
+local data = require "data"
+local out = require "out"
+
+local raise = {
+  name = "raise",
+  summary = "Deliver an event to an instance",
+  usage = "raise ID EVENT [--data-json JSON]",
+  about = [[
+The event is kept until the workflow waits for it. The command returns when the event is durable. Without a server the event is
+kept in the data directory, and is delivered when `lunation serve` or `run` runs the instance.]],
+  arguments = { 2, 3 },
+  options = {
+    { "--input JSON", "the event's data: JSON text, @file, or - for stdin (or as a third argument)" },
+  },
+  examples = [[
+  lunation raise trip-7 human_approval --input '{"approved": true}'
+  lunation raise trip-7 human_approval '{"approved": true}']],
+}
+raise.usage = "raise ID EVENT [JSON]"
+
+function raise.run(parsed)
+  local id, event = parsed[1], parsed[2]
+  local json = data.json("input", parsed.input or parsed[3])
+  local served = data.served(parsed)
+  if served then
+    data.ask(parsed, "POST", ("/v1/instances/%s/events/%s"):format(data.encode(id), data.encode(event)), json)
+  else
+    local rt = data.open_briefly(parsed)
+    data.check(rt:raise(id, event, nil, { data_json = json }))
+    data.check(rt:flush())
+    data.close(rt)
+  end
+  if parsed.json then io.write(out.object("id", id, "event", event, "running", served), "\n") end
+  if not parsed.json then io.write(("'%s' was delivered to %s\n"):format(event, id)) end
+  if not served then out.say("it is kept, but nothing runs the instance now: `lunation serve` or `lunation run` will") end
+  return 0
+end
+
+return raise

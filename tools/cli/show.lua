@@ -1,0 +1,63 @@
+-- show.lua: `lunation show`: one instance, read from the data directory, beside a server or without one.
+local data = require "data"
+local out = require "out"
+
+local show = {
+  name = "show",
+  summary = "Show one instance: status, input, result",
+  usage = "show ID",
+  arguments = { 1, 1 },
+  options = { { "--full", "do not shorten long values" } },
+  examples = "  lunation show trip-7\n  lunation show trip-7 --json | jq .output",
+}
+
+--- Get an instance, or fail and say how to find one.
+function show.get(rt, parsed)
+  local instance, message, code = rt:get(parsed[1], { json = true })
+  if not instance then
+    if code == "LNT_ENOTFOUND" then message = message .. ("\n`lunation ls` lists the instances of '%s'"):format(data.dir(parsed)) end
+    data.fail(message, code)
+  end
+  return instance
+end
+
+local LINES_MAX = 30
+
+local function block(label, json, full)
+  if not json then return end
+  local text = out.pretty(json)
+  local lines = {}
+  for line in (text .. "\n"):gmatch("(.-)\n") do lines[#lines + 1] = "    " .. line end
+  if #lines > LINES_MAX and not full then
+    local left = #lines - LINES_MAX
+    for i = #lines, LINES_MAX + 1, -1 do lines[i] = nil end
+    lines[#lines + 1] = out.paint(1, "dim", ("    … %d more lines (--full)"):format(left))
+  end
+  io.write(out.paint(1, "bold", label), "\n", table.concat(lines, "\n"), "\n")
+end
+
+function show.run(parsed)
+  local rt = data.open_to_read(parsed)
+  local i = show.get(rt, parsed)
+  data.close(rt)
+  if parsed.json then
+    io.write(out.instance(i), "\n")
+    return 0
+  end
+  io.write(out.paint(1, "bold", i.id), "  ", i.workflow, "  ", out.status(1, i.status), "\n")
+  io.write("  started   ", out.time(i.created_us), "\n")
+  if i.closed_us then
+    io.write("  finished  ", out.time(i.closed_us), "  after ", out.duration(i.closed_us - i.created_us), "\n")
+  else
+    io.write("  last move ", out.time(i.updated_us), "\n")
+  end
+  io.write(("  history   %d events, %d bytes\n"):format(i.history_events, i.history_bytes))
+  io.write("  code      ", i.code_hash or "unknown", "\n")
+  if i.failure then io.write(out.paint(1, "red", "failure"), "\n    ", out.failure(i.failure), "\n") end
+  block("custom status", i.custom_status, parsed.full)
+  block("input", i.input, parsed.full)
+  block("output", i.output, parsed.full)
+  return 0
+end
+
+return show
