@@ -101,8 +101,8 @@ function suite.w2(opts, durability, n, total)
     local steps = total * 10
     local bare = probe(opts, durability, 100, n, mean_bytes(rt, before))
     local stats = rt:stats()
-    return { name = "W2", what = n .. " workflows at once x 10 steps", n = n, steps_per_s = steps / took, cpu_us_per_step = used / steps * 1e6,
-      commits = stats.commits - before.commits, probe_steps_per_s = n / bare, ratio = (n / bare) / (steps / took) }
+    return { name = "W2", what = n .. " workflows at once x 10 steps", n = n, steps_per_s = steps / took,
+      cpu_us_per_step = used / steps * 1e6, commits = stats.commits - before.commits, probe_steps_per_s = n / bare, ratio = (n / bare) / (steps / took) }
   end)
 end
 
@@ -118,7 +118,8 @@ function suite.w3(opts, durability)
       times[i] = native.now() - from
     end
     local bare = 2 * probe(opts, durability, 50, 1, 40000)
-    return { name = "W3", what = "1,000 parallel activities, join", ms = median(times) * 1e3, probe_ms = bare * 1e3, ratio = median(times) / bare }
+    return { name = "W3", what = "1,000 parallel activities, join", ms = median(times) * 1e3, probe_ms = bare * 1e3,
+      ratio = median(times) / bare }
   end)
 end
 
@@ -132,8 +133,8 @@ function suite.w4(opts, durability)
     end
     local took, used = native.now() - from, native.cpu() - cpu
     local bare = probe(opts, durability, 50, group * 3, mean_bytes(rt, before)) / group
-    return { name = "W4", what = "empty workflows", workflows_per_s = total / took, cpu_us = used / total * 1e6, probe_per_s = 1 / bare,
-      ratio = took / total / bare }
+    return { name = "W4", what = "empty workflows", workflows_per_s = total / took, cpu_us = used / total * 1e6,
+      probe_per_s = 1 / bare, ratio = took / total / bare }
   end)
 end
 
@@ -180,7 +181,8 @@ function suite.w6(opts, durability)
   rt:close()
   remove(dir)
   local bare = probe(opts, durability, 10, 1000, 100) * 2
-  return { name = "W6", what = "1,000 x 50 steps, killed, restarted, raised", s = took, closed = closed, probe_s = bare, ratio = took / bare }
+  return { name = "W6", what = "1,000 x 50 steps, killed, restarted, raised", s = took, closed = closed, probe_s = bare,
+    ratio = took / bare }
 end
 
 function suite.cold(opts)
