@@ -64,7 +64,8 @@ local function line(event, began_us, steps, full)
   local value = value_of(event)
   local head = ("%+10.3f s  "):format((event.time_us - began_us) / 1e6)
   local room = full and math.huge or math.max(30, (out.width() == math.huge and 140 or out.width()) - #head - #what - 6)
-  io.write(out.paint(1, "dim", head), out.paint(1, kind[3], kind[1] .. " " .. what), value ~= "" and "  " .. out.paint(1, "dim", out.cut(value, room)) or "", "\n")
+  local shown = value ~= "" and "  " .. out.paint(1, "dim", out.cut(value, room)) or ""
+  io.write(out.paint(1, "dim", head), out.paint(1, kind[3], kind[1] .. " " .. what), shown, "\n")
   if event.detail and (FAILURES[event.kind] or full) then
     for text in event.detail:gmatch("[^\n]+") do io.write((" "):rep(16), out.paint(1, "dim", text), "\n") end
   end

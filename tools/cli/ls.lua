@@ -71,7 +71,8 @@ function ls.run(parsed, command)
     return 0
   end
   if #instances == 0 then
-    out.say(options.status or options.workflow or options.prefix and "no instance matches" or "no instances yet")
+    local filtered = options.status or options.workflow or options.prefix
+    out.say(filtered and "no instance matches" or "no instances yet")
     return 0
   end
   print_table(instances)

@@ -5,7 +5,7 @@ local out = require "out"
 local raise = {
   name = "raise",
   summary = "Deliver an event to an instance",
-  usage = "raise ID EVENT [--data-json JSON]",
+  usage = "raise ID EVENT [JSON]",
   about = [[
 The event is kept until the workflow waits for it. The command returns when the event is durable. Without a server the event is
 kept in the data directory, and is delivered when `lunation serve` or `run` runs the instance.]],
@@ -17,7 +17,6 @@ kept in the data directory, and is delivered when `lunation serve` or `run` runs
   lunation raise trip-7 human_approval --input '{"approved": true}'
   lunation raise trip-7 human_approval '{"approved": true}']],
 }
-raise.usage = "raise ID EVENT [JSON]"
 
 function raise.run(parsed)
   local id, event = parsed[1], parsed[2]

@@ -45,10 +45,15 @@ local function choose(rt, file, name)
     for _, known in ipairs(names) do
       if known == name then return name end
     end
-    data.fail(("'%s' defines no workflow '%s'%s (it defines: %s)"):format(file, name, args.hint(name, names), #names > 0 and list or "none"), "LNT_ENOTFOUND")
+    data.fail(("'%s' defines no workflow '%s'%s (it defines: %s)"):format(file, name, args.hint(name, names), #names > 0 and list or "none"),
+      "LNT_ENOTFOUND")
   end
-  if #names == 0 then data.fail(("'%s' defines no workflow; one is defined by workflow(\"name\", function(ctx, input) ... end)"):format(file), "LNT_ENOTFOUND") end
-  if #names > 1 then data.fail(("'%s' defines several workflows; name one: lunation run %s NAME (%s)"):format(file, file, list), "LNT_EINVAL") end
+  if #names == 0 then
+    data.fail(("'%s' defines no workflow; one is defined by workflow(\"name\", function(ctx, input) ... end)"):format(file), "LNT_ENOTFOUND")
+  end
+  if #names > 1 then
+    data.fail(("'%s' defines several workflows; name one: lunation run %s NAME (%s)"):format(file, file, list), "LNT_EINVAL")
+  end
   return names[1]
 end
 

@@ -1,0 +1,283 @@
+---@meta lunation
+-- For editors: what `require "lunation"` gives to a host in LuaJIT. Never loaded at run time.
+--
+-- A failure that a program handles is returned as `nil, message, code` ("LNT_EBUSY"); `error` is raised for misuse only.
+-- Times are numbers of microseconds since 1970 (`_us`); timeouts are seconds.
+
+---@class lunation
+---@field version string the version of the library that runs
+local lunation = {}
+
+---@alias lunation.Status "PENDING"|"RUNNING"|"COMPLETED"|"FAILED"|"TERMINATED"|"CANCELED"|"SUSPENDED"|"STALLED"|"CONTINUED_AS_NEW"
+
+---@class lunation.OpenOptions
+---@field dir? string data directory; needed unless store is "memory"
+---@field store? "lmdb"|"memory"
+---@field durability? "sync"|"process" sync: survives a power cut; process: survives a crash of the process
+---@field read_only? boolean get, list and history only; beside a running owner
+---@field committer? boolean commit on a thread of its own
+---@field workers? integer threads for activities declared `blocking = true`
+---@field module_path? string folders for `require`, separated by ';'
+---@field stdlib_path? string folder of the standard library
+---@field seed? integer of ids and random numbers
+---@field log? fun(level: "debug"|"info"|"warn"|"error", message: string, instance_id: string?) must not call the runtime
+---@field clock? fun(): number microseconds since 1970; must not call the runtime
+---@field limits? table<string, integer> the limits of lunation.h by name: payload_bytes_max ...
+
+---Open a runtime. The calling thread owns it.
+---@param options lunation.OpenOptions
+---@return lunation.Runtime? runtime
+---@return string? message
+---@return string? code
+function lunation.open(options) end
+
+---Turn a value into JSON text.
+---@param value any
+---@param indent? integer spaces per level; 0: one line
+---@return string? json
+---@return string? message
+---@return string? code
+function lunation.json_encode(value, indent) end
+
+---Turn JSON text into a value. For the JSON text `null` the value is nil without a message.
+---@param text string
+---@return any value
+---@return string? message with line and column
+---@return string? code
+function lunation.json_decode(text) end
+
+---Mark a table as an array, so that it stays one when it is empty.
+---@generic T
+---@param list? T[]
+---@return T[]
+function lunation.array(list) end
+
+---@class lunation.Runtime
+local Runtime = {}
+
+---@class lunation.Instance
+---@field id string
+---@field workflow string
+---@field status lunation.Status
+---@field code_hash string
+---@field run number
+---@field created_us number
+---@field updated_us number
+---@field closed_us? number
+---@field history_events number
+---@field history_bytes number
+---@field input? any
+---@field output? any
+---@field failure? table {type, message, ...}
+---@field custom_status? any
+
+---@class lunation.Event
+---@field index number place in the history, from 1
+---@field kind string "ActivityScheduled" ...
+---@field time_us number
+---@field seq? number the command it belongs to
+---@field attempt? number
+---@field due_us? number
+---@field name? string
+---@field value? any
+---@field detail? string
+
+---@class lunation.Act
+---@field name string
+---@field instance_id string
+---@field idempotency_key string the same for every attempt of this step
+---@field attempt integer
+---@field token string names this attempt
+local Act = {}
+
+---The answer comes later: through rt:complete(token, result) or rt:fail(token, failure).
+---@return string token
+function Act:pending() end
+
+---Load a Lua file: its workflows and activities.
+---@param path string
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:load_file(path) end
+
+---The same for source text; `name` stands for the file name in messages.
+---@param name string
+---@param source string
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:load_string(name, source) end
+
+---The workflows that new starts can name.
+---@return {name: string, file: string, hash: string}[]? workflows
+---@return string? message
+---@return string? code
+function Runtime:workflows() end
+
+---Run the activity `name` by a function of the host's own state. It wins over a Lua activity of that name; nil removes it. An error it raises
+---fails the attempt: text, or {type =, message =, non_retryable =, details =}.
+---@param name string
+---@param fn? fun(input: any, act: lunation.Act): any
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:activity(name, fn) end
+
+---End an attempt with a result.
+---@param token string
+---@param result? any
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:complete(token, result) end
+
+---End an attempt with a failure.
+---@param token string
+---@param failure string|{type?: string, message?: string, non_retryable?: boolean, details?: any}
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:fail(token, failure) end
+
+---@alias lunation.Done fun(ok: true?, message: string?, code: string?) called once, when the request is durable or never will be
+
+---Accept a new instance. It is durable when `done` was called, or after flush().
+---@param workflow string
+---@param options? {id?: string, input?: any, input_json?: string, done?: lunation.Done}
+---@return string? id
+---@return string? message
+---@return string? code
+function Runtime:start(workflow, options) end
+
+---Deliver an external event.
+---@param id string
+---@param event string
+---@param data? any
+---@param options? {data_json?: string, done?: lunation.Done}
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:raise(id, event, data, options) end
+
+---Stop an instance where it stands.
+---@param id string
+---@param reason? string
+---@param options? {done?: lunation.Done}
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:terminate(id, reason, options) end
+
+---Read one instance, as last made durable. With `json`, values come as JSON text.
+---@param id string
+---@param options? {json?: boolean}
+---@return lunation.Instance? instance
+---@return string? message
+---@return string? code
+function Runtime:get(id, options) end
+
+---@class lunation.ListOptions
+---@field status? lunation.Status|lunation.Status[]
+---@field workflow? string
+---@field prefix? string of ids
+---@field limit? integer per page; default 100
+---@field cursor? string of the page before
+---@field created_from_us? number
+---@field created_to_us? number exclusive
+---@field json? boolean values as JSON text
+
+---List instances, newest first, a page at a time.
+---@param options? lunation.ListOptions
+---@return lunation.Instance[]? instances without input and output
+---@return string? next the next page's cursor; or the message of a failure
+---@return string? code
+function Runtime:list(options) end
+
+---Read an instance's history in order.
+---@param id string
+---@param options? {json?: boolean}
+---@return lunation.Event[]? events
+---@return string? message
+---@return string? code
+function Runtime:history(id, options) end
+
+---Be told of every event of every instance, after it became durable. One observer at a time; nil removes it.
+---@param fn? fun(id: string, status: lunation.Status, event: lunation.Event)
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:observe(fn) end
+
+---The counters of lunation.h, by name.
+---@return table<string, number>? stats
+---@return string? message
+---@return string? code
+function Runtime:stats() end
+
+---@class lunation.Tick
+---@field turns number
+---@field commits number
+---@field ready number
+---@field running number
+---@field in_commit boolean
+---@field full boolean
+---@field next_due_us? number
+
+---Do what can be done without waiting.
+---@param budget_ns? number 0: no bound
+---@return lunation.Tick? result
+---@return string? message
+---@return string? code
+function Runtime:tick(budget_ns) end
+
+---Drive the runtime until stop().
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:run() end
+
+---Make run() return; from a callback.
+function Runtime:stop() end
+
+---Drive until the instance is finished or stalled.
+---@param id string
+---@param timeout? number seconds; nil: no limit
+---@return lunation.Instance? instance
+---@return string? message
+---@return string? code
+function Runtime:wait(id, timeout) end
+
+---Drive until nothing can move by itself.
+---@param timeout? number seconds; nil: no limit
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:drain(timeout) end
+
+---Commit everything accepted so far, without running turns.
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:flush() end
+
+---Drop every live coroutine; instances are rebuilt by replay when they move next.
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:evict_all() end
+
+---Write a consistent copy of the store to a directory that does not exist yet.
+---@param path string
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:snapshot(path) end
+
+---Commit what was accepted, and release everything. Closing again does nothing.
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:close() end
+
+return lunation
