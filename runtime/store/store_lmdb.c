@@ -29,7 +29,7 @@
 #include "store/lmdb_file.h"
 #include "store/store_dir.h"
 
-#define MAP_START (64ull << 20) /* address space, not disk: the file is as long as its data */
+#define MAP_START (1ull << 20) /* address space, not disk; doubling costs some hundred microseconds, so it may start small */
 #define MAP_MIN (256ull << 10)
 #define BYTES_MAX_DEFAULT (1ull << 40)
 /* A store at bytes_max may grow this much further for a batch that only deletes: LMDB needs new pages even to free some. */
