@@ -102,7 +102,8 @@ function suite.w2(opts, durability, n, total)
     local bare = probe(opts, durability, 100, n, mean_bytes(rt, before))
     local stats = rt:stats()
     return { name = "W2", what = n .. " workflows at once x 10 steps", n = n, steps_per_s = steps / took,
-      cpu_us_per_step = used / steps * 1e6, commits = stats.commits - before.commits, probe_steps_per_s = n / bare, ratio = (n / bare) / (steps / took) }
+      cpu_us_per_step = used / steps * 1e6, commits = stats.commits - before.commits, probe_steps_per_s = n / bare,
+      ratio = (n / bare) / (steps / took) }
   end)
 end
 
@@ -172,7 +173,7 @@ end
 
 function suite.w6(opts, durability)
   local dir = native.scratch(opts.folder)
-  native.killed(native.self(), { "bench", "--child", dir, durability }, dir .. "/ready")
+  native.killed(native.self(), { "bench", "child", dir, durability }, dir .. "/ready")
   local from = native.now()
   local rt = open(dir .. "/data", durability)
   for i = 1, 1000 do must(rt:raise("w6-" .. i, "go")) end
@@ -199,7 +200,7 @@ function suite.cold(opts)
 end
 
 --- Run everything. `report(result)` is called as each figure is ready.
----@param opts { folder: string, quick?: boolean, large?: boolean, durability?: string }
+---@param opts { folder: string, quick?: boolean, large?: boolean, durability?: string, only?: table<string, boolean> }
 ---@param report fun(result: table)
 function suite.run(opts, report)
   local results = {}
@@ -208,18 +209,19 @@ function suite.run(opts, report)
     results[#results + 1] = result
     report(result)
   end
+  local function wanted(name) return not opts.only or opts.only[name] end
   for _, durability in ipairs(opts.durability and { opts.durability } or { "sync", "process" }) do
-    add(durability, suite.w1(opts, durability))
-    for _, n in ipairs(opts.quick and { 200 } or { 50, 200, 500, 1000 }) do
+    if wanted("w1") then add(durability, suite.w1(opts, durability)) end
+    for _, n in ipairs(wanted("w2") and (opts.quick and { 200 } or { 50, 200, 500, 1000 }) or {}) do
       add(durability, suite.w2(opts, durability, n, math.max(2000, n * 10)))
     end
-    add(durability, suite.w3(opts, durability))
-    add(durability, suite.w4(opts, durability))
-    add(durability, suite.w5(opts, durability, 10000))
-    if opts.large then add(durability, suite.w5(opts, durability, 1000000)) end
-    add(durability, suite.w6(opts, durability))
+    for _, name in ipairs({ "w3", "w4" }) do
+      if wanted(name) then add(durability, suite[name](opts, durability)) end
+    end
+    if wanted("w5") then add(durability, suite.w5(opts, durability, opts.large and 1000000 or 10000)) end
+    if wanted("w6") then add(durability, suite.w6(opts, durability)) end
   end
-  add("sync", suite.cold(opts))
+  if wanted("cold") then add("sync", suite.cold(opts)) end
   return results
 end
 

@@ -1,0 +1,123 @@
+-- The example workflows, as a reader would run them: each on a store in memory, through the Lua binding.
+local lunation = require("lunation")
+
+local function open(file, options)
+  options = options or {}
+  options.store = options.store or "memory"
+  local rt = assert(lunation.open(options))
+  assert(rt:load_file("workflows/" .. file))
+  return rt
+end
+
+local function run(file, workflow, input)
+  local rt = open(file)
+  local id = assert(rt:start(workflow, { input = input }))
+  assert(rt:wait(id, 20))
+  local instance = assert(rt:get(id))
+  rt:close()
+  return instance
+end
+
+describe("hello", function()
+  it("greets whom it is told to", function()
+    local instance = run("hello.lua", "hello", "Ada")
+    assert.equal("COMPLETED", instance.status)
+    assert.equal("Hello, Ada!", instance.output)
+  end)
+  it("greets the world without an input", function()
+    assert.equal("Hello, world!", run("hello.lua", "hello").output)
+  end)
+end)
+
+describe("order_saga", function()
+  it("ships an order", function()
+    assert.same({ status = "shipped", order = "A-17" }, run("order_saga.lua", "order_saga", { order = "A-17", total = 120 }).output)
+  end)
+  it("undoes what was done, newest first, when shipping fails", function()
+    assert.same({ status = "compensated", reason = "NoSuchAddress", undone = { "refunded charge-A-18", "released stock-A-18" } },
+      run("order_saga.lua", "order_saga", { order = "A-18", total = 120, address = "nowhere" }).output)
+  end)
+  it("does not try a declined card again", function()
+    assert.same({ status = "compensated", reason = "CardDeclined", undone = { "released stock-A-19" } },
+      run("order_saga.lua", "order_saga", { order = "A-19", total = 5000 }).output)
+  end)
+end)
+
+describe("approval", function()
+  local function decide(decision)
+    local rt = open("approval.lua")
+    assert(rt:start("approval", { id = "trip", input = { what = "a trip", timeout = "1h" } }))
+    assert(rt:drain(10))
+    assert.equal("waiting for a decision on a trip", rt:get("trip").custom_status)
+    assert(rt:raise("trip", "Decision", decision))
+    assert(rt:wait("trip", 10))
+    local output = rt:get("trip").output
+    rt:close()
+    return output
+  end
+  it("is approved", function() assert.same({ status = "approved", by = "Ada" }, decide({ approved = true, by = "Ada" })) end)
+  it("is rejected", function() assert.same({ status = "rejected", by = "Bob" }, decide({ approved = false, by = "Bob" })) end)
+  it("times out", function()
+    assert.same({ status = "timed out" }, run("approval.lua", "approval", { what = "a trip", timeout = "20ms" }).output)
+  end)
+end)
+
+describe("fanout", function()
+  it("gives the results in the order of the items", function()
+    assert.same({ squares = { 9, 1, 4 }, sum = 14 }, run("fanout.lua", "fanout", { 3, 1, 2 }).output)
+  end)
+end)
+
+describe("nightly", function()
+  it("does its rounds, with a durable timer between them", function()
+    local instance = run("nightly.lua", "nightly", { rounds = 3, every = "5ms" })
+    assert.same({ rounds = 3, removed = 12 }, instance.output)
+    assert.same({ round = 3, of = 3 }, instance.custom_status)
+  end)
+end)
+
+describe("research_report", function()
+  local folder
+
+  local function write(name, text)
+    local file = assert(io.open(folder .. "/" .. name, "w"))
+    file:write(text)
+    file:close()
+  end
+
+  before_each(function()
+    folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute("mkdir -p '" .. folder .. "'"))
+    write("moon.md", "The moon has phases.\nA lunation is one full cycle of the moon, from new moon to new moon.\n")
+    write("sea.txt", "The tides follow the moon.\n")
+  end)
+  after_each(function() os.execute("rm -rf '" .. folder .. "'") end)
+
+  local function input(more)
+    local all = { question = "What is a lunation of the moon?", folder = folder, report = folder .. "/report.out" }
+    for key, value in pairs(more or {}) do all[key] = value end
+    return all
+  end
+
+  it("writes a report whose quotations stand at their file and line", function()
+    local instance = run("research_report.lua", "research_report", input())
+    assert.equal("COMPLETED", instance.status)
+    assert.equal(0, instance.output.dropped)
+    assert.is_true(instance.output.quotations >= 2)
+    local report = assert(io.open(folder .. "/report.out")):read("*a")
+    assert.truthy(report:find("> A lunation is one full cycle of the moon, from new moon to new moon.", 1, true))
+    assert.truthy(report:find("moon.md:2", 1, true))
+  end)
+
+  it("waits for the approval of its plan, and stops when it is refused", function()
+    local rt = open("research_report.lua")
+    assert(rt:start("research_report", { id = "r", input = input({ approve = true }) }))
+    assert(rt:drain(10))
+    assert.equal("RUNNING", rt:get("r").status)
+    assert(rt:raise("r", "plan_approval", { approved = false, comments = "too broad" }))
+    assert(rt:wait("r", 10))
+    assert.same({ status = "rejected", reason = "too broad" }, rt:get("r").output)
+    rt:close()
+  end)
+end)
