@@ -10,21 +10,20 @@ local COMMON = {
   { "-h, --help", "this text" },
 }
 
---- How many letters must change to get from one word to the other.
+--- How many letters must be changed, or pairs swapped, to get from one word to the other.
 local function distance(a, b)
-  local row = {}
-  for j = 0, #b do row[j] = j end
+  local rows = { [0] = {} }
+  for j = 0, #b do rows[0][j] = j end
   for i = 1, #a do
-    local before = row[0]
-    row[0] = i
+    rows[i] = { [0] = i }
     for j = 1, #b do
-      local kept = row[j]
       local same = a:byte(i) == b:byte(j) and 0 or 1
-      row[j] = math.min(row[j] + 1, row[j - 1] + 1, before + same)
-      before = kept
+      local least = math.min(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + same)
+      local swapped = i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j)
+      rows[i][j] = swapped and math.min(least, rows[i - 2][j - 2] + 1) or least
     end
   end
-  return row[#b]
+  return rows[#a][#b]
 end
 
 --- The words of `known` that somebody who typed `word` may have meant, best first: at most three.

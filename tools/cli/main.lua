@@ -75,7 +75,8 @@ end
 
 --- The message goes to stderr; with --json, as an object to stdout as well.
 local function report(failure, given)
-  out.say(out.paint(2, "red", "error: "), (failure.message:gsub("^lunation:? ?", "")))
+  local named = failure.message:match("^lunation") -- a usage message says whose it is
+  out.say(out.paint(2, "red", named and "" or "error: "), failure.message)
   if wants_json(given) then
     io.write(out.object("error", out.raw(out.object("code", failure.code, "message", failure.message))), "\n")
   end
@@ -85,7 +86,7 @@ end
 return function(given)
   local done, result = xpcall(dispatch, function(failure)
     if type(failure) == "table" and failure.exit then return failure end
-    return { exit = 70, code = "LNT_EINTERNAL", message = debug.traceback("this is a bug of the program: " .. tostring(failure), 2) }, nil
+    return { exit = 70, code = "LNT_EINTERNAL", message = debug.traceback("this is a bug of the program: " .. tostring(failure), 2) }
   end, given)
   if not done then result = report(result, given) end
   io.stdout:flush()

@@ -1,0 +1,147 @@
+-- http_spec.lua: the HTTP API of `lunation serve`, through curl on its Unix socket.
+local support = require "spec.support"
+local lunation = require "lunation"
+
+local FLOWS = [[
+workflow("echo", function(ctx, input) return input end)
+workflow("waiter", function(ctx) return ctx:wait_for_external_event("go/now") end)
+]]
+
+describe("the HTTP API", function()
+  local server
+
+  setup(function()
+    local folder = support.folder()
+    support.write(folder .. "/flows.lua", FLOWS)
+    server = support.serve(folder, folder .. "/data")
+  end)
+
+  teardown(function()
+    support.stop(server)
+    support.clean()
+  end)
+
+  local function request(method, path, body)
+    local status, text = support.http(server, method, path, body)
+    return status, (lunation.json_decode(text))
+  end
+
+  it("is for its owner only", function()
+    assert.equal("600", support.output_of("stat -c %a " .. support.quote(server.socket)))
+  end)
+
+  it("tells health, workflows and counters", function()
+    local status, health = request("GET", "/v1/health")
+    assert.equal(200, status)
+    assert.same({ status = "ok", version = lunation.version }, health)
+    local _, workflows = request("GET", "/v1/workflows")
+    assert.equal(2, #workflows.workflows)
+    local _, stats = request("GET", "/v1/stats")
+    assert.is_number(stats.commits)
+  end)
+
+  it("starts an instance and waits for its end", function()
+    local status, started = request("POST", "/v1/workflows/echo/start?id=e1", '{"list": [1, null, {"x": "ü"}]}')
+    assert.equal(201, status)
+    assert.same({ id = "e1", workflow = "echo" }, started)
+    local waited, instance = request("GET", "/v1/instances/e1/wait?timeout_ms=30000")
+    assert.equal(200, waited)
+    assert.equal("COMPLETED", instance.status)
+    local _, text = support.http(server, "GET", "/v1/instances/e1")
+    assert.matches('"output":{"list":[1,null,{"x":"ü"}]}', text, 1, true)
+  end)
+
+  it("answers a start only when it is durable", function()
+    request("POST", "/v1/workflows/waiter/start?id=d1", "")
+    local status, instance = request("GET", "/v1/instances/d1")
+    assert.equal(200, status)
+    assert.equal("d1", instance.id)
+    request("POST", "/v1/instances/d1/terminate")
+  end)
+
+  it("decodes ids and event names in the URL", function()
+    local id = "a b%c"
+    assert.equal(201, (request("POST", "/v1/workflows/waiter/start?id=a%20b%25c")))
+    assert.equal(id, select(2, request("GET", "/v1/instances/a%20b%25c")).id)
+    local status, raised = request("POST", "/v1/instances/a%20b%25c/events/go%2Fnow", '{"n": 1}')
+    assert.equal(200, status)
+    assert.same({ id = id, event = "go/now" }, raised)
+    local _, instance = request("GET", "/v1/instances/a%20b%25c/wait")
+    assert.same({ n = 1 }, instance.output)
+  end)
+
+  it("answers a wait that comes before the end", function()
+    request("POST", "/v1/workflows/waiter/start?id=w1")
+    local folder = support.folder()
+    os.execute(("curl -s --max-time 60 --unix-socket %s 'http://localhost/v1/instances/w1/wait?timeout_ms=60000' >%s/out 2>&1 &"):format(
+      support.quote(server.socket), folder))
+    local status, failure = request("GET", "/v1/instances/w1/wait?timeout_ms=1")
+    assert.equal(504, status)
+    assert.equal("LNT_ETIMEOUT", failure.error.code)
+    request("POST", "/v1/instances/w1/events/GO%2fNOW", '"done"')
+    support.wait_until(function() return (support.read(folder .. "/out") or ""):find('"output":"done"', 1, true) end, "the answer to the wait")
+  end)
+
+  it("terminates", function()
+    request("POST", "/v1/workflows/waiter/start?id=t1")
+    assert.equal(200, (request("POST", "/v1/instances/t1/terminate?reason=no%20more")))
+    local _, instance = request("GET", "/v1/instances/t1/wait")
+    assert.equal("TERMINATED", instance.status)
+    local status, failure = request("POST", "/v1/instances/t1/events/go")
+    assert.equal(409, status)
+    assert.equal("LNT_ECLOSED", failure.error.code)
+  end)
+
+  it("lists in pages, with filters, and tells histories", function()
+    for i = 1, 3 do request("POST", "/v1/workflows/echo/start?id=page-" .. i, tostring(i)) end
+    for i = 1, 3 do request("GET", "/v1/instances/page-" .. i .. "/wait") end
+    local _, first = request("GET", "/v1/instances?prefix=page-&status=completed&workflow=echo&limit=2")
+    assert.equal("page-3", first.instances[1].id)
+    assert.equal(2, #first.instances)
+    local _, second = request("GET", "/v1/instances?prefix=page-&status=completed&workflow=echo&limit=2&cursor=" .. first.next)
+    assert.equal(1, #second.instances)
+    local _, history = request("GET", "/v1/instances/page-1/history")
+    assert.equal("Started", history.events[1].kind)
+    assert.equal(1, history.events[1].value)
+  end)
+
+  it("names what is wrong with a request", function()
+    local cases = {
+      { 404, "LNT_ENOTFOUND", "GET", "/v1/nonsense" },
+      { 404, "LNT_ENOTFOUND", "GET", "/v1/instances/nobody" },
+      { 404, "LNT_ENOTFOUND", "GET", "/v1/instances/nobody/history" },
+      { 404, "LNT_ENOTFOUND", "GET", "/v1/instances/nobody/wait" },
+      { 404, "LNT_ENOTFOUND", "POST", "/v1/instances/nobody/events/go" },
+      { 404, "LNT_ENOTFOUND", "POST", "/v1/workflows/nobody/start" },
+      { 405, "LNT_EINVAL", "DELETE", "/v1/instances/nobody" },
+      { 400, "LNT_EINVAL", "GET", "/v1/instances/%zz" },
+      { 400, "LNT_EINVAL", "GET", "/v1/instances?limit=many" },
+      { 400, "LNT_EINVAL", "GET", "/v1/instances?status=happy" },
+      { 400, "LNT_EINVAL", "POST", "/v1/workflows/echo/start?id=a%2Fb" },
+      { 400, "LNT_EVALUE", "POST", "/v1/workflows/echo/start", "{\n  oops" },
+    }
+    for _, case in ipairs(cases) do
+      local status, failure = request(case[3], case[4], case[5])
+      assert.equal(case[1], status, case[4])
+      assert.equal(case[2], failure.error.code, case[4])
+      assert.is_true(#failure.error.message > 0)
+    end
+    local _, failure = request("POST", "/v1/workflows/echo/start", "{\n  oops")
+    assert.matches("line 2", failure.error.message, 1, true)
+  end)
+
+  it("refuses an id that is taken, and a value that is too large", function()
+    request("POST", "/v1/workflows/echo/start?id=taken")
+    local status, failure = request("POST", "/v1/workflows/echo/start?id=taken")
+    assert.equal(409, status)
+    assert.equal("LNT_EEXIST", failure.error.code)
+    for _, megabytes in ipairs({ 3, 17 }) do
+      local file = support.folder() .. "/large.json"
+      support.write(file, '"' .. ("x"):rep(megabytes * 1048576) .. '"')
+      local code = support.output_of(("curl -s -o /dev/null -w '%%{http_code}' --max-time 60 --data-binary @%s --unix-socket %s %s"):format(file,
+        support.quote(server.socket), "http://localhost/v1/workflows/echo/start"))
+      assert.equal("413", code)
+    end
+    assert.equal(200, (request("GET", "/v1/health")))
+  end)
+end)

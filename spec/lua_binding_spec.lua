@@ -1,0 +1,230 @@
+-- lua_binding_spec.lua: the library, held by a LuaJIT host through `require "lunation"`.
+local support = require "spec.support"
+local lunation = require "lunation"
+
+local GREETER = [[
+activity("greet", function(input) return "hello " .. input.name end)
+workflow("greeter", function(ctx, input) return ctx:call_activity("greet", input) end)
+workflow("waiter", function(ctx) return ctx:wait_for_external_event("go") end)
+workflow("caller", function(ctx, input) return ctx:call_activity("host", input) end)
+workflow("echo", function(ctx, input) return input end)
+workflow("careful", function(ctx, input)
+  local ok, err = pcall(function() return ctx:call_activity("host", input) end)
+  return { ok = ok, type = err.type, message = err.message }
+end)
+]]
+
+describe("the Lua module", function()
+  local rt
+
+  local function open(options)
+    options = options or {}
+    options.store = options.store or (options.dir and "lmdb" or "memory")
+    rt = assert(lunation.open(options))
+    assert(rt:load_string("greeter.lua", GREETER))
+    return rt
+  end
+
+  after_each(function()
+    if rt then rt:close() end
+    rt = nil
+    support.clean()
+  end)
+
+  it("tells its version", function() assert.matches("^%d+%.%d+%.%d+$", lunation.version) end)
+
+  it("runs a workflow with a Lua activity to its end", function()
+    open()
+    local id = assert(rt:start("greeter", { id = "ada", input = { name = "Ada" } }))
+    assert.equal("ada", id)
+    local instance = assert(rt:wait(id, 30))
+    assert.equal("COMPLETED", instance.status)
+    assert.equal("hello Ada", instance.output)
+    assert.same({ name = "Ada" }, instance.input)
+    assert.equal("greeter", instance.workflow)
+  end)
+
+  it("answers nil, message and code for what a program handles", function()
+    open()
+    local id, message, code = rt:start("no such workflow")
+    assert.is_nil(id)
+    assert.matches("no such workflow", message, 1, true)
+    assert.equal("LNT_ENOTFOUND", code)
+    assert(rt:start("echo", { id = "twice" }))
+    assert.equal("LNT_EEXIST", select(3, rt:start("echo", { id = "twice" })))
+    assert.equal("LNT_ENOTFOUND", select(3, rt:get("nobody")))
+    assert.equal("LNT_ESYNTAX", select(3, rt:load_string("broken.lua", "workflow(")))
+    assert.equal("LNT_EVALUE", select(3, rt:start("echo", { input = { items = { print } } })))
+  end)
+
+  it("raises errors for misuse", function()
+    assert.has_error(function() lunation.open({ nonsense = 1 }) end, "open: there is no option 'nonsense'")
+    assert.error_matches(function() lunation.open({ durability = "maybe" }) end, "sync")
+    open()
+    assert.error_matches(function() rt:start() end, "bad argument")
+    assert.error_matches(function() rt:complete("not a token") end, "not a token")
+    rt:close()
+    assert.has_error(function() rt:tick() end, "the runtime is closed")
+    assert.is_true(rt:close())
+  end)
+
+  it("calls `done` when a request is durable, and not before", function()
+    open()
+    local answers = {}
+    assert(rt:start("waiter", { id = "w", done = function(...) answers[#answers + 1] = { ... } end }))
+    assert.same({}, answers)
+    assert(rt:flush())
+    rt:tick()
+    assert.same({ { true } }, answers)
+    assert(rt:raise("w", "go", { n = 1 }, { done = function(ok) answers[#answers + 1] = ok end }))
+    assert.equal("COMPLETED", assert(rt:wait("w", 30)).status)
+    assert.equal(true, answers[2])
+    assert.same({ n = 1 }, rt:get("w").output)
+  end)
+
+  it("runs activities of the host", function()
+    open()
+    local seen
+    assert(rt:activity("host", function(input, act)
+      seen = act
+      return { doubled = input.n * 2 }
+    end))
+    rt:start("caller", { id = "c", input = { n = 21 } })
+    assert.same({ doubled = 42 }, assert(rt:wait("c", 30)).output)
+    assert.equal("host", seen.name)
+    assert.equal("c", seen.instance_id)
+    assert.equal(1, seen.attempt)
+    assert.is_true(#seen.idempotency_key > 0)
+  end)
+
+  it("lets a host activity be completed later", function()
+    open()
+    local token
+    assert(rt:activity("host", function(_, act) return act:pending() end))
+    assert(rt:activity("host", function(_, act)
+      token = act:pending()
+      return token
+    end))
+    rt:start("caller", { id = "c" })
+    assert(rt:drain(0.2) == nil or token)
+    while not token do rt:tick() end
+    assert.equal("RUNNING", rt:get("c").status)
+    assert(rt:complete(token, "late"))
+    assert.equal("late", assert(rt:wait("c", 30)).output)
+  end)
+
+  it("gives a host activity's error to the workflow", function()
+    open()
+    assert(rt:activity("host", function() error({ type = "CardDeclined", message = "no money", non_retryable = true }) end))
+    rt:start("careful", { id = "c" })
+    assert.same({ ok = false, type = "CardDeclined", message = "no money" }, assert(rt:wait("c", 30)).output)
+  end)
+
+  it("lists instances, newest first, in pages", function()
+    open()
+    for i = 1, 5 do assert(rt:start(i % 2 == 0 and "echo" or "waiter", { id = "i" .. i })) end
+    assert(rt:drain(30))
+    local page, cursor = rt:list({ limit = 3 })
+    assert.equal(3, #page)
+    assert.equal("i5", page[1].id)
+    assert.is_string(cursor)
+    local rest, last = rt:list({ limit = 3, cursor = cursor })
+    assert.equal(2, #rest)
+    assert.is_nil(last)
+    assert.equal(2, #rt:list({ status = "COMPLETED" }))
+    assert.equal(3, #rt:list({ workflow = "waiter" }))
+    assert.equal(1, #rt:list({ prefix = "i4" }))
+  end)
+
+  it("tells the history, and shows it to the observer", function()
+    open()
+    local kinds = {}
+    rt:observe(function(id, _, event) kinds[#kinds + 1] = id .. " " .. event.kind end)
+    rt:start("greeter", { id = "g", input = { name = "Ada" } })
+    rt:wait("g", 30)
+    local recorded = {}
+    for i, event in ipairs(assert(rt:history("g"))) do
+      assert.equal(i, event.index)
+      recorded[i] = "g " .. event.kind
+    end
+    assert.equal("g Started", recorded[1])
+    assert.equal("g Completed", recorded[#recorded])
+    assert.same(recorded, kinds)
+  end)
+
+  it("keeps an error in a callback away from the library, and logs it", function()
+    local lines = {}
+    open({ log = function(level, message) lines[#lines + 1] = level .. " " .. message end })
+    rt:observe(function() error("observer broke") end)
+    rt:start("echo", { id = "e", done = function() error("done broke") end })
+    assert.equal("COMPLETED", assert(rt:wait("e", 30)).status)
+    local all = table.concat(lines, "\n")
+    assert.matches("observer broke", all, 1, true)
+    assert.matches("done broke", all, 1, true)
+  end)
+
+  it("goes on after the runtime was closed and opened again", function()
+    local dir = support.folder() .. "/data"
+    open({ dir = dir })
+    rt:start("waiter", { id = "w" })
+    assert(rt:drain(30))
+    assert(rt:close())
+    open({ dir = dir })
+    assert(rt:raise("w", "go", "again"))
+    assert.equal("again", assert(rt:wait("w", 30)).output)
+  end)
+
+  it("says so when the data directory is in use", function()
+    local dir = support.folder() .. "/data"
+    open({ dir = dir })
+    local second = support.lunation({ "start", "echo", "--file", support.write(support.folder() .. "/f.lua", GREETER), "--data", dir })
+    assert.equal(4, second.code)
+  end)
+
+  it("stops with terminate", function()
+    open()
+    rt:start("waiter", { id = "w" })
+    rt:drain(30)
+    assert(rt:terminate("w", "enough"))
+    local instance = assert(rt:wait("w", 30))
+    assert.equal("TERMINATED", instance.status)
+    assert.equal("LNT_ECLOSED", select(3, rt:raise("w", "go")))
+  end)
+
+  it("rebuilds evicted instances by replay", function()
+    open()
+    rt:start("waiter", { id = "w" })
+    rt:drain(30)
+    assert(rt:evict_all())
+    assert.equal(0, rt:stats().resident)
+    rt:raise("w", "go", 1)
+    assert.equal(1, assert(rt:wait("w", 30)).output)
+    assert.is_true(rt:stats().replays >= 1)
+  end)
+
+  it("uses a clock of the host's", function()
+    local now = 1e15
+    open({ clock = function() return now end })
+    rt:start("echo", { id = "e" })
+    rt:wait("e", 30)
+    assert.equal(1e15, rt:get("e").created_us)
+  end)
+
+  it("turns values into JSON and back", function()
+    assert.equal('{"a":[1,2],"b":"x"}', lunation.json_encode({ b = "x", a = { 1, 2 } }))
+    assert.equal("[]", lunation.json_encode(lunation.array()))
+    assert.same({ a = { 1, { b = true } } }, lunation.json_decode('{"a": [1, {"b": true}]}'))
+    local value, message, code = lunation.json_decode("{\n  x")
+    assert.is_nil(value)
+    assert.matches("line 2", message, 1, true)
+    assert.equal("LNT_EVALUE", code)
+    assert.equal("LNT_EVALUE", select(3, lunation.json_encode({ print })))
+  end)
+
+  it("gives values as JSON text where asked", function()
+    open()
+    rt:start("echo", { id = "e", input_json = '{"empty": [], "list": [1, null, 3]}' })
+    rt:wait("e", 30)
+    assert.equal('{"list":[1,null,3],"empty":[]}', rt:get("e", { json = true }).input)
+  end)
+end)
