@@ -93,8 +93,10 @@ function support.spawn(arguments)
   return { pid = pid, out = folder .. "/out", err = folder .. "/err" }
 end
 
+--- Does the process run? One that ended and that nobody has collected yet does not.
 function support.alive(process)
-  return os.execute("kill -0 " .. process.pid .. " 2>/dev/null") == 0
+  local state = (support.read("/proc/" .. process.pid .. "/stat") or ""):match("%) (%a)")
+  return state ~= nil and state ~= "Z" and state ~= "X"
 end
 
 --- Send a signal and wait for the end.
