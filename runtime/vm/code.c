@@ -1,0 +1,725 @@
+/* code.c - the code registry: files loaded, the newest code of each workflow name, code versions by hash, and `require`. Called by the driver through
+ * vm.h and by workflow.c; owner thread.
+ *
+ * A file's text is compiled once, wrapped as `return function(...) <text> end`: each instance asks that for a fresh function, gives it an environment
+ * of its own and runs it, so that no instance sees another's variables. The text alone is compiled first, which keeps an `end` in it from
+ * closing the wrapper. */
+#include <lauxlib.h>
+#include <stdio.h>
+
+#include "vm/sandbox_lib.h"
+#include "vm/workflow.h"
+
+#define WRAP_HEAD "return function(...) "
+#define WRAP_TAIL "\nend"
+#define NEAR_NAMES_MAX 5
+#define MODULE_NAME_BYTES_MAX 200
+#define PATH_BYTES_MAX 4096
+
+/* ---- Code objects ---- */
+
+static void module_finish(lnt__wvm *wvm, lnt__module *module) {
+  lnt__release(wvm, &module->slot);
+  lnt__free(module->name);
+  lnt__free(module->file);
+  lnt__free(module->source);
+  lnt__free(module->problem);
+}
+
+void lnt__code_free(lnt__wvm *wvm, lnt__code *code) {
+  if (!code) return;
+  for (size_t i = 0; i < code->module_count; i++) module_finish(wvm, &code->modules[i]);
+  lnt__release(wvm, &code->slot);
+  lnt__free(code->modules);
+  lnt__free(code->file);
+  lnt__free(code->folder);
+  lnt__free(code);
+}
+
+lnt__module *lnt__code_module(lnt__code *code, const char *name) {
+  for (size_t i = 0; i < code->module_count; i++)
+    if (strcmp(code->modules[i].name, name) == 0) return &code->modules[i];
+  return NULL;
+}
+
+lnt__module *lnt__code_add_module(lnt__code *code, const char *name, const char *file, char *source, size_t size) {
+  lnt__module module = {.name = lnt__strdup(name), .file = lnt__strdup(file), .source = source, .size = size};
+  if (module.name && module.file &&
+      lnt__grow((void **)&code->modules, &code->module_capacity, code->module_count + 1, sizeof *code->modules)) {
+    code->modules[code->module_count++] = module;
+    return &code->modules[code->module_count - 1];
+  }
+  lnt__free(module.name);
+  lnt__free(module.file);
+  return NULL;
+}
+
+static uint64_t hash_key(const uint8_t *hash) { return lnt__get_be64(hash); }
+
+static lnt__code *code_find(const lnt__wvm *wvm, const uint8_t *hash) {
+  lnt__code *code = lnt__u64map_get(&wvm->codes, hash_key(hash));
+  return code && memcmp(code->hash, hash, LNT__SHA256_BYTES) == 0 ? code : NULL;
+}
+
+/* Drop the version used longest ago that nothing holds, while there are too many. */
+static void code_trim(lnt__wvm *wvm) {
+  while (wvm->codes.count > LNT__CODES_MAX) {
+    lnt__code *oldest = NULL;
+    size_t at = 0;
+    uint64_t key;
+    void *value;
+    while (lnt__u64map_next(&wvm->codes, &at, &key, &value)) {
+      lnt__code *code = value;
+      if (code->refs == 0 && (!oldest || code->used < oldest->used)) oldest = code;
+    }
+    if (!oldest) return;
+    lnt__u64map_remove(&wvm->codes, hash_key(oldest->hash));
+    lnt__code_free(wvm, oldest);
+  }
+}
+
+void lnt__code_release(lnt__wvm *wvm, lnt__code *code) {
+  code->refs--;
+  code->used = ++wvm->stamp;
+  if (code->refs == 0) code_trim(wvm);
+}
+
+void lnt__code_finish(lnt__wvm *wvm) {
+  size_t at = 0;
+  uint64_t key;
+  const char *name;
+  void *value;
+  while (lnt__strmap_next(&wvm->definitions, &at, &name, &value)) {
+    lnt__definition *definition = value;
+    lnt__free(definition->name);
+    lnt__free(definition->file);
+    lnt__free(definition);
+  }
+  lnt__strmap_finish(&wvm->definitions);
+  for (at = 0; lnt__u64map_next(&wvm->codes, &at, &key, &value);) lnt__code_free(wvm, value);
+  lnt__u64map_finish(&wvm->codes);
+}
+
+/* ---- Compiling ---- */
+
+typedef struct compile_job { const char *chunk, *source; size_t size; uint32_t *slot; lnt_status status; lnt_error *err; } compile_job;
+
+static void compile_entry(lua_State *L, void *argument) {
+  compile_job *job = argument;
+  lnt__buf wrapped;
+  job->status = lnt__sandbox_compile(L, job->chunk, job->source, job->size, job->err);
+  if (job->status) return;
+  lua_pop(L, 1);
+  const char *text = job->source;
+  size_t size = job->size;
+  if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, size -= 3;
+  lnt__buf_init(&wrapped);
+  lnt__buf_printf(&wrapped, "%s%s", WRAP_HEAD, size && text[0] == '#' ? "--" : "");
+  lnt__buf_append(&wrapped, text, size);
+  lnt__buf_printf(&wrapped, "%s", WRAP_TAIL);
+  job->status = wrapped.failed ? lnt__fail(job->err, LNT_ENOMEM, "out of memory while compiling %s", job->chunk + 1)
+                               : lnt__sandbox_compile(L, job->chunk, (const char *)wrapped.data, wrapped.size, job->err);
+  lnt__buf_finish(&wrapped);
+  if (!job->status) *job->slot = lnt__anchor(L);
+}
+
+static lnt_status compile(lnt__wvm *wvm, const char *file, const char *source, size_t size, uint32_t *slot, lnt_error *err) {
+  char chunk[LUA_IDSIZE + 200];
+  if (size > wvm->limits.source_bytes_max)
+    return lnt__fail(err, LNT_ELIMIT, "%s: %zu bytes of source, more than source_bytes_max (%llu)", file, size,
+                     (unsigned long long)wvm->limits.source_bytes_max);
+  snprintf(chunk, sizeof chunk, "@%s", file);
+  compile_job job = {chunk, source, size, slot, LNT_OK, err};
+  lnt_status status = lnt__protected(wvm, compile_entry, &job, err);
+  return status ? status : job.status;
+}
+
+/* Fresh function from what is in `slot`; pushed. */
+static void push_fresh(lua_State *L, uint32_t slot) {
+  lnt__push_slot(L, slot);
+  lua_call(L, 0, 1);
+}
+
+void lnt__code_push_main(lua_State *L, const lnt__code *code) {
+  push_fresh(L, code->slot);
+  lnt__sandbox_push_env(L);
+  lua_setfenv(L, -2);
+}
+
+/* ---- Stored code ---- */
+
+static lnt_status read_stored(lnt__wvm *wvm, const uint8_t *hash, const void *bundle, size_t size, lnt__code *code, lnt_error *err) {
+  uint8_t found[LNT__SHA256_BYTES];
+  lnt__sha256 sha;
+  lnt_value source;
+  lnt__sha256_init(&sha);
+  lnt__sha256_add(&sha, bundle, size);
+  lnt__sha256_end(&sha, found);
+  if (memcmp(found, hash, sizeof found) != 0) return lnt__fail(err, LNT_ECORRUPT, "the stored code does not have the hash it is stored under");
+  lnt_status status = lnt__bundle_read((lnt_value){bundle, size}, code, &source, err);
+  return status ? status : compile(wvm, code->file, source.data, source.size, &code->slot, err);
+}
+
+static lnt_status code_register(lnt__wvm *wvm, lnt__code *code, const uint8_t *hash, lnt_error *err) {
+  memcpy(code->hash, hash, LNT__SHA256_BYTES);
+  lnt__hex(hash, LNT__SHA256_BYTES, code->hex);
+  code->used = ++wvm->stamp;
+  if (lnt__u64map_get(&wvm->codes, hash_key(hash))) return lnt__fail(err, LNT_EINTERNAL, "two codes begin with the same hash");
+  return lnt__u64map_put(&wvm->codes, hash_key(hash), code) ? LNT_OK : lnt__fail(err, LNT_ENOMEM, "out of memory while loading code");
+}
+
+lnt_status lnt__code_get(lnt__wvm *wvm, const uint8_t *hash, lnt__code **out, lnt_error *err) {
+  void *bundle = NULL;
+  size_t size = 0;
+  lnt__code *code = code_find(wvm, hash);
+  if (!code) {
+    if (!wvm->options.fetch) return lnt__fail(err, LNT_ENOTFOUND, "the instance's code is not loaded");
+    lnt_status status = wvm->options.fetch(wvm->options.user, hash, &bundle, &size, err);
+    if (status) return status;
+    code = lnt__calloc(1, sizeof *code);
+    status = code ? read_stored(wvm, hash, bundle, size, code, err) : lnt__fail(err, LNT_ENOMEM, "out of memory while loading code");
+    lnt__free(bundle);
+    if (!status) status = code_register(wvm, code, hash, err);
+    if (status) {
+      lnt__code_free(wvm, code);
+      return status;
+    }
+  }
+  code->refs++;
+  code->used = ++wvm->stamp;
+  code_trim(wvm);
+  *out = code;
+  return LNT_OK;
+}
+
+/* ---- require ---- */
+
+/* A thing that explains itself when it is touched: upvalue 1 is the text. */
+static int stub_touched(lua_State *L) { lnt__sandbox_error(L, "%s", lua_tostring(L, lua_upvalueindex(1))); }
+
+static void push_stub(lua_State *L, const char *format, ...) LNT__PRINTF(2, 3);
+static void push_stub(lua_State *L, const char *format, ...) {
+  static const char *const events[] = {"__index", "__newindex", "__call", "__tostring", "__concat", "__len"};
+  char text[LNT_ERROR_MESSAGE_MAX];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  lua_newuserdata(L, 1);
+  lua_newtable(L);
+  lua_pushstring(L, text);
+  lua_pushcclosure(L, stub_touched, 1);
+  for (size_t i = 0; i < LNT__COUNT(events); i++) {
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, events[i]);
+  }
+  lua_pop(L, 1);
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_setmetatable(L, -2);
+}
+
+/* Folder and name as a path; `name` with its dots as slashes. */
+static lnt_status try_file(lnt__wvm *wvm, lnt__code *code, const char *name, const char *folder, size_t folder_size, const char *tail,
+                           lnt__module **out, lnt_error *err) {
+  char path[PATH_BYTES_MAX], relative[MODULE_NAME_BYTES_MAX + 16], *source;
+  size_t size, at = 0;
+  for (; name[at]; at++) relative[at] = name[at] == '.' ? '/' : name[at];
+  snprintf(relative + at, sizeof relative - at, "%s", tail);
+  if ((size_t)snprintf(path, sizeof path, "%.*s/%s", (int)folder_size, folder, relative) >= sizeof path) return LNT_ENOTFOUND;
+  lnt_status status = lnt__read_file(path, (size_t)wvm->limits.source_bytes_max, &source, &size, err);
+  if (status == LNT_EINVAL) return LNT_ENOTFOUND; /* a folder of that name */
+  if (status) return status;
+  *out = lnt__code_add_module(code, name, relative, source, size);
+  if (*out) return LNT_OK;
+  lnt__free(source);
+  return lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", path);
+}
+
+static lnt_status try_folder(lnt__wvm *wvm, lnt__code *code, const char *name, const char *folder, size_t size, lnt__module **out,
+                             lnt_error *err) {
+  if (size == 0) return LNT_ENOTFOUND;
+  lnt_status status = try_file(wvm, code, name, folder, size, ".lua", out, err);
+  return status == LNT_ENOTFOUND ? try_file(wvm, code, name, folder, size, "/init.lua", out, err) : status;
+}
+
+static lnt_status try_folders(lnt__wvm *wvm, lnt__code *code, const char *name, const char *list, lnt__module **out, lnt_error *err) {
+  lnt_status status = LNT_ENOTFOUND;
+  while (list && *list && status == LNT_ENOTFOUND) {
+    size_t size = strcspn(list, ";");
+    status = try_folder(wvm, code, name, list, size, out, err);
+    list += size + (list[size] == ';');
+  }
+  return status;
+}
+
+static bool is_module_name(const char *name) {
+  size_t size = strlen(name);
+  if (size == 0 || size > MODULE_NAME_BYTES_MAX || name[0] == '.' || name[0] == '/' || strstr(name, "..")) return false;
+  for (const char *at = name; *at; at++)
+    if ((unsigned char)*at < ' ' || *at == '\\') return false;
+  return true;
+}
+
+/* Find a module's file: the folder of the file that is loaded, module_path, stdlib_path. */
+static lnt_status find_module(lnt__wvm *wvm, lnt__code *code, const char *name, lnt__module **out, lnt_error *err) {
+  if (!is_module_name(name)) return LNT_ENOTFOUND;
+  if (code->module_count >= LNT__MODULES_MAX) return lnt__fail(err, LNT_ELIMIT, "more than %d modules", LNT__MODULES_MAX);
+  lnt_status status = code->folder ? try_folder(wvm, code, name, code->folder, strlen(code->folder), out, err) : LNT_ENOTFOUND;
+  if (status == LNT_ENOTFOUND) status = try_folders(wvm, code, name, wvm->module_path, out, err);
+  if (status == LNT_ENOTFOUND) status = try_folders(wvm, code, name, wvm->stdlib_path, out, err);
+  return status;
+}
+
+static void module_problem(lnt__module *module, const char *text) {
+  if (!module->problem) module->problem = lnt__strdup(text);
+}
+
+/* Compile a module once; false: it has a problem. */
+static bool module_ready(lnt__wvm *wvm, lua_State *L, lnt__module *module) {
+  lnt_error err;
+  char chunk[MODULE_NAME_BYTES_MAX + 32];
+  if (module->slot) return true;
+  if (module->problem) return false;
+  snprintf(chunk, sizeof chunk, "@%s", module->file);
+  uint32_t slot = 0;
+  compile_job job = {chunk, module->source, module->size, &slot, LNT_OK, &err};
+  if (module->size > wvm->limits.source_bytes_max) job.status = lnt__fail(&err, LNT_ELIMIT, "%s is larger than source_bytes_max", module->file);
+  else compile_entry(L, &job);
+  if (job.status) module_problem(module, err.message);
+  module->slot = slot;
+  return slot != 0;
+}
+
+/* Push the environment of the nearest function of the author. */
+static void push_author_env(lua_State *L) {
+  lua_Debug ar;
+  for (int level = 0; level < 100 && lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Slf", &ar);
+    if (ar.currentline > 0 && ar.what[0] != 'C' && strcmp(ar.source, LNT__SANDBOX_CHUNK) != 0) {
+      lua_getfenv(L, -1);
+      lua_remove(L, -2);
+      return;
+    }
+    lua_pop(L, 1);
+  }
+  lnt__sandbox_push_env(L);
+}
+
+static void push_missing(lua_State *L, const lnt__wvm *wvm, const lnt__code *code, const char *name) {
+  push_stub(L, "module '%s' was not found when %s was loaded (looked for %s.lua and %s/init.lua in %s; %s; %s); if only activities need it, use it inside "
+            "an activity", name, code->file, name, name, code->folder ? code->folder : "the folder of the file",
+            wvm->module_path ? wvm->module_path : "no module path", wvm->stdlib_path ? wvm->stdlib_path : "no standard library");
+}
+
+/* The error at the top becomes a stub. Kills go on. */
+static void replace_by_stub(lua_State *L, lnt__wvm *wvm, const char *name) {
+  if (wvm->guard.killed != LNT__KILL_NONE) lnt__guard_rethrow(L);
+  char text[LNT_ERROR_MESSAGE_MAX / 2];
+  snprintf(text, sizeof text, "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "it raised an error");
+  lua_pop(L, 1);
+  push_stub(L, "module '%s' cannot be used in a workflow: %s. If only activities need it, use it inside an activity", name, text);
+}
+
+/* Run the module's text; push what it gives. */
+static void run_module(lua_State *L, lnt__wvm *wvm, lnt__module *module) {
+  char name[MODULE_NAME_BYTES_MAX + 1];
+  snprintf(name, sizeof name, "%s", module->name); /* `modules` may move meanwhile */
+  if (wvm->require_depth >= LNT__REQUIRE_DEPTH_MAX) lnt__sandbox_error(L, "require: modules are nested more than %d deep", LNT__REQUIRE_DEPTH_MAX);
+  push_author_env(L);
+  push_fresh(L, module->slot);
+  lua_insert(L, -2);
+  lua_setfenv(L, -2);
+  lua_pushstring(L, name);
+  wvm->require_depth++;
+  int rc = lua_pcall(L, 1, 1, 0);
+  wvm->require_depth--;
+  if (rc) replace_by_stub(L, wvm, name);
+  if (!lua_isnil(L, -1)) return;
+  lua_pop(L, 1);
+  lua_pushboolean(L, 1);
+}
+
+static lnt__module *known_module(lua_State *L, lnt__wvm *wvm, lnt__code *code, const char *name) {
+  lnt_error err = {LNT_OK, ""};
+  lnt__module *module = lnt__code_module(code, name);
+  if (module || !wvm->run || wvm->run->wanted) return module;
+  lnt_status status = find_module(wvm, code, name, &module, &err);
+  if (status && status != LNT_ENOTFOUND) lnt__sandbox_error(L, "require '%s': %s", name, err.message);
+  return module;
+}
+
+static void push_module(lua_State *L, lnt__wvm *wvm, lnt__code *code, const char *name) {
+  lnt__module *module = known_module(L, wvm, code, name);
+  if (!module) push_missing(L, wvm, code, name);
+  else if (!module_ready(wvm, L, module))
+    push_stub(L, "module '%s' cannot be used in a workflow: %s. If only activities need it, use it inside an activity", name,
+              module->problem ? module->problem : "out of memory");
+  else run_module(L, wvm, module);
+}
+
+/* Push the table of modules that this instance (or this load) has required. */
+static void push_loaded(lua_State *L, uint32_t *slot) {
+  if (*slot == 0) {
+    lua_newtable(L);
+    *slot = lnt__anchor(L);
+  }
+  lnt__push_slot(L, *slot);
+}
+
+static int require(lua_State *L) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lnt__code *code = wvm->run ? wvm->run->code : wvm->body ? wvm->body->code : NULL;
+  uint32_t *slot = wvm->run ? wvm->run->modules_slot : wvm->body ? &wvm->body->modules_slot : NULL;
+  if (lua_type(L, 1) != LUA_TSTRING) lnt__sandbox_error(L, "require: the name of a module must be a string, got %s", luaL_typename(L, 1));
+  if (!code) lnt__sandbox_error(L, "require: nothing runs that could require a module");
+  push_loaded(L, slot);
+  int loaded = lua_gettop(L);
+  lua_pushvalue(L, 1);
+  lua_rawget(L, loaded);
+  if (lua_type(L, -1) == LUA_TLIGHTUSERDATA) lnt__sandbox_error(L, "require: module '%s' requires itself, through other modules or directly", lua_tostring(L, 1));
+  if (!lua_isnil(L, -1)) return 1;
+  lua_pushvalue(L, 1);
+  lua_pushlightuserdata(L, wvm);
+  lua_rawset(L, loaded);
+  push_module(L, wvm, code, lua_tostring(L, 1));
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, -2);
+  lua_rawset(L, loaded);
+  return 1;
+}
+
+/* ---- workflow and activity ---- */
+
+static const char *definition_name(lua_State *L, const char *verb) {
+  lnt_error err;
+  size_t size;
+  if (lua_type(L, 1) != LUA_TSTRING) lnt__sandbox_error(L, "%s(name, function): the name must be a string, got %s", verb, luaL_typename(L, 1));
+  const char *name = lua_tolstring(L, 1, &size);
+  if (strlen(name) != size) lnt__sandbox_error(L, "%s: the name holds a zero byte", verb);
+  if (lnt__check_name("the name", name, LNT_NAME_BYTES_MAX, true, &err)) lnt__sandbox_error(L, "%s: %s", verb, err.message);
+  return name;
+}
+
+static void collect_name(lua_State *L, lnt__run *run, const char *name) {
+  for (size_t i = 0; i < run->name_count; i++)
+    if (strcmp(run->names[i], name) == 0) lnt__sandbox_error(L, "the workflow \"%s\" is defined twice in %s; give one of them another name", name, run->code->file);
+  char *copy = lnt__strdup(name);
+  if (!copy || !lnt__grow((void **)&run->names, &run->name_capacity, run->name_count + 1, sizeof *run->names)) {
+    lnt__free(copy);
+    luaL_error(L, "not enough memory");
+    return;
+  }
+  run->names[run->name_count++] = copy;
+}
+
+static int define_workflow(lua_State *L) {
+  lnt__run *run = lnt__wvm_of(L)->run;
+  if (!run) lnt__sandbox_error(L, "workflow() belongs to the top level of a file, not into a running workflow");
+  const char *name = definition_name(L, "workflow");
+  if (!lua_isfunction(L, 2)) lnt__sandbox_error(L, "workflow(\"%s\", function): a function expected, got %s", name, luaL_typename(L, 2));
+  if (!run->wanted) collect_name(L, run, name);
+  else if (!run->function_slot && strcmp(name, run->wanted) == 0) {
+    lua_Debug ar;
+    lua_pushvalue(L, 2);
+    lua_getinfo(L, ">S", &ar);
+    run->line = ar.linedefined;
+    lua_settop(L, 2);
+    run->function_slot = lnt__anchor(L);
+  }
+  return 0;
+}
+
+static int define_activity(lua_State *L) {
+  lnt__run *run = lnt__wvm_of(L)->run;
+  if (!run) lnt__sandbox_error(L, "activity() belongs to the top level of a file, not into a running workflow");
+  if (run->wanted) return 0;
+  const char *name = definition_name(L, "activity");
+  int last = lua_istable(L, 2) ? 3 : 2;
+  if (!lua_isfunction(L, last)) lnt__sandbox_error(L, "activity(\"%s\", [options,] function): a function expected, got %s", name, luaL_typename(L, last));
+  return 0;
+}
+
+void lnt__code_open(lua_State *L) {
+  static const luaL_Reg globals[] = {{"workflow", define_workflow}, {"activity", define_activity}, {"require", require}};
+  for (size_t i = 0; i < LNT__COUNT(globals); i++) {
+    lua_pushcfunction(L, globals[i].func);
+    lnt__sandbox_define(L, globals[i].name);
+  }
+}
+
+/* ---- Loading a file ---- */
+
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+/* The next `require "name"` at or after `at`; false: none. Comments are searched too: a module too many does no harm. */
+static bool next_require(const char **at, const char *end, char name[MODULE_NAME_BYTES_MAX + 1]) {
+  for (const char *p = *at; (size_t)(end - p) > 9; p++) {
+    if (memcmp(p, "require", 7) != 0) continue;
+    const char *q = p + 7;
+    while (q < end && (is_space(*q) || *q == '(')) q++;
+    if (q >= end || (*q != '"' && *q != '\'')) continue;
+    const char *close = memchr(q + 1, *q, (size_t)(end - q - 1));
+    size_t size = close ? (size_t)(close - q - 1) : 0;
+    if (size == 0 || size > MODULE_NAME_BYTES_MAX) continue;
+    memcpy(name, q + 1, size);
+    name[size] = 0;
+    *at = close + 1;
+    if (strlen(name) == size) return true;
+    p = close;
+  }
+  return false;
+}
+
+/* Modules that are required inside functions belong to the bundle too. */
+static lnt_status add_mentioned(lnt__wvm *wvm, lnt__code *code, const char *source, size_t size, lnt_error *err) {
+  char name[MODULE_NAME_BYTES_MAX + 1];
+  const char *at = source;
+  lnt__module *module;
+  while (next_require(&at, source + size, name)) {
+    if (lnt__code_module(code, name)) continue;
+    lnt_status status = find_module(wvm, code, name, &module, err);
+    if (status && status != LNT_ENOTFOUND) return status;
+  }
+  return LNT_OK;
+}
+
+static lnt_status add_all_mentioned(lnt__wvm *wvm, lnt__code *code, const char *source, size_t size, lnt_error *err) {
+  lnt_status status = add_mentioned(wvm, code, source, size, err);
+  for (size_t i = 0; i < code->module_count && !status; i++) status = add_mentioned(wvm, code, code->modules[i].source, code->modules[i].size, err);
+  return status;
+}
+
+typedef struct load_job { lnt__wvm *wvm; lnt__run *run; lnt_status status; lnt_error *err; } load_job;
+
+static void load_failed(load_job *job, lua_State *co) {
+  lnt__wvm *wvm = job->wvm;
+  const char *file = job->run->code->file;
+  if (wvm->guard.killed != LNT__KILL_NONE) {
+    lnt__guard_explain(&wvm->guard, co);
+    job->status = lnt__fail(job->err, LNT_ESYNTAX, "%s does not load: %s", file, wvm->guard.text);
+    return;
+  }
+  lnt__buf failure;
+  lnt_error err;
+  size_t size = 0;
+  lnt__buf_init(&failure);
+  const char *text = NULL;
+  if (!lnt__failure_encode(co, -1, 4096, &failure, &err)) text = lnt__cbor_member_string((lnt_value){failure.data, failure.size}, "message", &size);
+  job->status = lnt__fail(job->err, LNT_ESYNTAX, "%.*s", text ? (int)size : (int)strlen(file), text ? text : file);
+  lnt__buf_finish(&failure);
+}
+
+static void load_entry(lua_State *L, void *argument) {
+  load_job *job = argument;
+  lnt__wvm *wvm = job->wvm;
+  lnt__thread thread = lnt__thread_take(L);
+  lnt__code_push_main(L, job->run->code);
+  lua_xmove(L, thread.co, 1);
+  const lnt__sandbox_host *host = wvm->guard.host;
+  wvm->guard.host = NULL;
+  wvm->run = job->run;
+  int rc = lnt__resume(wvm, thread.co, 0);
+  wvm->run = NULL;
+  wvm->guard.host = host;
+  if (rc == LUA_YIELD)
+    job->status = lnt__fail(job->err, LNT_ESYNTAX, "%s: the top level of a file cannot wait or yield; do it inside a workflow", job->run->code->file);
+  else if (rc) load_failed(job, thread.co);
+  lnt__thread_give(wvm, &thread, rc == 0);
+}
+
+static const char *base_name(const char *file) {
+  const char *slash = strrchr(file, '/');
+  return slash && slash[1] ? slash + 1 : file;
+}
+
+static lnt_status prepare(lnt__code *code, const char *file, lnt_error *err) {
+  const char *base = base_name(file);
+  size_t size = base == file ? 0 : (size_t)(base - file) - 1;
+  code->file = lnt__strdup(base);
+  code->folder = base == file ? lnt__strdup(".") : size == 0 ? lnt__strdup("/") : lnt__strndup(file, size);
+  return code->file && code->folder ? LNT_OK : lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
+}
+
+static lnt_status run_file(lnt__wvm *wvm, lnt__run *run, lnt_error *err) {
+  load_job job = {wvm, run, LNT_OK, err};
+  uint32_t modules_slot = 0;
+  run->modules_slot = &modules_slot;
+  lnt_status status = lnt__protected(wvm, load_entry, &job, err);
+  wvm->run = NULL;
+  wvm->guard.host = &wvm->host;
+  lnt__release(wvm, &modules_slot);
+  return status ? status : job.status;
+}
+
+/* May the file define its names? Another file's are not taken. */
+static lnt_status check_names(lnt__wvm *wvm, const lnt__run *run, const char *file, lnt_error *err) {
+  for (size_t i = 0; i < run->name_count; i++) {
+    const lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
+    if (known && strcmp(known->file, file) != 0)
+      return lnt__fail(err, LNT_EEXIST, "the workflow \"%s\" of %s is defined by %s already; give one of them another name", run->names[i], file, known->file);
+  }
+  return LNT_OK;
+}
+
+static lnt__definition *definition_new(const char *name, const char *file, lnt__code *code) {
+  lnt__definition *definition = lnt__calloc(1, sizeof *definition);
+  if (!definition) return NULL;
+  *definition = (lnt__definition){lnt__strdup(name), lnt__strdup(file), code};
+  if (definition->name && definition->file) return definition;
+  lnt__free(definition->name);
+  lnt__free(definition->file);
+  lnt__free(definition);
+  return NULL;
+}
+
+static void definition_drop(lnt__wvm *wvm, lnt__definition *definition) {
+  lnt__strmap_remove(&wvm->definitions, definition->name);
+  lnt__code_release(wvm, definition->code);
+  lnt__free(definition->name);
+  lnt__free(definition->file);
+  lnt__free(definition);
+}
+
+static bool run_defines(const lnt__run *run, const char *name) {
+  for (size_t i = 0; i < run->name_count; i++)
+    if (strcmp(run->names[i], name) == 0) return true;
+  return false;
+}
+
+/* Names of the file that it does not define any more. */
+static void forget_names(lnt__wvm *wvm, const lnt__run *run, const char *file) {
+  size_t at = 0;
+  const char *name;
+  void *value;
+  while (lnt__strmap_next(&wvm->definitions, &at, &name, &value)) {
+    lnt__definition *definition = value;
+    if (strcmp(definition->file, file) != 0 || run_defines(run, name)) continue;
+    definition_drop(wvm, definition);
+    at = 0;
+  }
+}
+
+/* All memory is got before anything changes. */
+static lnt_status define_names(lnt__wvm *wvm, const lnt__run *run, lnt__code *code, const char *file, lnt_error *err) {
+  for (size_t i = 0; i < run->name_count; i++) {
+    lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
+    if (known) continue;
+    lnt__definition *fresh = definition_new(run->names[i], file, code);
+    if (!fresh || !lnt__strmap_put(&wvm->definitions, fresh->name, fresh)) return lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
+    code->refs++;
+  }
+  for (size_t i = 0; i < run->name_count; i++) {
+    lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
+    if (known->code == code) continue;
+    code->refs++;
+    lnt__code_release(wvm, known->code);
+    known->code = code;
+  }
+  forget_names(wvm, run, file);
+  return LNT_OK;
+}
+
+/* The candidate becomes the code of its hash, unless that is known already. */
+static lnt_status adopt(lnt__wvm *wvm, lnt__run *run, const char *file, const lnt__buf *bundle, uint8_t *hash, lnt_error *err) {
+  lnt__sha256 sha;
+  lnt__sha256_init(&sha);
+  lnt__sha256_add(&sha, bundle->data, bundle->size);
+  lnt__sha256_end(&sha, hash);
+  lnt__code *known = code_find(wvm, hash);
+  if (known) {
+    lnt__code_free(wvm, run->code);
+    run->code = known;
+  } else {
+    lnt_status status = code_register(wvm, run->code, hash, err);
+    if (status) return status;
+  }
+  lnt__code *code = run->code;
+  run->code = NULL; /* the registry's now */
+  code->refs++;
+  lnt_status status = define_names(wvm, run, code, file, err);
+  lnt__code_release(wvm, code);
+  return status;
+}
+
+static lnt_status load(lnt__wvm *wvm, lnt__run *run, const char *file, const char *source, size_t size, lnt__buf *bundle, uint8_t *hash, lnt_error *err) {
+  lnt_status status = prepare(run->code, file, err);
+  if (!status) status = compile(wvm, run->code->file, source, size, &run->code->slot, err);
+  if (!status) status = run_file(wvm, run, err);
+  if (!status) status = check_names(wvm, run, file, err);
+  if (!status) status = add_all_mentioned(wvm, run->code, source, size, err);
+  if (!status) status = lnt__bundle_write(run->code, source, size, bundle, err);
+  if (!status) status = adopt(wvm, run, file, bundle, hash, err);
+  return status;
+}
+
+lnt_status lnt__wvm_load(lnt__wvm *wvm, const char *file, const char *source, size_t size, void **bundle, size_t *bundle_size,
+                         uint8_t hash[LNT__SHA256_BYTES], lnt_error *err) {
+  lnt__buf text;
+  lnt__run run = {.code = lnt__calloc(1, sizeof *run.code)};
+  lnt__buf_init(&text);
+  lnt_status status = run.code ? load(wvm, &run, file, source, size, &text, hash, err) : lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
+  if (!status) *bundle = lnt__buf_detach(&text, bundle_size);
+  lnt__buf_finish(&text);
+  for (size_t i = 0; i < run.name_count; i++) lnt__free(run.names[i]);
+  lnt__free(run.names);
+  lnt__code_free(wvm, run.code);
+  return status;
+}
+
+/* ---- Names ---- */
+
+/* Edits between two names, as far as it matters. */
+static size_t distance(const char *a, const char *b) {
+  size_t row[LNT_NAME_BYTES_MAX + 2], size = strlen(b);
+  if (size > LNT_NAME_BYTES_MAX || strlen(a) > LNT_NAME_BYTES_MAX) return SIZE_MAX;
+  for (size_t j = 0; j <= size; j++) row[j] = j;
+  for (size_t i = 1; a[i - 1]; i++) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= size; j++) {
+      size_t best = diagonal + (a[i - 1] != b[j - 1]), above = row[j];
+      if (above + 1 < best) best = above + 1;
+      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      diagonal = above;
+      row[j] = best;
+    }
+  }
+  return row[size];
+}
+
+static lnt_status no_such(const lnt__wvm *wvm, const char *workflow, lnt_error *err) {
+  lnt__buf list;
+  const char *name, *nearest = NULL;
+  void *value;
+  size_t at = 0, shown = 0, best = 3;
+  lnt__buf_init(&list);
+  while (lnt__strmap_next(&wvm->definitions, &at, &name, &value)) {
+    size_t edits = distance(workflow, name);
+    if (edits < best) best = edits, nearest = name;
+    if (shown++ < NEAR_NAMES_MAX) lnt__buf_printf(&list, "%s%s", shown > 1 ? ", " : "", name);
+  }
+  if (shown > NEAR_NAMES_MAX) lnt__buf_printf(&list, " and %zu more", shown - NEAR_NAMES_MAX);
+  if (shown == 0) lnt__buf_printf(&list, "none");
+  if (nearest) lnt__fail(err, LNT_ENOTFOUND, "no workflow \"%s\" is loaded; did you mean \"%s\"? Loaded: %.*s", workflow, nearest, (int)list.size, list.data);
+  else lnt__fail(err, LNT_ENOTFOUND, "no workflow \"%s\" is loaded; loaded: %.*s", workflow, (int)list.size, list.data);
+  lnt__buf_finish(&list);
+  return LNT_ENOTFOUND;
+}
+
+lnt_status lnt__wvm_resolve(lnt__wvm *wvm, const char *workflow, uint8_t hash[LNT__SHA256_BYTES], lnt_error *err) {
+  const lnt__definition *definition = lnt__strmap_get(&wvm->definitions, workflow);
+  if (!definition) return no_such(wvm, workflow, err);
+  memcpy(hash, definition->code->hash, LNT__SHA256_BYTES);
+  return LNT_OK;
+}
+
+void lnt__wvm_each(lnt__wvm *wvm, lnt_workflow_fn fn, void *user) {
+  size_t at = 0;
+  const char *name;
+  void *value;
+  while (lnt__strmap_next(&wvm->definitions, &at, &name, &value)) {
+    const lnt__definition *definition = value;
+    fn(user, name, definition->file, definition->code->hex);
+  }
+}

@@ -1,0 +1,225 @@
+/* workflow.h - what the files of the workflow VM share. workflow.c makes the VM and runs bodies, workflow_body.c keeps branches and their threads,
+ * workflow_task.c keeps tasks, workflow_ctx.c and workflow_options.c are the functions of ctx, code.c and bundle.c know the source. Owner thread.
+ *
+ * Everything here marked RAISES may raise a Lua error and runs inside lnt__protected() or inside a body. Things that Lua's collector must leave
+ * alone stand in the registry under an integer, a slot, taken by lnt__anchor() and given back by lnt__release() alone. */
+#ifndef LNT__WORKFLOW_H
+#define LNT__WORKFLOW_H
+
+#include <lua.h>
+
+#include "base/map.h"
+#include "vm/sandbox.h"
+#include "vm/value.h"
+#include "vm/vm.h"
+
+#define LNT__CODES_MAX 64           /* code versions kept without an instance or a name that needs them */
+#define LNT__MODULES_MAX 256        /* modules in one bundle */
+#define LNT__REQUIRE_DEPTH_MAX 40   /* modules that require modules */
+#define LNT__BRANCHES_MAX 10000     /* branches of one instance */
+#define LNT__TASK_DEPTH_MAX 32      /* when_all in when_any in when_all ... */
+#define LNT__THREADS_POOLED_MAX 256 /* finished coroutines kept for the next body */
+#define LNT__SPAWN_ARGUMENTS_MAX 8
+
+/* ---- Code (code.c) ---- */
+
+typedef struct lnt__module {
+  char *name, *file; /* "util.text", "util/text.lua" */
+  char *source;      /* text, until it is compiled */
+  size_t size;
+  uint32_t slot;     /* compiled: a function that makes a fresh function of the module; 0: not yet */
+  char *problem;     /* it cannot be compiled: why */
+} lnt__module;
+
+typedef struct lnt__code {
+  uint8_t hash[LNT__SHA256_BYTES];
+  char hex[2 * LNT__SHA256_BYTES + 1];
+  char *file;   /* base name: what messages say */
+  char *folder; /* where the file's own modules are looked for; NULL: unknown (stored code) */
+  uint32_t slot;
+  lnt__module *modules;
+  size_t module_count, module_capacity;
+  uint32_t refs; /* bodies and names that hold it */
+  uint64_t used; /* stamp of the last use */
+} lnt__code;
+
+typedef struct lnt__definition { char *name, *file; lnt__code *code; } lnt__definition; /* newest code of a workflow name; file: its identity */
+
+/* ---- Bodies ---- */
+
+typedef struct lnt__body lnt__body;
+typedef struct lnt__branch lnt__branch;
+typedef struct lnt__task lnt__task;
+
+typedef struct lnt__thread { lua_State *co; uint32_t slot; } lnt__thread;
+
+typedef enum lnt__branch_state { LNT__BRANCH_READY, LNT__BRANCH_RUNNING, LNT__BRANCH_WAITING, LNT__BRANCH_OVER } lnt__branch_state;
+
+/* A coroutine inside an instance. */
+struct lnt__branch {
+  lnt__thread thread;
+  lnt__task *task;   /* spawned branches: what stands for their end */
+  lnt__branch *next; /* in the ready list */
+  lnt__branch *older, *newer; /* spawned branches of the body */
+  lnt__task *waits_for; /* WAITING for a task; else for command `seq` */
+  uint32_t seq;
+  uint8_t state, argument_count;
+};
+
+typedef enum lnt__task_kind { LNT__TASK_ACTIVITY, LNT__TASK_TIMER, LNT__TASK_EVENT, LNT__TASK_BRANCH, LNT__TASK_ALL, LNT__TASK_ANY } lnt__task_kind;
+typedef enum lnt__task_state { LNT__TASK_PENDING, LNT__TASK_DONE, LNT__TASK_FAILED, LNT__TASK_CANCELED } lnt__task_state;
+
+/* A userdata. Its environment table holds: pending composites, their children 1..n; done, the values 1..n; failed, the failure at 1. While it is
+ * pending it is anchored and in the body's list. */
+struct lnt__task {
+  lnt__task *prev, *next;
+  lnt__branch *branch; /* BRANCH */
+  uint32_t slot, seq;
+  uint32_t count, left; /* composites: children, and those that are pending */
+  uint32_t links, last_link; /* who waits: places in body->links, from 1 */
+  uint8_t kind, state, depth, values;
+  char name[]; /* of the activity or event */
+};
+
+typedef struct lnt__link { uint32_t next; lnt__branch *branch; lnt__task *parent; } lnt__link; /* one of the two is set */
+
+/* A command that has no answer yet. kind is -1 when it is gone. */
+typedef struct lnt__wait { uint32_t seq; int kind; lnt__branch *branch; lnt__task *task; } lnt__wait;
+
+struct lnt__body {
+  lnt__turn *turn;
+  lnt__code *code;
+  lnt__branch main;
+  lnt__branch *branches; /* newest first */
+  lnt__branch *ready_head, *ready_tail;
+  lnt__task *tasks;
+  lnt__wait *waits; /* sorted by seq; &one, or owned */
+  lnt__link *links;
+  lnt__rng *rngs; /* [0] math.random, [1] ctx; made when first asked for */
+  uint64_t seed;
+  lnt__wait one;
+  uint32_t wait_count, wait_capacity, wait_gone;
+  uint32_t link_count, link_capacity, free_link;
+  uint32_t branch_count;
+  uint32_t modules_slot; /* table of the modules that were required, 0: none */
+  int line;              /* where the workflow's function begins */
+  bool refused;          /* the engine refused a command */
+};
+
+/* A file that is being run for what it defines, or a main chunk of an instance. */
+typedef struct lnt__run {
+  lnt__code *code;
+  const char *wanted;    /* an instance: the workflow to find; NULL: a load, which takes all */
+  uint32_t *modules_slot;
+  uint32_t function_slot; /* the workflow's function, 0: not found */
+  int line;
+  char **names; /* a load: what the file defines */
+  size_t name_count, name_capacity;
+} lnt__run;
+
+struct lnt__wvm {
+  lnt__guard guard; /* first: lnt__wvm_of() */
+  lnt__wvm_options options;
+  lnt_limits limits;
+  char *module_path, *stdlib_path;
+  lnt__sandbox_host host;
+  lnt__vm interface;
+  lua_State *L;
+  char fingerprint[64];
+
+  uint32_t *free_slots;
+  size_t free_slot_count, free_slot_capacity;
+  uint32_t slots; /* highest ever used */
+  lnt__thread pool[LNT__THREADS_POOLED_MAX];
+  size_t pooled;
+
+  lnt__u64map codes; /* by the first 8 bytes of the hash */
+  lnt__strmap definitions;
+  uint64_t stamp;
+
+  lnt__body *body;     /* whose branch runs */
+  lnt__branch *branch;
+  lnt__run *run;       /* a top level runs */
+  lua_State *calling;  /* the coroutine that asked for the command under way */
+  int require_depth;
+
+  void *ctx, *async;   /* the two userdata */
+  uint32_t ctx_slot, task_meta_slot;
+  const void *task_meta;
+  lnt__buf input, extra;
+  size_t clean_bytes; /* of the state after the last full cycle of the collector in idle time */
+
+  void (*entry)(lua_State *L, void *argument);
+  void *entry_argument;
+};
+
+static inline lnt__wvm *lnt__wvm_of(lua_State *L) { return (lnt__wvm *)(void *)lnt__guard_of(L); }
+
+/* ---- workflow.c ---- */
+
+/* Run fn(L, argument) protected, with an empty Lua stack. LNT_ENOMEM, or LNT_EINTERNAL with what was raised. */
+lnt_status lnt__protected(lnt__wvm *wvm, void (*fn)(lua_State *L, void *argument), void *argument, lnt_error *err);
+uint32_t lnt__anchor(lua_State *L);                   /* RAISES. Pop the value at the top and keep it; answers its slot */
+void lnt__release(lnt__wvm *wvm, uint32_t *slot);     /* 0 accepted; sets it to 0 */
+static inline void lnt__push_slot(lua_State *L, uint32_t slot) { lua_rawgeti(L, LUA_REGISTRYINDEX, (int)slot); }
+
+/* ---- workflow_body.c ---- */
+
+lnt__thread lnt__thread_take(lua_State *L); /* RAISES */
+void lnt__thread_give(lnt__wvm *wvm, lnt__thread *thread, bool finished); /* back to the pool if it finished and is clean */
+void lnt__ready(lnt__body *body, lnt__branch *branch, int argument_count); /* its arguments are on its stack */
+lnt__branch *lnt__branch_create(lua_State *L, lnt__body *body);            /* RAISES */
+void lnt__branch_stop(lnt__wvm *wvm, lnt__body *body, lnt__branch *branch); /* a spawned one that does not run; frees it */
+/* RAISES. Resume the first ready branches until all wait (false) or the body is over (true: *outcome). */
+bool lnt__body_run(lua_State *L, lnt__body *body, lnt__outcome *outcome);
+/* Resume `co` within the guard. LUA_YIELD: it waits. Does not raise. */
+int lnt__resume(lnt__wvm *wvm, lua_State *co, int argument_count);
+/* Why `co` stopped (killed, or the error at its top) as an outcome. RAISES. */
+void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcome *outcome);
+void lnt__body_free(lnt__wvm *wvm, lnt__body *body);
+lnt__rng *lnt__body_rng(lnt__body *body, int which); /* NULL: out of memory */
+void lnt__traceback(lua_State *co, lnt__buf *out);
+void lnt__where(lua_State *L, char *out, size_t size);
+
+/* ---- workflow_task.c ---- */
+
+bool lnt__wait_reserve(lnt__body *body); /* room for one more; false: out of memory */
+void lnt__wait_add(lnt__body *body, uint32_t seq, int kind, lnt__branch *branch, lnt__task *task);
+lnt__wait *lnt__wait_find(lnt__body *body, uint32_t seq);
+void lnt__wait_remove(lnt__body *body, lnt__wait *wait);
+
+lnt__task *lnt__task_create(lua_State *L, lnt__body *body, lnt__task_kind kind, const char *name, size_t size); /* RAISES. Pushed; pending */
+void lnt__task_abandon(lnt__wvm *wvm, lnt__body *body, lnt__task *task); /* one that was just made is not wanted */
+lnt__task *lnt__task_check(lua_State *L, int index); /* NULL: not a task */
+/* RAISES. The task's `count` values (or its failure) are at the top and are popped; everyone who waits for it is told. */
+void lnt__task_settle(lua_State *L, lnt__body *body, lnt__task *task, lnt__task_state state, int count);
+/* RAISES. Push true and the delivery's value, or false and the failure (nothing: a wait that ran out). Answers how many. */
+int lnt__push_delivery(lua_State *L, int kind, const lnt__delivery *delivery);
+void lnt__deliver(lua_State *L, lnt__body *body, const lnt__delivery *delivery); /* RAISES */
+void lnt__push_failure(lua_State *L, const char *type, const char *message, bool retryable); /* RAISES */
+void lnt__task_functions(lua_State *L); /* RAISES. Into the table at the top */
+int lnt__await(lua_State *L);
+
+/* ---- workflow_ctx.c, workflow_options.c ---- */
+
+void lnt__ctx_open(lua_State *L, lnt__wvm *wvm); /* RAISES. Make ctx, ctx.async and the metatable of tasks */
+lnt__body *lnt__ctx_body(lua_State *L, const char *verb); /* RAISES. The body that runs; argument 1 must be ctx */
+int64_t lnt__duration_us(lua_State *L, int index, const char *what); /* RAISES at the author's line */
+void lnt__activity_options(lua_State *L, int index, lnt__buf *out);  /* RAISES. Canonical, or nothing */
+bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
+
+/* ---- code.c, bundle.c ---- */
+
+void lnt__code_open(lua_State *L);             /* RAISES. Make the globals workflow, activity, require */
+void lnt__code_finish(lnt__wvm *wvm);          /* free everything */
+void lnt__code_release(lnt__wvm *wvm, lnt__code *code); /* one reference less */
+lnt_status lnt__code_get(lnt__wvm *wvm, const uint8_t *hash, lnt__code **out, lnt_error *err); /* takes a reference */
+void lnt__code_push_main(lua_State *L, const lnt__code *code); /* RAISES. Push a fresh function of the file, in a fresh environment */
+void lnt__code_free(lnt__wvm *wvm, lnt__code *code);
+lnt__module *lnt__code_module(lnt__code *code, const char *name);
+lnt__module *lnt__code_add_module(lnt__code *code, const char *name, const char *file, char *source, size_t size); /* owns source; NULL: no memory */
+
+lnt_status lnt__bundle_write(const lnt__code *code, const char *source, size_t size, lnt__buf *out, lnt_error *err);
+lnt_status lnt__bundle_read(lnt_value bundle, lnt__code *code, lnt_value *source, lnt_error *err); /* file and modules into `code` */
+
+#endif

@@ -1,0 +1,275 @@
+/* workflow_body.c - the branches of a body: their threads, the ready list, running them, and what becomes of the body when they end. Called by
+ * workflow.c; owner thread. */
+#include <lauxlib.h>
+#include <stdio.h>
+
+#include "journal/journal.h"
+#include "vm/sandbox_lib.h"
+#include "vm/workflow.h"
+
+#define TRACEBACK_LEVELS_MAX 200
+#define TRACEBACK_LINES_MAX 20
+
+/* ---- Threads ---- */
+
+lnt__thread lnt__thread_take(lua_State *L) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lnt__thread thread;
+  if (wvm->pooled) return wvm->pool[--wvm->pooled];
+  thread.co = lua_newthread(L);
+  thread.slot = lnt__anchor(L);
+  return thread;
+}
+
+void lnt__thread_give(lnt__wvm *wvm, lnt__thread *thread, bool finished) {
+  if (thread->co && finished && wvm->pooled < LNT__THREADS_POOLED_MAX && lua_status(thread->co) == 0) {
+    lua_settop(thread->co, 0);
+    wvm->pool[wvm->pooled++] = *thread;
+  } else lnt__release(wvm, &thread->slot);
+  *thread = (lnt__thread){NULL, 0};
+}
+
+/* ---- Branches ---- */
+
+void lnt__ready(lnt__body *body, lnt__branch *branch, int argument_count) {
+  branch->state = LNT__BRANCH_READY;
+  branch->argument_count = (uint8_t)argument_count;
+  branch->next = NULL;
+  if (body->ready_tail) body->ready_tail->next = branch;
+  else body->ready_head = branch;
+  body->ready_tail = branch;
+}
+
+static void leave_ready(lnt__body *body, lnt__branch *branch) {
+  lnt__branch *before = NULL;
+  for (lnt__branch *at = body->ready_head; at != branch; at = at->next) before = at;
+  if (before) before->next = branch->next;
+  else body->ready_head = branch->next;
+  if (body->ready_tail == branch) body->ready_tail = before;
+}
+
+lnt__branch *lnt__branch_create(lua_State *L, lnt__body *body) {
+  lnt__thread thread = lnt__thread_take(L);
+  lnt__branch *branch = lnt__calloc(1, sizeof *branch);
+  if (!branch) {
+    lnt__thread_give(lnt__wvm_of(L), &thread, false);
+    luaL_error(L, "not enough memory");
+    return NULL;
+  }
+  branch->thread = thread;
+  branch->older = body->branches;
+  if (body->branches) body->branches->newer = branch;
+  body->branches = branch;
+  body->branch_count++;
+  return branch;
+}
+
+static void branch_free(lnt__wvm *wvm, lnt__body *body, lnt__branch *branch, bool finished) {
+  if (branch->newer) branch->newer->older = branch->older;
+  else body->branches = branch->older;
+  if (branch->older) branch->older->newer = branch->newer;
+  body->branch_count--;
+  lnt__thread_give(wvm, &branch->thread, finished);
+  lnt__free(branch);
+}
+
+void lnt__branch_stop(lnt__wvm *wvm, lnt__body *body, lnt__branch *branch) {
+  if (branch->state == LNT__BRANCH_READY) leave_ready(body, branch);
+  branch_free(wvm, body, branch, false);
+}
+
+lnt__rng *lnt__body_rng(lnt__body *body, int which) {
+  if (!body->rngs) {
+    body->rngs = lnt__alloc(2 * sizeof *body->rngs);
+    if (!body->rngs) return NULL;
+    lnt__rng_seed(&body->rngs[0], body->seed);
+    lnt__rng_seed(&body->rngs[1], body->seed ^ 0x6c756e6174696f6eu);
+  }
+  return &body->rngs[which];
+}
+
+void lnt__body_free(lnt__wvm *wvm, lnt__body *body) {
+  while (body->tasks) lnt__task_abandon(wvm, body, body->tasks);
+  while (body->branches) branch_free(wvm, body, body->branches, false);
+  lnt__thread_give(wvm, &body->main.thread, body->main.state == LNT__BRANCH_OVER);
+  lnt__release(wvm, &body->modules_slot);
+  if (body->waits != &body->one) lnt__free(body->waits);
+  lnt__free(body->links);
+  lnt__free(body->rngs);
+  if (body->code) lnt__code_release(wvm, body->code);
+  lnt__free(body);
+}
+
+/* ---- Where it stands ---- */
+
+static bool is_author(const lua_Debug *ar) {
+  return ar->currentline > 0 && ar->what[0] != 'C' && strcmp(ar->source, LNT__SANDBOX_CHUNK) != 0;
+}
+
+static void level_text(const lua_Debug *ar, char *out, size_t size) {
+  if (ar->name && ar->name[0]) snprintf(out, size, "%s:%d: in function '%s'", ar->short_src, ar->currentline, ar->name);
+  else snprintf(out, size, "%s:%d: in the function that begins at line %d", ar->short_src, ar->currentline, ar->linedefined);
+}
+
+void lnt__traceback(lua_State *co, lnt__buf *out) {
+  lua_Debug ar;
+  char text[LUA_IDSIZE + 200];
+  int lines = 0;
+  for (int level = 0; level < TRACEBACK_LEVELS_MAX && lua_getstack(co, level, &ar); level++) {
+    if (!lua_getinfo(co, "nSl", &ar) || !is_author(&ar)) continue;
+    if (lines++ == TRACEBACK_LINES_MAX) {
+      lnt__buf_printf(out, "\n...");
+      return;
+    }
+    level_text(&ar, text, sizeof text);
+    lnt__buf_printf(out, "%s%s", out->size ? "\n" : "", text);
+  }
+}
+
+void lnt__where(lua_State *L, char *out, size_t size) {
+  lua_Debug ar;
+  snprintf(out, size, "?");
+  for (int level = 0; level < TRACEBACK_LEVELS_MAX && lua_getstack(L, level, &ar); level++) {
+    if (!lua_getinfo(L, "nSl", &ar) || !is_author(&ar)) continue;
+    if (ar.name && ar.name[0]) snprintf(out, size, "%s:%d in function '%s'", ar.short_src, ar.currentline, ar.name);
+    else snprintf(out, size, "%s:%d", ar.short_src, ar.currentline);
+    return;
+  }
+}
+
+/* ---- Ends ---- */
+
+static void fail_with(lnt__outcome *outcome, const char *type, const char *message) {
+  outcome->state = LNT__BODY_FAILED;
+  lnt__buf_clear(&outcome->value);
+  lnt__failure_text(&outcome->value, type, message, false);
+}
+
+static const char *kill_type(lnt__kill kill) {
+  static const char *const types[] = {
+      [LNT__KILL_INSTRUCTIONS] = "BudgetExceeded", [LNT__KILL_TIME] = "BudgetExceeded", [LNT__KILL_MEMORY] = "OutOfMemory",
+      [LNT__KILL_STACK] = "StackOverflow", [LNT__KILL_HOST] = "Stopped",
+  };
+  return (size_t)kill < LNT__COUNT(types) && types[kill] ? types[kill] : "Stopped";
+}
+
+void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcome *outcome) {
+  lnt_error err;
+  if (body->refused) {
+    outcome->state = LNT__BODY_REFUSED;
+    return;
+  }
+  lnt__traceback(co, &outcome->detail);
+  if (wvm->guard.killed != LNT__KILL_NONE) {
+    lnt__guard_explain(&wvm->guard, co);
+    fail_with(outcome, kill_type(wvm->guard.killed), wvm->guard.text);
+    return;
+  }
+  outcome->state = LNT__BODY_FAILED;
+  size_t bytes_max = (size_t)wvm->limits.payload_bytes_max;
+  if (lnt__failure_encode(co, -1, bytes_max, &outcome->value, &err)) fail_with(outcome, "OutOfMemory", err.message);
+}
+
+static void completed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcome *outcome) {
+  lnt_error err;
+  outcome->state = LNT__BODY_COMPLETED;
+  if (lua_isnoneornil(co, 1)) return;
+  if (!lnt__value_encode(co, 1, "output", (size_t)wvm->limits.payload_bytes_max, &outcome->value, &err)) return;
+  char text[LNT_ERROR_MESSAGE_MAX + 200];
+  snprintf(text, sizeof text, "%s:%d: the workflow's result cannot be stored: %s", body->code->file, body->line, err.message);
+  fail_with(outcome, "InvalidValue", text);
+}
+
+/* A spawned branch returned or raised: its task has the value or the failure, which is made a failure table if it is not a table. */
+static void branch_over(lua_State *L, lnt__body *body, lnt__branch *branch, bool ok) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lua_State *co = branch->thread.co;
+  lnt__task *task = branch->task;
+  if (ok) {
+    lua_settop(co, 1);
+    lua_xmove(co, L, 1);
+  } else if (lua_istable(co, -1)) {
+    lua_xmove(co, L, 1);
+  } else {
+    lnt_error err;
+    lnt__buf_clear(&wvm->extra);
+    if (lnt__failure_encode(co, -1, (size_t)wvm->limits.payload_bytes_max, &wvm->extra, &err) ||
+        !lnt__failure_push(L, (lnt_value){wvm->extra.data, wvm->extra.size}))
+      luaL_error(L, "not enough memory");
+  }
+  if (!ok && !task->links) {
+    lnt__buf text;
+    lnt__buf_init(&text);
+    lnt__buf_printf(&text, "a branch failed, and nothing waits for it yet:\n");
+    lnt__traceback(co, &text);
+    lnt__buf_u8(&text, 0);
+    if (!text.failed) lnt__turn_log(body->turn, LNT_LOG_WARN, (const char *)text.data);
+    lnt__buf_finish(&text);
+  }
+  branch_free(wvm, body, branch, ok);
+  lnt__task_settle(L, body, task, ok ? LNT__TASK_DONE : LNT__TASK_FAILED, 1);
+}
+
+/* ---- Running ---- */
+
+int lnt__resume(lnt__wvm *wvm, lua_State *co, int argument_count) {
+  lnt__guard_begin(&wvm->guard);
+  int rc = lua_resume(co, argument_count);
+  lnt__guard_end(&wvm->guard);
+  return wvm->guard.killed != LNT__KILL_NONE && rc != 0 && rc != LUA_YIELD ? LUA_ERRERR : rc;
+}
+
+/* It yielded: with the mark of a wait, or the author found a way to yield himself. */
+static bool is_wait(lua_State *co) { return lua_gettop(co) >= 1 && lua_touserdata(co, 1) == LNT__SANDBOX_YIELD; }
+
+static bool stray_yield(lnt__body *body, lua_State *co, lnt__outcome *outcome) {
+  char where[LUA_IDSIZE + 16], text[LUA_IDSIZE + 200];
+  lnt__sandbox_where(co, 0, where, sizeof where);
+  snprintf(text, sizeof text, "%s: a yield that no coroutine of the workflow takes; to wait, call a function of ctx", where[0] ? where : body->code->file);
+  lnt__traceback(co, &outcome->detail);
+  fail_with(outcome, "Error", text);
+  return true;
+}
+
+/* true: the body is over. */
+static bool after_resume(lua_State *L, lnt__body *body, lnt__branch *branch, int rc, lnt__outcome *outcome) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lua_State *co = branch->thread.co;
+  if (wvm->guard.killed != LNT__KILL_NONE || body->refused) {
+    branch->state = LNT__BRANCH_WAITING; /* never to be resumed or pooled */
+    lnt__body_failed(wvm, body, co, outcome);
+    return true;
+  }
+  if (rc == LUA_YIELD) {
+    branch->state = LNT__BRANCH_WAITING;
+    if (!is_wait(co)) return stray_yield(body, co, outcome);
+    lua_settop(co, 0);
+    return false;
+  }
+  if (branch != &body->main) {
+    branch_over(L, body, branch, rc == 0);
+    return false;
+  }
+  if (rc == 0) {
+    completed(wvm, body, co, outcome);
+    branch->state = LNT__BRANCH_OVER;
+  } else lnt__body_failed(wvm, body, co, outcome);
+  return true;
+}
+
+bool lnt__body_run(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  while (body->ready_head) {
+    lnt__branch *branch = body->ready_head;
+    body->ready_head = branch->next;
+    if (!body->ready_head) body->ready_tail = NULL;
+    branch->state = LNT__BRANCH_RUNNING;
+    branch->seq = 0;
+    wvm->branch = branch;
+    int rc = lnt__resume(wvm, branch->thread.co, branch->argument_count);
+    wvm->branch = NULL;
+    if (after_resume(L, body, branch, rc, outcome)) return true;
+  }
+  outcome->state = LNT__BODY_WAITING;
+  return false;
+}

@@ -1,0 +1,469 @@
+/* workflow_task.c - tasks: what stands for an answer that is not there yet, and who waits for it. Called by the functions of ctx and by deliveries;
+ * owner thread. Nobody is resumed here: whoever can go on is put on the ready list, in the order in which they began to wait. */
+#include <lauxlib.h>
+#include <stdio.h>
+
+#include "journal/journal.h"
+#include "vm/workflow.h"
+
+/* ---- Commands that wait ---- */
+
+bool lnt__wait_reserve(lnt__body *body) {
+  if (!body->waits) {
+    body->waits = &body->one;
+    body->wait_capacity = 1;
+  }
+  if (body->wait_count < body->wait_capacity) return true;
+  uint32_t kept = 0;
+  if (body->wait_gone * 2 >= body->wait_count) { /* close the gaps */
+    for (uint32_t i = 0; i < body->wait_count; i++)
+      if (body->waits[i].kind >= 0) body->waits[kept++] = body->waits[i];
+    body->wait_count = kept;
+    body->wait_gone = 0;
+    if (kept < body->wait_capacity) return true;
+  }
+  size_t capacity = body->wait_capacity * 2 + 2;
+  lnt__wait *waits = body->waits == &body->one ? NULL : body->waits;
+  waits = lnt__realloc(waits, capacity * sizeof *waits);
+  if (!waits) return false;
+  if (body->waits == &body->one) waits[0] = body->one;
+  body->waits = waits;
+  body->wait_capacity = (uint32_t)capacity;
+  return true;
+}
+
+void lnt__wait_add(lnt__body *body, uint32_t seq, int kind, lnt__branch *branch, lnt__task *task) {
+  LNT__ASSERT(body->wait_count < body->wait_capacity);
+  body->waits[body->wait_count++] = (lnt__wait){seq, kind, branch, task};
+}
+
+lnt__wait *lnt__wait_find(lnt__body *body, uint32_t seq) {
+  uint32_t low = 0, high = body->wait_count;
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    if (body->waits[middle].seq < seq) low = middle + 1;
+    else high = middle;
+  }
+  return low < body->wait_count && body->waits[low].seq == seq && body->waits[low].kind >= 0 ? &body->waits[low] : NULL;
+}
+
+void lnt__wait_remove(lnt__body *body, lnt__wait *wait) {
+  wait->kind = -1;
+  body->wait_gone++;
+  while (body->wait_count && body->waits[body->wait_count - 1].kind < 0) {
+    body->wait_count--;
+    body->wait_gone--;
+  }
+}
+
+/* ---- Who waits for a task ---- */
+
+static void link_add(lua_State *L, lnt__body *body, lnt__task *task, lnt__branch *branch, lnt__task *parent) {
+  uint32_t place = body->free_link;
+  if (place) body->free_link = body->links[place - 1].next;
+  else {
+    if (body->link_count == body->link_capacity) {
+      size_t capacity = body->link_capacity;
+      if (!lnt__grow((void **)&body->links, &capacity, body->link_count + 1u, sizeof *body->links))
+        lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
+      body->link_capacity = (uint32_t)capacity;
+    }
+    place = ++body->link_count;
+  }
+  body->links[place - 1] = (lnt__link){0, branch, parent};
+  if (task->links) body->links[task->last_link - 1].next = place;
+  else task->links = place;
+  task->last_link = place;
+}
+
+/* Take out every link of `task` to this branch or parent. */
+static void link_remove(lnt__body *body, lnt__task *task, const lnt__branch *branch, const lnt__task *parent) {
+  uint32_t before = 0, place = task->links;
+  while (place) {
+    lnt__link *link = &body->links[place - 1];
+    uint32_t next = link->next;
+    if (link->branch == branch && link->parent == parent) {
+      if (before) body->links[before - 1].next = next;
+      else task->links = next;
+      if (task->last_link == place) task->last_link = before;
+      link->next = body->free_link;
+      body->free_link = place;
+    } else before = place;
+    place = next;
+  }
+}
+
+/* ---- Making and finding tasks ---- */
+
+lnt__task *lnt__task_create(lua_State *L, lnt__body *body, lnt__task_kind kind, const char *name, size_t size) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lnt__task *task = (lnt__task *)lua_newuserdata(L, sizeof *task + size + 1);
+  memset(task, 0, sizeof *task);
+  if (size) memcpy(task->name, name, size);
+  task->name[size] = 0;
+  task->kind = (uint8_t)kind;
+  lnt__push_slot(L, wvm->task_meta_slot);
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, -1);
+  task->slot = lnt__anchor(L);
+  task->next = body->tasks;
+  if (body->tasks) body->tasks->prev = task;
+  body->tasks = task;
+  return task;
+}
+
+static void leave_list(lnt__wvm *wvm, lnt__body *body, lnt__task *task) {
+  if (task->prev) task->prev->next = task->next;
+  else body->tasks = task->next;
+  if (task->next) task->next->prev = task->prev;
+  task->prev = task->next = NULL;
+  lnt__release(wvm, &task->slot);
+}
+
+void lnt__task_abandon(lnt__wvm *wvm, lnt__body *body, lnt__task *task) {
+  task->state = LNT__TASK_CANCELED;
+  leave_list(wvm, body, task);
+}
+
+lnt__task *lnt__task_check(lua_State *L, int index) {
+  if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index)) return NULL;
+  bool is_task = lua_topointer(L, -1) == lnt__wvm_of(L)->task_meta;
+  lua_pop(L, 1);
+  return is_task ? (lnt__task *)lua_touserdata(L, index) : NULL;
+}
+
+void lnt__push_failure(lua_State *L, const char *type, const char *message, bool retryable) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lnt__buf_clear(&wvm->extra);
+  lnt__failure_text(&wvm->extra, type, message, retryable);
+  if (wvm->extra.failed || !lnt__failure_push(L, (lnt_value){wvm->extra.data, wvm->extra.size})) luaL_error(L, "not enough memory");
+}
+
+/* ---- Answers ---- */
+
+static void push_canceled(lua_State *L) { lnt__push_failure(L, "Canceled", "the task was canceled", false); }
+
+static void push_timed_out(lua_State *L, const char *name) {
+  char text[LNT_NAME_BYTES_MAX + 80];
+  snprintf(text, sizeof text, "no event \"%s\" came within the timeout", name);
+  lnt__push_failure(L, "Timeout", text, false);
+}
+
+int lnt__push_delivery(lua_State *L, int kind, const lnt__delivery *delivery) {
+  if (delivery->kind == LNT__DELIVER_FIRED) {
+    lua_pushboolean(L, kind != LNT__TASK_EVENT);
+    return 1;
+  }
+  bool ok = delivery->kind == LNT__DELIVER_RESULT;
+  lua_pushboolean(L, ok);
+  if (ok ? lnt__value_push(L, delivery->value) : lnt__failure_push(L, delivery->value)) return 2;
+  lua_pop(L, 1);
+  lua_pushboolean(L, 0);
+  lnt__push_failure(L, "InvalidValue", "the recorded answer cannot be read", false);
+  return 2;
+}
+
+/* Push what awaiting a task that is over gives: true and its values, or false and its failure. */
+static int push_result(lua_State *L, int index, const lnt__task *task) {
+  int count = task->state == LNT__TASK_DONE ? task->values : 1;
+  luaL_checkstack(L, 8, "a task");
+  lua_getfenv(L, index);
+  int values = lua_gettop(L);
+  lua_pushboolean(L, task->state == LNT__TASK_DONE);
+  for (int i = 1; i <= count; i++) lua_rawgeti(L, values, i);
+  lua_remove(L, values);
+  return count + 1;
+}
+
+static void wake(lua_State *L, lnt__body *body, lnt__branch *branch, int count) {
+  lua_xmove(L, branch->thread.co, count);
+  branch->waits_for = NULL;
+  lnt__ready(body, branch, count);
+}
+
+/* The failure of the first failed child goes to the top; false: none failed. */
+static bool push_first_failure(lua_State *L, int children, const lnt__task *parent) {
+  for (uint32_t i = 1; i <= parent->count; i++) {
+    lua_rawgeti(L, children, (int)i);
+    const lnt__task *child = (const lnt__task *)lua_touserdata(L, -1);
+    if (child->state != LNT__TASK_DONE) {
+      lua_getfenv(L, -1);
+      lua_rawgeti(L, -1, 1);
+      return true;
+    }
+    lua_pop(L, 1);
+  }
+  return false;
+}
+
+static void settle_all(lua_State *L, lnt__body *body, int children, lnt__task *parent) {
+  if (push_first_failure(L, children, parent)) {
+    lnt__task_settle(L, body, parent, LNT__TASK_FAILED, 1);
+    return;
+  }
+  lua_createtable(L, (int)parent->count, 0);
+  for (uint32_t i = 1; i <= parent->count; i++) {
+    lua_rawgeti(L, children, (int)i);
+    lua_getfenv(L, -1);
+    lua_rawgeti(L, -1, 1);
+    lua_rawseti(L, -4, (int)i);
+    lua_pop(L, 2);
+  }
+  if (parent->count == 0) {
+    lnt__value_push_array_mark(L);
+    lua_setmetatable(L, -2);
+  }
+  lnt__task_settle(L, body, parent, LNT__TASK_DONE, 1);
+}
+
+static uint32_t place_of(lua_State *L, int children, const lnt__task *parent, const lnt__task *child) {
+  uint32_t place = 0;
+  for (uint32_t i = 1; i <= parent->count && !place; i++) {
+    lua_rawgeti(L, children, (int)i);
+    if (lua_touserdata(L, -1) == (const void *)child) place = i;
+    lua_pop(L, 1);
+  }
+  return place;
+}
+
+static void unlink_children(lua_State *L, lnt__body *body, int children, const lnt__task *parent) {
+  for (uint32_t i = 1; i <= parent->count; i++) {
+    lua_rawgeti(L, children, (int)i);
+    link_remove(body, (lnt__task *)lua_touserdata(L, -1), NULL, parent);
+    lua_pop(L, 1);
+  }
+}
+
+/* The child at `index` is over. */
+static void settle_any(lua_State *L, lnt__body *body, int children, lnt__task *parent, int index, const lnt__task *child) {
+  uint32_t place = place_of(L, children, parent, child);
+  unlink_children(L, body, children, parent);
+  lua_getfenv(L, index);
+  int values = lua_gettop(L);
+  if (child->state != LNT__TASK_DONE) {
+    lua_rawgeti(L, values, 1);
+    lnt__task_settle(L, body, parent, LNT__TASK_FAILED, 1);
+    return;
+  }
+  lua_pushnumber(L, (lua_Number)place);
+  lua_rawgeti(L, values, 1);
+  lnt__task_settle(L, body, parent, LNT__TASK_DONE, 2);
+}
+
+static void tell_parent(lua_State *L, lnt__body *body, lnt__task *parent, int index, const lnt__task *child) {
+  int top = lua_gettop(L);
+  if (parent->state != LNT__TASK_PENDING) return;
+  luaL_checkstack(L, 12, "a task");
+  lnt__push_slot(L, parent->slot);
+  lua_getfenv(L, -1);
+  int children = lua_gettop(L);
+  if (parent->kind == LNT__TASK_ANY) settle_any(L, body, children, parent, index, child);
+  else if (--parent->left == 0) settle_all(L, body, children, parent);
+  lua_settop(L, top);
+}
+
+static void tell(lua_State *L, lnt__body *body, int index, lnt__task *task) {
+  while (task->links) {
+    uint32_t place = task->links;
+    lnt__link link = body->links[place - 1];
+    task->links = link.next;
+    body->links[place - 1].next = body->free_link;
+    body->free_link = place;
+    if (link.branch) wake(L, body, link.branch, push_result(L, index, task));
+    else tell_parent(L, body, link.parent, index, task);
+  }
+}
+
+void lnt__task_settle(lua_State *L, lnt__body *body, lnt__task *task, lnt__task_state state, int count) {
+  int first = lua_gettop(L) - count + 1;
+  luaL_checkstack(L, 4, "a task");
+  lua_createtable(L, count, 0);
+  lua_insert(L, first);
+  for (int i = count; i >= 1; i--) lua_rawseti(L, first, i);
+  lnt__push_slot(L, task->slot);
+  lua_insert(L, first);
+  lua_setfenv(L, first);
+  task->state = (uint8_t)state;
+  task->values = (uint8_t)count;
+  task->branch = NULL;
+  leave_list(lnt__wvm_of(L), body, task);
+  tell(L, body, first, task);
+  lua_settop(L, first - 1);
+}
+
+static void settle_delivery(lua_State *L, lnt__body *body, lnt__task *task, const lnt__delivery *delivery) {
+  int count = lnt__push_delivery(L, task->kind, delivery);
+  bool ok = lua_toboolean(L, -count);
+  if (count == 1 && ok) lua_pushnil(L);
+  if (count == 1 && !ok) push_timed_out(L, task->name);
+  lnt__task_settle(L, body, task, ok ? LNT__TASK_DONE : LNT__TASK_FAILED, 1);
+}
+
+void lnt__deliver(lua_State *L, lnt__body *body, const lnt__delivery *delivery) {
+  lnt__wait *wait = lnt__wait_find(body, delivery->seq);
+  if (!wait) return;
+  lnt__wait found = *wait;
+  lnt__wait_remove(body, wait);
+  if (found.task) settle_delivery(L, body, found.task, delivery);
+  else wake(L, body, found.branch, lnt__push_delivery(L, found.kind, delivery));
+}
+
+/* ---- What authors call ---- */
+
+static lnt__body *running(lua_State *L, const char *verb) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  if (!wvm->body) lnt__sandbox_error(L, "%s: tasks are for a running workflow", verb);
+  return wvm->body;
+}
+
+int lnt__await(lua_State *L) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lnt__task *task = lnt__task_check(L, 1);
+  lnt__body *body = running(L, "await");
+  if (!task) lnt__sandbox_error(L, "await: a task expected, got %s; call it with a colon: task:await()", luaL_typename(L, 1));
+  if (task->state != LNT__TASK_PENDING) return push_result(L, 1, task);
+  if (!lua_isyieldable(L)) lnt__sandbox_error(L, "a task cannot be awaited here: a wait cannot cross the top level of a module");
+  if (task->branch == wvm->branch) lnt__sandbox_error(L, "a branch cannot wait for its own end");
+  link_add(L, body, task, wvm->branch, NULL);
+  wvm->branch->waits_for = task;
+  lua_pushlightuserdata(L, LNT__SANDBOX_YIELD);
+  return lua_yield(L, 1);
+}
+
+static int task_done(lua_State *L) {
+  lnt__task *task = lnt__task_check(L, 1);
+  if (!task) lnt__sandbox_error(L, "done: a task expected, got %s; call it with a colon: task:done()", luaL_typename(L, 1));
+  lua_pushboolean(L, task->state != LNT__TASK_PENDING);
+  return 1;
+}
+
+static void cancel_task(lua_State *L, lnt__body *body, int index, lnt__task *task);
+
+/* The children of a composite at `index`; it settles by itself when the last is gone. */
+static void cancel_children(lua_State *L, lnt__body *body, int index, lnt__task *task) {
+  lua_getfenv(L, index);
+  int children = lua_gettop(L);
+  uint32_t count = task->count;
+  unlink_children(L, body, children, task);
+  for (uint32_t i = 1; i <= count; i++) {
+    lua_rawgeti(L, children, (int)i);
+    cancel_task(L, body, children + 1, (lnt__task *)lua_touserdata(L, -1));
+    lua_pop(L, 1);
+  }
+  lua_settop(L, children - 1);
+}
+
+static void cancel_branch(lua_State *L, lnt__body *body, lnt__task *task) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lnt__branch *branch = task->branch;
+  if (branch == wvm->branch) lnt__sandbox_error(L, "a branch cannot cancel itself; return, or raise an error");
+  if (branch->state == LNT__BRANCH_WAITING && branch->waits_for) link_remove(body, branch->waits_for, branch, NULL);
+  lnt__wait *wait = branch->state == LNT__BRANCH_WAITING && !branch->waits_for ? lnt__wait_find(body, branch->seq) : NULL;
+  if (wait) {
+    lnt__turn_cancel(body->turn, branch->seq);
+    lnt__wait_remove(body, wait);
+  }
+  lnt__branch_stop(wvm, body, branch);
+}
+
+static void cancel_task(lua_State *L, lnt__body *body, int index, lnt__task *task) {
+  if (task->state != LNT__TASK_PENDING) return;
+  luaL_checkstack(L, 8, "cancel");
+  if (task->kind == LNT__TASK_BRANCH) cancel_branch(L, body, task);
+  else if (task->kind >= LNT__TASK_ALL) cancel_children(L, body, index, task);
+  else {
+    lnt__wait *wait = lnt__wait_find(body, task->seq);
+    lnt__turn_cancel(body->turn, task->seq);
+    if (wait) lnt__wait_remove(body, wait);
+  }
+  push_canceled(L);
+  lnt__task_settle(L, body, task, LNT__TASK_CANCELED, 1);
+}
+
+static int task_cancel(lua_State *L) {
+  lnt__task *task = lnt__task_check(L, 1);
+  if (!task) lnt__sandbox_error(L, "cancel: a task expected, got %s; call it with a colon: task:cancel()", luaL_typename(L, 1));
+  cancel_task(L, running(L, "cancel"), 1, task);
+  return 0;
+}
+
+/* Copy the tasks of argument 2 into a new table, left on the stack; answers the deepest nesting. */
+static int take_children(lua_State *L, const char *verb, size_t count) {
+  int depth = 0;
+  lua_createtable(L, (int)count, 0);
+  for (size_t i = 1; i <= count; i++) {
+    lua_rawgeti(L, 2, (int)i);
+    const lnt__task *child = lnt__task_check(L, -1);
+    if (!child)
+      lnt__sandbox_error(L, "%s: item %zu of the list is a %s, not a task; tasks come from ctx.async:... and ctx:spawn()", verb, i,
+                         luaL_typename(L, -1));
+    if (child->depth > depth) depth = child->depth;
+    lua_rawseti(L, -2, (int)i);
+  }
+  if (depth >= LNT__TASK_DEPTH_MAX) lnt__sandbox_error(L, "%s: tasks are nested more than %d deep", verb, LNT__TASK_DEPTH_MAX);
+  return depth + 1;
+}
+
+static lnt__task *first_over(lua_State *L, int children, size_t count, int *index) {
+  for (size_t i = 1; i <= count; i++) {
+    lua_rawgeti(L, children, (int)i);
+    lnt__task *child = (lnt__task *)lua_touserdata(L, -1);
+    *index = lua_gettop(L);
+    if (child->state != LNT__TASK_PENDING) return child;
+    lua_pop(L, 1);
+  }
+  return NULL;
+}
+
+static void link_children(lua_State *L, lnt__body *body, int children, lnt__task *task) {
+  for (uint32_t i = 1; i <= task->count; i++) {
+    lua_rawgeti(L, children, (int)i);
+    lnt__task *child = (lnt__task *)lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (child->state != LNT__TASK_PENDING) continue;
+    link_add(L, body, child, NULL, task);
+    task->left++;
+  }
+}
+
+static int composite(lua_State *L, lnt__task_kind kind, const char *verb) {
+  lnt__body *body = lnt__ctx_body(L, verb);
+  if (!lua_istable(L, 2)) lnt__sandbox_error(L, "%s: a list of tasks expected, got %s", verb, luaL_typename(L, 2));
+  size_t count = lua_objlen(L, 2);
+  if (count > INT32_MAX / 2) lnt__sandbox_error(L, "%s: too many tasks", verb);
+  if (count == 0 && kind == LNT__TASK_ANY) lnt__sandbox_error(L, "%s: the list is empty; nothing would ever end the wait", verb);
+  lnt__guard_charge(L, count * 4);
+  lua_settop(L, 2);
+  int depth = take_children(L, verb, count);
+  lnt__task *task = lnt__task_create(L, body, kind, NULL, 0);
+  task->depth = (uint8_t)depth;
+  task->count = (uint32_t)count;
+  lua_pushvalue(L, 3);
+  lua_setfenv(L, 4);
+  int index = 0;
+  lnt__task *over = kind == LNT__TASK_ANY ? first_over(L, 3, count, &index) : NULL;
+  if (over) settle_any(L, body, 3, task, index, over);
+  else {
+    link_children(L, body, 3, task);
+    if (task->left == 0) settle_all(L, body, 3, task);
+  }
+  lua_settop(L, 4);
+  return 1;
+}
+
+static int when_all(lua_State *L) { return composite(L, LNT__TASK_ALL, "when_all"); }
+static int when_any(lua_State *L) { return composite(L, LNT__TASK_ANY, "when_any"); }
+
+static int timed_out(lua_State *L) {
+  push_timed_out(L, lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "?");
+  return lua_error(L);
+}
+
+void lnt__task_functions(lua_State *L) {
+  static const luaL_Reg functions[] = {{"await", lnt__await}, {"cancel", task_cancel}, {"done", task_done},
+                                       {"when_all", when_all}, {"when_any", when_any}, {"timed_out", timed_out}, {NULL, NULL}};
+  for (const luaL_Reg *at = functions; at->name; at++) {
+    lua_pushcfunction(L, at->func);
+    lua_setfield(L, -2, at->name);
+  }
+}
