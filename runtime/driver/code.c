@@ -1,0 +1,167 @@
+/* code.c - loads files into both VMs and keeps their bundles in the store. Called by api/code.c, by the workflow VM when it misses code, and by
+ * dispatch.c when it misses an activity; owner thread. */
+#include "driver/runtime.h"
+
+/* The text of a file that is loaded: what to go back to when a newer one fails halfway. */
+typedef struct loaded_file { char *file, *source; size_t size; } loaded_file;
+
+static void free_file(loaded_file *loaded) {
+  if (!loaded) return;
+  lnt__free(loaded->file);
+  lnt__free(loaded->source);
+  lnt__free(loaded);
+}
+
+static loaded_file *new_file(const char *file, const char *source, size_t size) {
+  loaded_file *loaded = lnt__calloc(1, sizeof *loaded);
+  if (!loaded) return NULL;
+  loaded->file = lnt__strdup(file);
+  loaded->source = lnt__strndup(source, size);
+  loaded->size = size;
+  if (loaded->file && loaded->source) return loaded;
+  free_file(loaded);
+  return NULL;
+}
+
+/* Put the workflows of `file` back to what they were; an empty file takes them away. */
+static void undo_workflows(lnt_runtime *rt, const char *file) {
+  const loaded_file *before = lnt__strmap_get(&rt->files, file);
+  uint8_t hash[LNT__SHA256_BYTES];
+  void *bundle = NULL;
+  size_t size;
+  lnt_error error;
+  if (lnt__wvm_load(rt->wvm, file, before ? before->source : "", before ? before->size : 0, &bundle, &size, hash, &error) == LNT_OK)
+    lnt__free(bundle);
+  else lnt__runtime_log(rt, LNT_LOG_WARN, NULL, error.message);
+}
+
+static bool is_stored(lnt_runtime *rt, lnt__table table, lnt__slice key, lnt__slice sealed) {
+  void *value = NULL;
+  size_t size = 0;
+  if (rt->store->vtable->get(rt->store, table, key.data, key.size, &value, &size, NULL) != LNT_OK) return false;
+  bool same = size == sealed.size && memcmp(value, sealed.data, size) == 0;
+  lnt__free(value);
+  return same;
+}
+
+static lnt_status put_if_new(lnt_runtime *rt, lnt__table table, lnt__slice key, const void *payload, size_t size, lnt_error *err) {
+  lnt__buf sealed;
+  lnt__buf_init(&sealed);
+  lnt__buf_append(&sealed, payload, size);
+  lnt__seal(&sealed);
+  lnt_status status = sealed.failed ? LNT_ENOMEM : LNT_OK;
+  lnt__slice value = {sealed.data, sealed.size};
+  if (!status && !is_stored(rt, table, key, value)) status = lnt__engine_put(rt->engine, table, key, value);
+  lnt__buf_finish(&sealed);
+  return status ? lnt__fail(err, status, "the source code could not be put into the next commit: %s", lnt_status_text(status)) : LNT_OK;
+}
+
+static lnt_status store_bundle(lnt_runtime *rt, const char *file, const void *bundle, size_t size, const uint8_t *hash, lnt_error *err) {
+  lnt_status status = put_if_new(rt, LNT__TABLE_CODE, (lnt__slice){hash, LNT__SHA256_BYTES}, bundle, size, err);
+  if (status) return status;
+  return put_if_new(rt, LNT__TABLE_CODE_NAME, (lnt__slice){file, strlen(file)}, hash, LNT__SHA256_BYTES, err);
+}
+
+static lnt_status load_activities(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_error *err) {
+  lnt_status status = lnt__avm_load(rt->avm, file, source, size, true, err);
+  return status || !rt->workers ? status : lnt__workers_load(rt->workers, file, source, size, true, err);
+}
+
+static bool keep_file(lnt_runtime *rt, loaded_file *loaded) {
+  loaded_file *before = lnt__strmap_remove(&rt->files, loaded->file);
+  if (!lnt__strmap_put(&rt->files, loaded->file, loaded)) {
+    free_file(loaded);
+    loaded = NULL;
+  }
+  free_file(before);
+  return loaded != NULL;
+}
+
+lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_error *err) {
+  uint8_t hash[LNT__SHA256_BYTES];
+  void *bundle = NULL;
+  size_t bundle_size = 0;
+  loaded_file *loaded = new_file(file, source, size);
+  if (!loaded) return lnt__fail(err, LNT_ENOMEM, "out of memory while %s was loaded", file);
+  lnt_status status = lnt__wvm_load(rt->wvm, file, source, size, &bundle, &bundle_size, hash, err);
+  if (status) goto done;
+  status = load_activities(rt, file, source, size, err);
+  if (!status) status = store_bundle(rt, file, bundle, bundle_size, hash, err);
+  if (status) {
+    undo_workflows(rt, file);
+    goto done;
+  }
+  keep_file(rt, loaded);
+  loaded = NULL;
+  lnt__engine_retry_stalled(rt->engine, NULL);
+done:
+  lnt__free(bundle);
+  free_file(loaded);
+  return status;
+}
+
+lnt_status lnt__code_fetch(void *runtime, const uint8_t *hash, void **bundle, size_t *size, lnt_error *err) {
+  lnt_runtime *rt = runtime;
+  char hex[2 * LNT__SHA256_BYTES + 1];
+  void *sealed = NULL;
+  size_t sealed_size = 0;
+  lnt__slice payload;
+  lnt__hex(hash, LNT__SHA256_BYTES, hex);
+  lnt_status status = rt->store->vtable->get(rt->store, LNT__TABLE_CODE, hash, LNT__SHA256_BYTES, &sealed, &sealed_size, err);
+  if (status == LNT_ENOTFOUND) return lnt__fail(err, status, "the store has no code %.12s; load the file it came from", hex);
+  if (status) return status;
+  if (!lnt__unseal((lnt__slice){sealed, sealed_size}, &payload)) {
+    lnt__free(sealed);
+    return lnt__fail(err, LNT_ECORRUPT, "the stored code %.12s has a wrong checksum; restore the data directory from a copy", hex);
+  }
+  memmove(sealed, payload.data, payload.size); /* the block is ours: the payload goes to its start */
+  *bundle = sealed;
+  *size = payload.size;
+  return LNT_OK;
+}
+
+/* Told apart from the hash of a bundle that was tried: the map needs a key that lives. */
+static bool first_try(lnt_runtime *rt, const uint8_t *hash) {
+  char hex[2 * LNT__SHA256_BYTES + 1];
+  lnt__hex(hash, LNT__SHA256_BYTES, hex);
+  if (lnt__strmap_get(&rt->tried, hex)) return false;
+  char *key = lnt__strdup(hex);
+  if (key && lnt__strmap_put(&rt->tried, key, key)) return true;
+  lnt__free(key);
+  return false;
+}
+
+static lnt_status load_stored(lnt_runtime *rt, lnt_value file, lnt_value source, lnt_error *err) {
+  char *name = lnt__strndup(file.data, file.size);
+  if (!name) return lnt__fail(err, LNT_ENOMEM, "out of memory while stored code was loaded");
+  lnt_status status = lnt__avm_load(rt->avm, name, source.data ? source.data : "", source.size, false, err);
+  if (!status && rt->workers) status = lnt__workers_load(rt->workers, name, source.data ? source.data : "", source.size, false, err);
+  lnt__free(name);
+  return status;
+}
+
+bool lnt__code_load_stored(lnt_runtime *rt, const uint8_t *hash) {
+  void *bundle = NULL;
+  size_t size = 0;
+  lnt_value file, source;
+  lnt_error error;
+  if (!first_try(rt, hash)) return false;
+  lnt_status status = lnt__code_fetch(rt, hash, &bundle, &size, &error);
+  if (!status && !lnt__bundle_main(bundle, size, &file, &source))
+    status = lnt__fail(&error, LNT_ECORRUPT, "a stored bundle of code has a wrong shape");
+  if (!status) status = load_stored(rt, file, source, &error);
+  lnt__free(bundle);
+  if (status) lnt__runtime_log(rt, LNT_LOG_WARN, NULL, error.message);
+  return !status;
+}
+
+void lnt__loading_finish(lnt_runtime *rt) {
+  size_t at = 0;
+  const char *key;
+  void *value;
+  while (lnt__strmap_next(&rt->files, &at, &key, &value)) free_file(value);
+  at = 0;
+  while (lnt__strmap_next(&rt->tried, &at, &key, &value)) lnt__free(value);
+  lnt__strmap_finish(&rt->files);
+  lnt__strmap_finish(&rt->tried);
+}

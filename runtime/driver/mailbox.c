@@ -1,0 +1,184 @@
+/* mailbox.c - answers and log lines from any thread to the owner thread. Posting: any thread. Draining: the owner thread, in its tick.
+ *
+ * Answers given on the owner thread go into a queue of its own, without a mutex. They are drained after those of other threads,
+ * because an attempt that another thread answered first keeps that answer. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "driver/runtime.h"
+
+enum { QUEUE_KEEP_BYTES = 1 << 20, LOG_LINES_MAX = 1000 };
+
+typedef struct answer { lnt_token token; uint32_t value_size, detail_size; bool is_failure; } answer;
+typedef struct log_line { lnt_log_level level; uint32_t id_size, size; bool has_id; } log_line;
+
+lnt_status lnt__mailbox_init(lnt__mailbox *mailbox) {
+  memset(mailbox, 0, sizeof *mailbox);
+  return uv_mutex_init(&mailbox->mutex) ? LNT_ENOMEM : LNT_OK;
+}
+
+void lnt__mailbox_finish(lnt__mailbox *mailbox) {
+  uv_mutex_destroy(&mailbox->mutex);
+  lnt__buf_finish(&mailbox->answers.bytes);
+  lnt__buf_finish(&mailbox->logs.bytes);
+  lnt__buf_finish(&mailbox->local.bytes);
+  lnt__buf_finish(&mailbox->spare.bytes);
+}
+
+static bool queue_answer(lnt__queue *queue, const answer *head, lnt_value value, lnt_value detail) {
+  lnt__buf *bytes = &queue->bytes;
+  if (!lnt__buf_reserve(bytes, sizeof *head + value.size + detail.size)) {
+    bytes->failed = false;
+    return false;
+  }
+  lnt__buf_append(bytes, head, sizeof *head);
+  lnt__buf_append(bytes, value.data, value.size);
+  lnt__buf_append(bytes, detail.data, detail.size);
+  queue->count++;
+  return true;
+}
+
+void lnt__runtime_wake(lnt_runtime *rt) {
+  uv_async_send(&rt->async);
+  if (rt->options.wake) rt->options.wake(rt->options.wake_user);
+}
+
+static bool post_from_elsewhere(lnt_runtime *rt, const answer *head, lnt_value value, lnt_value detail, bool *was_empty) {
+  lnt__mailbox *mailbox = &rt->mailbox;
+  uv_mutex_lock(&mailbox->mutex);
+  bool posted = queue_answer(&mailbox->answers, head, value, detail);
+  if (posted) *was_empty = atomic_fetch_add_explicit(&mailbox->waiting, 1, memory_order_release) == 0;
+  uv_mutex_unlock(&mailbox->mutex);
+  return posted;
+}
+
+lnt_status lnt__mailbox_post(lnt_runtime *rt, lnt_token token, bool is_failure, lnt_value value, lnt_value detail, bool bounded,
+                             lnt_error *err) {
+  answer head = {token, (uint32_t)value.size, (uint32_t)detail.size, is_failure};
+  bool was_empty = false;
+  uint64_t max = rt->options.limits.mailbox_max;
+  bool on_owner = lnt__is_owner(rt);
+  size_t waiting = atomic_load_explicit(&rt->mailbox.waiting, memory_order_relaxed) + (on_owner ? rt->mailbox.local.count : 0);
+  if (bounded && waiting >= max)
+    return lnt__fail(err, LNT_ELIMIT, "%llu answers wait for the owner thread (mailbox_max); let it tick, then answer again",
+                     (unsigned long long)max);
+  bool posted = on_owner ? queue_answer(&rt->mailbox.local, &head, value, detail)
+                         : post_from_elsewhere(rt, &head, value, detail, &was_empty);
+  if (!posted) return lnt__fail(err, LNT_ENOMEM, "out of memory: the answer of an activity (%zu bytes) was not taken", value.size);
+  if (on_owner && token.run == rt->current.run && token.seq == rt->current.seq && token.attempt == rt->current.attempt)
+    rt->current_answered = true;
+  if (was_empty) lnt__runtime_wake(rt);
+  return LNT_OK;
+}
+
+static void post_inside(lnt_runtime *rt, lnt_token token, bool is_failure, lnt_value value, lnt_value detail) {
+  lnt_error error;
+  if (lnt__mailbox_post(rt, token, is_failure, value, detail, false, &error) != LNT_OK)
+    lnt__runtime_log(rt, LNT_LOG_ERROR, NULL, error.message);
+}
+
+void lnt__runtime_complete(void *runtime, lnt_token token, lnt_value result) { post_inside(runtime, token, false, result, LNT_VALUE_NIL); }
+
+void lnt__runtime_fail(void *runtime, lnt_token token, lnt_value failure, lnt_value detail) {
+  post_inside(runtime, token, true, failure, detail);
+}
+
+/* ---- Log lines ---- */
+
+static void queue_log(lnt__mailbox *mailbox, lnt_log_level level, const char *id, const char *message) {
+  log_line head = {level, id ? (uint32_t)strlen(id) + 1 : 0, (uint32_t)strlen(message) + 1, id != NULL};
+  lnt__buf *bytes = &mailbox->logs.bytes;
+  uv_mutex_lock(&mailbox->mutex);
+  bool room = mailbox->logs.count < LOG_LINES_MAX && lnt__buf_reserve(bytes, sizeof head + head.id_size + head.size);
+  if (room) {
+    lnt__buf_append(bytes, &head, sizeof head);
+    lnt__buf_append(bytes, id, head.id_size);
+    lnt__buf_append(bytes, message, head.size);
+    mailbox->logs.count++;
+    atomic_fetch_add_explicit(&mailbox->waiting, 1, memory_order_release);
+  }
+  bytes->failed = false;
+  uv_mutex_unlock(&mailbox->mutex);
+}
+
+void lnt__runtime_log(void *runtime, lnt_log_level level, const char *id, const char *message) {
+  lnt_runtime *rt = runtime;
+  if (!rt->options.log) return;
+  if (lnt__is_owner(rt)) rt->options.log(rt->options.log_user, level, id, message);
+  else queue_log(&rt->mailbox, level, id, message);
+}
+
+void lnt__logf(lnt_runtime *rt, lnt_log_level level, const char *format, ...) {
+  char text[LNT_ERROR_MESSAGE_MAX];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  lnt__runtime_log(rt, level, NULL, text);
+}
+
+/* ---- Draining ---- */
+
+static void deliver_answers(lnt_runtime *rt, const lnt__queue *queue) {
+  const uint8_t *at = queue->bytes.data;
+  for (size_t i = 0; i < queue->count; i++) {
+    answer head;
+    memcpy(&head, at, sizeof head);
+    at += sizeof head;
+    lnt_value value = {head.value_size ? at : NULL, head.value_size};
+    lnt_value detail = {head.detail_size ? at + head.value_size : NULL, head.detail_size};
+    at += head.value_size + head.detail_size;
+    lnt__dispatch_answered(rt, head.token);
+    if (head.is_failure) lnt__engine_fail(rt->engine, head.token, value, detail);
+    else lnt__engine_complete(rt->engine, head.token, value);
+  }
+}
+
+static void deliver_logs(lnt_runtime *rt, const lnt__queue *queue) {
+  const uint8_t *at = queue->bytes.data;
+  for (size_t i = 0; i < queue->count; i++) {
+    log_line head;
+    memcpy(&head, at, sizeof head);
+    const char *id = (const char *)at + sizeof head;
+    rt->options.log(rt->options.log_user, head.level, head.has_id ? id : NULL, id + head.id_size);
+    at += sizeof head + head.id_size + head.size;
+  }
+}
+
+/* Swap the queue with the empty spare, so that new entries have a place while these are delivered. */
+static lnt__queue take(lnt__mailbox *mailbox, lnt__queue *queue) {
+  lnt__queue taken = *queue;
+  *queue = mailbox->spare;
+  memset(&mailbox->spare, 0, sizeof mailbox->spare);
+  return taken;
+}
+
+static void give_back(lnt__mailbox *mailbox, lnt__queue *taken) {
+  if (taken->bytes.capacity > QUEUE_KEEP_BYTES) lnt__buf_finish(&taken->bytes);
+  lnt__buf_clear(&taken->bytes);
+  taken->count = 0;
+  if (mailbox->spare.bytes.data) lnt__buf_finish(&taken->bytes);
+  else mailbox->spare = *taken;
+}
+
+static void drain_shared(lnt_runtime *rt, lnt__queue *queue, void (*deliver)(lnt_runtime *, const lnt__queue *)) {
+  lnt__mailbox *mailbox = &rt->mailbox;
+  uv_mutex_lock(&mailbox->mutex);
+  lnt__queue taken = take(mailbox, queue);
+  atomic_fetch_sub_explicit(&mailbox->waiting, taken.count, memory_order_relaxed);
+  uv_mutex_unlock(&mailbox->mutex);
+  deliver(rt, &taken);
+  give_back(mailbox, &taken);
+}
+
+void lnt__mailbox_drain(lnt_runtime *rt) {
+  lnt__mailbox *mailbox = &rt->mailbox;
+  if (atomic_load_explicit(&mailbox->waiting, memory_order_acquire)) {
+    drain_shared(rt, &mailbox->answers, deliver_answers);
+    drain_shared(rt, &mailbox->logs, deliver_logs);
+  }
+  if (!mailbox->local.count) return;
+  lnt__queue taken = take(mailbox, &mailbox->local);
+  deliver_answers(rt, &taken);
+  give_back(mailbox, &taken);
+}

@@ -1,0 +1,155 @@
+/* runtime.h - the inside of lnt_runtime: what the files of driver/ share and api/ calls. Owner thread, unless a function says otherwise.
+ *
+ * runtime.c opens and closes, mailbox.c takes answers and log lines from other threads, committer.c brings batches to the store,
+ * dispatch.c starts activities, code.c loads files, view.c turns events into their public form, tick.c puts them in order. */
+#ifndef LNT__RUNTIME_H
+#define LNT__RUNTIME_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "base/map.h"
+#include "driver/worker.h"
+#include "engine/engine.h"
+#include "vm/vm.h"
+
+typedef struct lnt__committer lnt__committer;
+
+/* A queue of packed entries: one block, no allocation per entry. */
+typedef struct lnt__queue { lnt__buf bytes; size_t count; } lnt__queue;
+
+/* What other threads put down for the owner thread. */
+typedef struct lnt__mailbox {
+  uv_mutex_t mutex;
+  lnt__queue answers, logs; /* under the mutex */
+  atomic_size_t waiting;    /* entries in both; lets the owner look without the mutex */
+  lnt__queue local;         /* answers given on the owner thread: no mutex */
+  lnt__queue spare;         /* swapped with the queue being drained */
+} lnt__mailbox;
+
+typedef struct lnt__tokens { lnt_token *items; size_t head, count, capacity; } lnt__tokens; /* a ring */
+
+/* The batch on its way, and how it fares. */
+typedef struct lnt__way {
+  const lnt__batch *batch; /* NULL: none */
+  bool flying;             /* with the committer thread */
+  bool full;               /* the last attempt found no room */
+  uint64_t retry_ns;       /* monotonic time of the next attempt while full */
+  uint64_t commits, records, bytes, failures;
+} lnt__way;
+
+/* Who runs a begun attempt whose answer is awaited. */
+typedef enum lnt__runner { LNT__RUNNER_C = 1, LNT__RUNNER_AVM, LNT__RUNNER_WORKER } lnt__runner;
+
+struct lnt_runtime {
+  lnt_options options; /* strings are copies */
+  pthread_t owner;
+  uint32_t driving;    /* a driving function is on the stack: another one would be misuse */
+  bool evict;          /* lnt_evict_all() was asked for from a callback */
+  bool closing;
+  atomic_bool stop;
+  int64_t now_us;
+
+  lnt__store *store;
+  lnt__wvm *wvm;
+  lnt__avm *avm;
+  lnt__workers *workers; /* NULL: none */
+  lnt__engine *engine;
+  lnt__committer *committer; /* NULL: commits are made inline */
+  lnt__way way;
+
+  uv_loop_t loop;
+  uv_async_t async;
+  uv_timer_t timer;
+  bool loop_open, handles_open, mailbox_open;
+  uint32_t unpolled; /* passes since the loop was looked at */
+
+  lnt__mailbox mailbox;
+  lnt__tokens dispatch;  /* attempts that may begin */
+  lnt__u64map running;   /* hash of a token -> its lnt__runner: begun and not answered */
+  lnt_token current;     /* the attempt whose function runs now on the owner thread; run 0: none */
+  bool current_answered;
+  lnt__buf scratch;      /* the copy of what an activity is given */
+  lnt__strmap activities; /* name -> activity in C */
+  lnt__strmap files;      /* file -> the source loaded last */
+  lnt__strmap tried;      /* hex of a stored bundle whose activities were loaded */
+
+  lnt_observer_fn observer;
+  void *observer_user;
+  lnt__buf event_text;
+  const char *awaited; /* lnt_wait(): this instance; NULL: none */
+  bool awaited_settled;
+};
+
+/* ---- runtime.c ---- */
+uint64_t lnt__monotonic_ns(void);
+bool lnt__is_owner(const lnt_runtime *rt);
+const char *lnt__stdlib_dir(void);
+
+/* The rules of a call. A flag for what a function needs; LNT_OK or the reason against it. */
+enum { LNT__WRITES = 1, LNT__DRIVES = 2 };
+lnt_status lnt__enter(const lnt_runtime *rt, int needs, lnt_error *err);
+
+/* `options` are complete and checked. */
+lnt_status lnt__runtime_create(const lnt_options *options, lnt_runtime **out, lnt_error *err);
+void lnt__runtime_destroy(lnt_runtime *rt); /* commits nothing */
+
+/* ---- mailbox.c ---- */
+lnt_status lnt__mailbox_init(lnt__mailbox *mailbox);
+void lnt__mailbox_finish(lnt__mailbox *mailbox);
+/* Any thread. `is_failure`: `value` is a failure map. `bounded`: mailbox_max applies. */
+lnt_status lnt__mailbox_post(lnt_runtime *rt, lnt_token token, bool is_failure, lnt_value value, lnt_value detail, bool bounded, lnt_error *err);
+void lnt__mailbox_drain(lnt_runtime *rt); /* answers to the engine, log lines to the hook */
+static inline size_t lnt__mailbox_count(lnt_runtime *rt) {
+  return rt->mailbox.local.count + atomic_load_explicit(&rt->mailbox.waiting, memory_order_acquire);
+}
+/* Any thread: to the host's hook, at once on the owner thread, else in its next tick. The avms, the workers and the store log through it. */
+void lnt__runtime_log(void *runtime, lnt_log_level level, const char *id, const char *message);
+void lnt__logf(lnt_runtime *rt, lnt_log_level level, const char *format, ...) LNT__PRINTF(3, 4);
+/* Answers of the avms and the workers. Any thread. */
+void lnt__runtime_complete(void *runtime, lnt_token token, lnt_value result);
+void lnt__runtime_fail(void *runtime, lnt_token token, lnt_value failure, lnt_value detail);
+void lnt__runtime_wake(lnt_runtime *rt); /* any thread */
+
+/* ---- committer.c ---- */
+lnt_status lnt__committer_create(lnt_runtime *rt, lnt__committer **out, lnt_error *err);
+void lnt__committer_destroy(lnt__committer *committer); /* waits for the batch it holds; NULL accepted */
+/* Take back the batch on its way, if it has arrived (or `wait` for it), and run its effects. */
+lnt_status lnt__commit_reap(lnt_runtime *rt, bool wait, lnt_error *err);
+/* Send what waits: the batch that failed before, else a new one. With `force` also a full store is tried at once. */
+lnt_status lnt__commit_send(lnt_runtime *rt, bool force, lnt_error *err);
+/* Commit everything accepted so far and wait for it. */
+lnt_status lnt__commit_flush(lnt_runtime *rt, lnt_error *err);
+
+/* ---- dispatch.c ---- */
+bool lnt__dispatch_push(lnt_runtime *rt, lnt_token token);
+/* Begin attempts until none is left, too many run, or the monotonic clock passes `until_ns` (0: never; one at least is begun). */
+void lnt__dispatch_run(lnt_runtime *rt, uint64_t until_ns);
+bool lnt__dispatch_ready(const lnt_runtime *rt); /* one may begin now */
+void lnt__dispatch_answered(lnt_runtime *rt, lnt_token token); /* an answer of this attempt is in */
+void lnt__dispatch_abandon(lnt_runtime *rt, lnt_token token);
+void lnt__activities_finish(lnt_runtime *rt);
+
+typedef struct lnt__c_activity { char *name; lnt_activity_fn fn; void *user; } lnt__c_activity;
+
+/* ---- code.c ---- */
+lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_error *err);
+lnt_status lnt__code_fetch(void *runtime, const uint8_t *hash, void **bundle, size_t *size, lnt_error *err);
+/* Load the activities of a stored bundle, once. false: there is nothing new. */
+bool lnt__code_load_stored(lnt_runtime *rt, const uint8_t *hash);
+void lnt__loading_finish(lnt_runtime *rt);
+
+/* ---- view.c ---- */
+/* The public form of an event; its strings are in `text`, which is overwritten. false: out of memory. */
+bool lnt__event_view(const lnt__event *event, uint64_t index, lnt__buf *text, lnt_event *out);
+
+/* ---- tick.c ---- */
+/* One pass: completions, due timers, turns, one commit, effects. */
+lnt_status lnt__tick(lnt_runtime *rt, uint64_t budget_ns, lnt_tick_result *result, lnt_error *err);
+/* One pass of a driving loop; waits until something can move, when nothing can, no longer than until `until_ns` (UINT64_MAX: no limit). */
+lnt_status lnt__pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err);
+bool lnt__idle(lnt_runtime *rt); /* nothing can move by itself before time passes */
+int64_t lnt__clock(lnt_runtime *rt); /* never goes back */
+
+#endif
