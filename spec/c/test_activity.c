@@ -1,0 +1,586 @@
+/* test_activity.c - the activity VM on a real libuv loop, and the pool of worker threads. What an author would notice, and that nothing is left open:
+ * each test ends by closing the loop, which answers an error while any handle is alive. */
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "check.h"
+#include "driver/worker.h"
+#include "vm/activity.h"
+
+#define ANSWERS_MAX 20000
+#define MEMORY (64u << 20)
+
+typedef struct answer { lnt_token token; bool ok; char *json, *detail; } answer;
+
+typedef struct world {
+  uv_loop_t loop;
+  uv_timer_t tick; /* so that run_until looks now and then */
+  lnt__avm *avm;
+  lnt__workers *workers;
+  pthread_mutex_t lock;
+  answer *answers;
+  size_t count;
+  char log[4096];
+  char dir[64];
+  uint32_t seq;
+  pthread_t owner;
+  bool off_thread;
+} world;
+
+static void add_answer(world *w, lnt_token token, bool ok, lnt_value value, lnt_value detail) {
+  answer a = {token, ok, NULL, NULL};
+  CHECK_STATUS(lnt_value_to_json(value, 0, &a.json, NULL, NULL), LNT_OK);
+  a.detail = lnt__strndup(detail.size ? detail.data : "", detail.size);
+  pthread_mutex_lock(&w->lock);
+  if (!pthread_equal(pthread_self(), w->owner)) w->off_thread = true;
+  for (size_t i = 0; i < w->count; i++) {
+    if (w->answers[i].token.seq == token.seq && w->count < 1000) CHECK_FAIL("attempt %u was answered twice", (unsigned)token.seq);
+  }
+  if (w->count < ANSWERS_MAX) w->answers[w->count++] = a;
+  pthread_mutex_unlock(&w->lock);
+}
+
+static void on_complete(void *user, lnt_token token, lnt_value result) { add_answer(user, token, true, result, LNT_VALUE_NIL); }
+static void on_fail(void *user, lnt_token token, lnt_value failure, lnt_value detail) { add_answer(user, token, false, failure, detail); }
+static void on_log(void *user, lnt_log_level level, const char *id, const char *message) {
+  world *w = user;
+  pthread_mutex_lock(&w->lock);
+  size_t used = strlen(w->log);
+  snprintf(w->log + used, sizeof w->log - used, "%d %s %s\n", (int)level, id ? id : "-", message);
+  pthread_mutex_unlock(&w->lock);
+}
+static void on_tick(uv_timer_t *timer) { (void)timer; }
+
+static lnt__avm_options options_of(world *w, uint64_t memory) {
+  return (lnt__avm_options){.loop = &w->loop, .memory_bytes_max = memory, .payload_bytes_max = 2u << 20, .module_path = w->dir, .user = w,
+                            .complete = on_complete, .fail = on_fail, .log = on_log};
+}
+
+static void world_open(world *w, uint64_t memory) {
+  memset(w, 0, sizeof *w);
+  w->owner = pthread_self();
+  w->answers = calloc(ANSWERS_MAX, sizeof *w->answers);
+  pthread_mutex_init(&w->lock, NULL);
+  strcpy(w->dir, "/tmp/lunation-activity-XXXXXX");
+  CHECK(mkdtemp(w->dir) != NULL);
+  uv_loop_init(&w->loop);
+  uv_timer_init(&w->loop, &w->tick);
+  uv_timer_start(&w->tick, on_tick, 5, 5);
+  lnt__avm_options options = options_of(w, memory);
+  CHECK_STATUS(lnt__avm_create(&options, &w->avm, NULL), LNT_OK);
+}
+
+static void remove_dir(const char *dir) {
+  DIR *d = opendir(dir);
+  for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+    if (e->d_name[0] != '.') unlink(path);
+  }
+  if (d) closedir(d);
+  rmdir(dir);
+}
+
+static void world_close(world *w) {
+  lnt__workers_destroy(w->workers);
+  lnt__avm_destroy(w->avm);
+  size_t count = w->count;
+  uv_close((uv_handle_t *)&w->tick, NULL);
+  uv_run(&w->loop, UV_RUN_DEFAULT);
+  CHECK_EQ_INT(uv_loop_close(&w->loop), 0);
+  CHECK_EQ_UINT(w->count, count);
+  for (size_t i = 0; i < w->count; i++) {
+    lnt_free(w->answers[i].json);
+    lnt__free(w->answers[i].detail);
+  }
+  free(w->answers);
+  pthread_mutex_destroy(&w->lock);
+  remove_dir(w->dir);
+}
+
+static void load(world *w, const char *source) {
+  lnt_error err = {0};
+  if (lnt__avm_load(w->avm, "a.lua", source, strlen(source), true, &err) != LNT_OK) CHECK_FAIL("a.lua: %s", err.message);
+}
+
+typedef struct job { lnt_value input; lnt_activity activity; } job;
+
+static job job_of(world *w, const char *name, const char *input) {
+  job j = {LNT_VALUE_NIL, {.token = {7, ++w->seq, 1}, .name = name, .instance_id = "quest-1", .idempotency_key = "key-1"}};
+  if (input) CHECK_STATUS(lnt_value_from_json(input, strlen(input), &j.input, NULL), LNT_OK);
+  j.activity.input = j.input;
+  return j;
+}
+
+static uint32_t start(world *w, const char *name, const char *input) {
+  job j = job_of(w, name, input);
+  lnt__avm_run(w->avm, &j.activity);
+  lnt_value_free(&j.input);
+  return w->seq;
+}
+
+static const answer *find(world *w, uint32_t seq) {
+  for (size_t i = 0; i < w->count; i++) {
+    if (w->answers[i].token.seq == seq) return &w->answers[i];
+  }
+  return NULL;
+}
+
+static void run_until_idle(world *w) {
+  while (lnt__avm_running(w->avm) > 0) uv_run(&w->loop, UV_RUN_ONCE);
+}
+
+static void run_until_file(world *w, const char *path) {
+  struct stat st;
+  while (stat(path, &st) != 0 || st.st_size == 0) uv_run(&w->loop, UV_RUN_ONCE);
+}
+
+/* Run to its end; the result as JSON, or "FAILED: " and the failure in a static buffer. */
+static const char *outcome(world *w, const char *name, const char *input) {
+  static char text[4096];
+  uint32_t seq = start(w, name, input);
+  run_until_idle(w);
+  const answer *a = find(w, seq);
+  if (!a) return "(no answer)";
+  snprintf(text, sizeof text, "%s%s", a->ok ? "" : "FAILED: ", a->json);
+  return text;
+}
+
+static char *in_dir(world *w, const char *name) {
+  static char path[256];
+  snprintf(path, sizeof path, "\"%s/%s\"", w->dir, name);
+  return path;
+}
+
+static bool write_file(world *w, const char *name, const char *text) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/%s", w->dir, name);
+  FILE *file = fopen(path, "w");
+  if (!file) return false;
+  fputs(text, file);
+  return fclose(file) == 0;
+}
+
+/* ---- Results and failures ---- */
+
+static void test_results(void) {
+  world w;
+  world_open(&w, MEMORY);
+  load(&w, "activity('double', function(n) return n * 2 end)\n"
+           "activity('nothing', function() end)\n"
+           "activity('echo', function(v) return v end)\n"
+           "activity('about', function(_, act) return {act.instance_id, act.idempotency_key, act.attempt, act.name, act.other == nil} end)\n"
+           "activity('says', function(_, act) act:log('hello'); act:log('careful', 'warn') end)\n"
+           "workflow('ignored', function() end)");
+  CHECK_EQ_STR(outcome(&w, "double", "21"), "42");
+  CHECK_EQ_STR(outcome(&w, "nothing", NULL), "null");
+  CHECK_EQ_STR(outcome(&w, "echo", "{\"a\":[1,2,{\"b\":[]}],\"s\":\"x\"}"), "{\"a\":[1,2,{\"b\":[]}],\"s\":\"x\"}");
+  CHECK_EQ_STR(outcome(&w, "about", NULL), "[\"quest-1\",\"key-1\",1,\"about\",true]");
+  CHECK_EQ_STR(outcome(&w, "says", NULL), "null");
+  CHECK_EQ_STR(w.log, "1 quest-1 hello\n2 quest-1 careful\n");
+  CHECK_HAS(outcome(&w, "missing", NULL), "\"ActivityNotFound\"");
+  CHECK_HAS(outcome(&w, "missing", NULL), "no activity \\\"missing\\\" is loaded");
+  CHECK(lnt__avm_memory(w.avm) > 0);
+  world_close(&w);
+}
+
+static void test_quick_ones(void) {
+  world w;
+  world_open(&w, MEMORY);
+  load(&w, "activity('inc', function(n) return n + 1 end)");
+  for (int i = 0; i < 10000; i++) start(&w, "inc", "1");
+  CHECK_EQ_UINT(w.count, 10000);
+  CHECK_EQ_UINT(lnt__avm_running(w.avm), 0);
+  CHECK_EQ_STR(w.answers[9999].json, "2");
+  world_close(&w);
+}
+
+static void test_failures(void) {
+  world w;
+  world_open(&w, MEMORY);
+  load(&w, "activity('text', function()\n  error('boom') end)\n"
+           "activity('table', function() error{type = 'CardDeclined', message = 'no money', retryable = false, details = {code = 7}} end)\n"
+           "activity('nilerr', function() error() end)\n"
+           "activity('index', function(x) return x.y.z end)\n"
+           "activity('fn', function() return {a = {1, {b = print}}} end)\n"
+           "activity('cycle', function() local t = {}; t.me = t; return t end)\n"
+           "activity('big', function() return ('x'):rep(3e6) end)\n"
+           "activity('deep', function() local t = {}; for i = 1, 100 do t = {t} end return t end)\n"
+           "activity('yields', function() coroutine.yield(1) end)\n"
+           "activity('recurses', function() local function f() return 1 + f() end return f() end)\n"
+           "activity('fine', function() return coroutine.wrap(function() coroutine.yield(5) end)() end)");
+  CHECK_HAS(outcome(&w, "text", NULL), "a.lua:2: boom");
+  CHECK_HAS(find(&w, w.seq)->detail, "a.lua:2:");
+  CHECK(!strstr(find(&w, w.seq)->detail, "activity helpers"));
+  CHECK_HAS(outcome(&w, "table", NULL), "\"CardDeclined\"");
+  CHECK_HAS(outcome(&w, "table", NULL), "\"retryable\":false");
+  CHECK_HAS(outcome(&w, "table", NULL), "\"code\":7");
+  CHECK_HAS(outcome(&w, "nilerr", NULL), "FAILED: ");
+  CHECK_HAS(outcome(&w, "index", "{}"), "attempt to index");
+  CHECK_HAS(outcome(&w, "fn", NULL), "\"InvalidValue\"");
+  CHECK_HAS(outcome(&w, "fn", NULL), "result.a[2].b");
+  CHECK_HAS(outcome(&w, "cycle", NULL), "\"InvalidValue\"");
+  CHECK_HAS(outcome(&w, "big", NULL), "\"LimitExceeded\"");
+  CHECK_HAS(outcome(&w, "deep", NULL), "FAILED: ");
+  CHECK_HAS(outcome(&w, "yields", NULL), "\"InvalidYield\"");
+  CHECK_HAS(outcome(&w, "recurses", NULL), "stack overflow");
+  CHECK_EQ_STR(outcome(&w, "fine", NULL), "5");
+  world_close(&w);
+}
+
+static void test_out_of_memory(void) {
+  world w;
+  world_open(&w, 8u << 20);
+  load(&w, "activity('hog', function() local t = {}; for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end end)\n"
+           "activity('fine', function(n, act) act:sleep(0.01) return n end)");
+  for (int i = 0; i < 3; i++) {
+    uint32_t beside = start(&w, "fine", "1");
+    CHECK_HAS(outcome(&w, "hog", NULL), "\"OutOfMemory\"");
+    CHECK_HAS(find(&w, w.seq)->json, "activity_memory_bytes_max");
+    CHECK_EQ_STR(find(&w, beside)->json, "1");
+  }
+  world_close(&w);
+}
+
+/* ---- Loading ---- */
+
+static lnt_status load_as(world *w, const char *file, const char *source, bool is_newest, lnt_error *err) {
+  return lnt__avm_load(w->avm, file, source, strlen(source), is_newest, err);
+}
+
+static void test_bad_files(void) {
+  static const struct { const char *source, *says; } bad[] = {
+      {"local x =", "b.lua:1:"},
+      {"\nerror('no')", "b.lua:2: no"},
+      {"error({})", "b.lua: raised an error that is a table"},
+      {"activity('x', 5)", "b.lua:1: activity(\"x\"): a function is wanted"},
+      {"activity('x', {blockng = true}, print)", "blockng"},
+      {"activity(5, print)", "the name is text"},
+      {"activity('', print)", "name"},
+      {"activity('x', print) activity('x', print)", "defined twice"},
+      {"activity('ok', print) require('nowhere')", "nowhere"},
+      {"coroutine.yield(1)", "yield"},
+      {"\27LJ\2", "b.lua"},
+  };
+  world w;
+  world_open(&w, MEMORY);
+  for (size_t i = 0; i < LNT__COUNT(bad); i++) {
+    lnt_error err = {0};
+    CHECK_STATUS(load_as(&w, "dir/b.lua", bad[i].source, true, &err), LNT_ESYNTAX);
+    CHECK_HAS(err.message, bad[i].says);
+  }
+  CHECK(!lnt__avm_find(w.avm, "ok", NULL));
+  lnt_error err = {0};
+  CHECK_STATUS(load_as(&w, "c.lua", "local t = {} for i = 1, 1e9 do t[i] = i .. '' end", true, &err), LNT_ENOMEM);
+  world_close(&w);
+}
+
+static void count_activities(void *user, const char *name, const lnt__activity_info *info) {
+  (void)name, (void)info;
+  ++*(int *)user;
+}
+
+static void test_reload(void) {
+  world w;
+  world_open(&w, MEMORY);
+  lnt__activity_info info;
+  lnt_error err = {0};
+  load(&w, "activity('v', function(_, act) act:sleep(0.02) return 1 end) activity('gone', print)");
+  uint32_t old = start(&w, "v", NULL);
+  load(&w, "activity('v', function(_, act) return 2 end) activity('slow', {blocking = true}, print)");
+  CHECK_EQ_STR(outcome(&w, "v", NULL), "2");
+  CHECK_EQ_STR(find(&w, old)->json, "1");
+  CHECK(!lnt__avm_find(w.avm, "gone", NULL));
+  CHECK(lnt__avm_find(w.avm, "slow", &info) && info.blocking);
+  CHECK_EQ_STR(info.file, "a.lua");
+  CHECK_STATUS(load_as(&w, "other.lua", "activity('new', print) activity('v', print)", true, &err), LNT_EEXIST);
+  CHECK_HAS(err.message, "a.lua");
+  CHECK_HAS(err.message, "other.lua");
+  CHECK(!lnt__avm_find(w.avm, "new", NULL));
+  CHECK_STATUS(load_as(&w, "stored.lua", "activity('v', print) activity('s', function() return 's' end)", false, &err), LNT_OK);
+  CHECK_EQ_STR(outcome(&w, "v", NULL), "2");
+  CHECK_EQ_STR(outcome(&w, "s", NULL), "\"s\"");
+  CHECK_STATUS(load_as(&w, "other.lua", "activity('s', function() return 'other' end)", true, &err), LNT_OK);
+  CHECK_EQ_STR(outcome(&w, "s", NULL), "\"other\"");
+  int count = 0;
+  lnt__avm_each(w.avm, count_activities, &count);
+  CHECK_EQ_INT(count, 3);
+  world_close(&w);
+}
+
+static void test_require(void) {
+  world w;
+  world_open(&w, MEMORY);
+  CHECK(write_file(&w, "tool.lua", "local ffi = require 'ffi' return {n = ffi.sizeof('int')}"));
+  load(&w, "local t = require 'tool' activity('n', function() return t.n end) activity('bit', function() return require('bit').bor(1, 2) end)");
+  CHECK_EQ_STR(outcome(&w, "n", NULL), "4");
+  CHECK_EQ_STR(outcome(&w, "bit", NULL), "3");
+  CHECK(write_file(&w, "tool.lua", "return {n = 'new'}"));
+  load(&w, "local t = require 'tool' activity('n', function() return t.n end)");
+  CHECK_EQ_STR(outcome(&w, "n", NULL), "\"new\"");
+  CHECK(write_file(&w, "me.lua", "return require 'me'"));
+  lnt_error err = {0};
+  CHECK_STATUS(load_as(&w, "m.lua", "require 'me'", true, &err), LNT_ESYNTAX);
+  CHECK_HAS(err.message, "requires itself");
+  world_close(&w);
+}
+
+/* ---- Helpers ---- */
+
+static void test_sleep(void) {
+  world w;
+  world_open(&w, MEMORY);
+  load(&w, "activity('nap', function(d, act) act:sleep(d) return d end)\n"
+           "activity('sorts', function(_, act) table.sort({2, 1}, function() act:sleep(1) end) end)\n"
+           "activity('wraps', function(_, act) coroutine.wrap(function() act:sleep(1) end)() end)\n"
+           "local kept activity('keeps', function(_, act) kept = act end) activity('uses', function() kept:sleep(0) end)");
+  CHECK_EQ_STR(outcome(&w, "nap", "0.001"), "0.001");
+  CHECK_EQ_STR(outcome(&w, "nap", "\"5ms\""), "\"5ms\"");
+  CHECK_HAS(outcome(&w, "nap", "\"5 parsecs\""), "a duration is wanted");
+  CHECK_HAS(outcome(&w, "nap", "-1"), "a duration is wanted");
+  CHECK_HAS(outcome(&w, "sorts", NULL), "cannot wait here");
+  CHECK_HAS(outcome(&w, "wraps", NULL), "coroutine of your own");
+  outcome(&w, "keeps", NULL);
+  CHECK_HAS(outcome(&w, "uses", NULL), "belongs to another attempt");
+  size_t before = w.count;
+  for (int i = 0; i < 100; i++) start(&w, "nap", "0.05");
+  CHECK_EQ_UINT(lnt__avm_running(w.avm), 100);
+  CHECK_EQ_UINT(w.count, before);
+  run_until_idle(&w);
+  CHECK_EQ_UINT(w.count, before + 100);
+  world_close(&w);
+}
+
+static void test_files(void) {
+  world w;
+  world_open(&w, MEMORY);
+  load(&w, "activity('write', function(p, act) act:write_file(p, 'one\\0two') act:append_file(p, '+') return act:read_file(p) == 'one\\0two+' end)\n"
+           "activity('read', function(p, act) return act:read_file(p) end)\n"
+           "activity('big', function(p, act) local s = ('0123456789'):rep(300000) act:write_file(p, s) return act:read_file(p) == s end)\n"
+           "activity('stat', function(p, act) local s = act:stat(p) return s and {s.type, s.size, s.mtime > 1e9} end)\n"
+           "activity('list', function(p, act) local n = {} for i, e in ipairs(act:list_dir(p)) do n[i] = e.name .. ':' .. e.type end return n end)");
+  CHECK_EQ_STR(outcome(&w, "write", in_dir(&w, "f")), "true");
+  CHECK_EQ_STR(outcome(&w, "write", in_dir(&w, "f")), "true");
+  CHECK_EQ_STR(outcome(&w, "stat", in_dir(&w, "f")), "[\"file\",8,true]");
+  CHECK_EQ_STR(outcome(&w, "big", in_dir(&w, "g")), "true");
+  CHECK_EQ_STR(outcome(&w, "stat", in_dir(&w, "none")), "null");
+  CHECK_EQ_STR(outcome(&w, "list", in_dir(&w, "")), "[\"f:file\",\"g:file\"]");
+  CHECK_HAS(outcome(&w, "read", in_dir(&w, "none")), "\"IOError\"");
+  CHECK_HAS(outcome(&w, "read", in_dir(&w, "none")), "\"code\":\"ENOENT\"");
+  CHECK_HAS(outcome(&w, "read", in_dir(&w, "")), "EISDIR");
+  CHECK_HAS(outcome(&w, "write", in_dir(&w, "no/where")), "ENOENT");
+  CHECK_HAS(outcome(&w, "read", "5"), "text is wanted");
+  CHECK_HAS(outcome(&w, "read", "\"/proc/self/status\""), "Name:");
+  world_close(&w);
+}
+
+static void test_processes(void) {
+  world w;
+  world_open(&w, MEMORY);
+  load(&w, "activity('run', function(a, act) local r = act:run('sh', {'-c', a.cmd}, a.options) return {r.code, r.signal, r.stdout, r.stderr} end)\n"
+           "activity('none', function(a, act) return act:run('/no/such/program') end)");
+  CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"echo out; echo err >&2; exit 3\"}"), "[3,0,\"out\\n\",\"err\\n\"]");
+  CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"cat\",\"options\":{\"stdin\":\"text\"}}"), "[0,0,\"text\",\"\"]");
+  CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"cat\"}"), "[0,0,\"\",\"\"]");
+  CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"exit 0\",\"options\":{\"stdin\":\"nobody reads this\"}}"), "[0,0,\"\",\"\"]");
+  CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"pwd; echo $A; test -n \\\"$PATH\\\"\",\"options\":{\"cwd\":\"/\",\"env\":{\"A\":\"b\"}}}"), "[0,0,\"/\\nb\\n\",\"\"]");
+  CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"kill -9 $$\"}"), "[0,9,\"\",\"\"]");
+  CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"exec sleep 1000\",\"options\":{\"timeout\":\"50ms\"}}"), "\"Timeout\"");
+  CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"yes\",\"options\":{\"output_bytes_max\":1000}}"), "\"LimitExceeded\"");
+  CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"x\",\"options\":{\"tiemout\":5}}"), "tiemout");
+  CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"x\",\"options\":{\"cwd\":\"/no/where\"}}"), "/no/where");
+  CHECK_HAS(outcome(&w, "none", NULL), "cannot run /no/such/program: ENOENT");
+  world_close(&w);
+}
+
+/* ---- Cancel and destroy ---- */
+
+static lnt_token token_of(uint32_t seq) { return (lnt_token){7, seq, 1}; }
+
+static void test_cancel(void) {
+  world w;
+  world_open(&w, MEMORY);
+  load(&w, "activity('nap', function(d, act) act:sleep(d) end)\n"
+           "activity('cleans', function(d, act) local ok, e = pcall(act.sleep, act, d) return {ok, e.type, act:canceled()} end)\n"
+           "activity('stubborn', function(d, act) while true do pcall(act.sleep, act, d) end end)");
+  uint32_t nap = start(&w, "nap", "1000"), other = start(&w, "nap", "0.05"), cleans = start(&w, "cleans", "1000"), stubborn = start(&w, "stubborn", "1000");
+  lnt__avm_cancel(w.avm, token_of(nap));
+  lnt__avm_cancel(w.avm, token_of(nap));
+  lnt__avm_cancel(w.avm, token_of(cleans));
+  lnt__avm_cancel(w.avm, token_of(stubborn));
+  lnt__avm_cancel(w.avm, token_of(4711));
+  CHECK_EQ_UINT(w.count, 0);
+  run_until_idle(&w);
+  CHECK_EQ_UINT(w.count, 4);
+  CHECK_HAS(find(&w, nap)->json, "\"Canceled\"");
+  CHECK_EQ_STR(find(&w, cleans)->json, "[false,\"Canceled\",true]");
+  CHECK_HAS(find(&w, stubborn)->json, "\"Canceled\"");
+  CHECK_EQ_STR(find(&w, other)->json, "null");
+  world_close(&w);
+}
+
+static int pid_in(const char *path) {
+  FILE *file = fopen(path, "r");
+  int pid = 0;
+  if (file && fscanf(file, "%d", &pid) != 1) pid = 0;
+  if (file) fclose(file);
+  return pid;
+}
+
+static int start_child(world *w, uint32_t *seq, const char *script) {
+  char input[512], path[256];
+  snprintf(path, sizeof path, "%s/pid", w->dir);
+  snprintf(input, sizeof input, "\"%s echo $$ > %s; exec sleep 1000\"", script, path);
+  *seq = start(w, "child", input);
+  run_until_file(w, path);
+  return pid_in(path);
+}
+
+static void test_cancel_kills_children(void) {
+  world w;
+  uint32_t seq;
+  world_open(&w, MEMORY);
+  load(&w, "activity('child', function(cmd, act) return act:run('sh', {'-c', cmd}) end)");
+  int pid = start_child(&w, &seq, "");
+  REQUIRE(pid > 0);
+  CHECK_EQ_INT(kill(pid, 0), 0);
+  lnt__avm_cancel(w.avm, token_of(seq));
+  run_until_idle(&w);
+  CHECK_HAS(find(&w, seq)->json, "\"Canceled\"");
+  while (kill(pid, 0) == 0) uv_run(&w.loop, UV_RUN_ONCE);
+  CHECK_EQ_INT(errno, ESRCH);
+  world_close(&w);
+}
+
+static void test_destroy_while_running(void) {
+  world w;
+  uint32_t seq;
+  world_open(&w, MEMORY);
+  load(&w, "activity('child', function(cmd, act) return act:run('sh', {'-c', cmd}) end)\n"
+           "activity('nap', function(d, act) pcall(act.sleep, act, d) act:sleep(d) end)\n"
+           "activity('file', function(p, act) act:write_file(p, ('x'):rep(5e6)) end)");
+  int pid = start_child(&w, &seq, "trap '' TERM;");
+  for (int i = 0; i < 10; i++) start(&w, "nap", "1000");
+  start(&w, "file", in_dir(&w, "half"));
+  CHECK_EQ_UINT(lnt__avm_running(w.avm), 12);
+  lnt__avm_destroy(w.avm);
+  w.avm = NULL;
+  CHECK_EQ_INT(kill(pid, 0), -1);
+  CHECK_EQ_UINT(w.count, 0);
+  world_close(&w);
+}
+
+static void test_ends_while_waiting_in_a_branch(void) {
+  world w;
+  world_open(&w, MEMORY);
+  load(&w, "activity('leaves', function(_, act) local ok, e = pcall(coroutine.wrap(function() act:sleep(1000) end)) return tostring(e) end)");
+  CHECK_HAS(outcome(&w, "leaves", NULL), "coroutine of your own");
+  world_close(&w);
+}
+
+/* ---- Without a loop, and on worker threads ---- */
+
+static void test_without_a_loop(void) {
+  world w;
+  world_open(&w, MEMORY);
+  lnt__avm_destroy(w.avm);
+  lnt__avm_options options = options_of(&w, MEMORY);
+  options.loop = NULL;
+  CHECK_STATUS(lnt__avm_create(&options, &w.avm, NULL), LNT_OK);
+  load(&w, "activity('all', function(p, act) act:sleep(0.01) act:write_file(p, 'x') local r = act:run('cat', {p}) return act:read_file(p) .. r.stdout end)");
+  uint32_t seq = start(&w, "all", in_dir(&w, "f"));
+  CHECK(find(&w, seq) && strcmp(find(&w, seq)->json, "\"xx\"") == 0);
+  CHECK_EQ_UINT(lnt__avm_running(w.avm), 0);
+  world_close(&w);
+}
+
+static void workers_open(world *w, size_t threads, size_t queue_max) {
+  world_open(w, MEMORY);
+  lnt__workers_options options = {threads, queue_max, options_of(w, MEMORY)};
+  CHECK_STATUS(lnt__workers_create(&options, &w->workers, NULL), LNT_OK);
+}
+
+static void workers_load(world *w, const char *source) {
+  CHECK_STATUS(lnt__workers_load(w->workers, "a.lua", source, strlen(source), true, NULL), LNT_OK);
+}
+
+static lnt_status workers_start(world *w, const char *name, const char *input) {
+  job j = job_of(w, name, input);
+  lnt_status status = lnt__workers_run(w->workers, &j.activity, NULL);
+  lnt_value_free(&j.input);
+  return status;
+}
+
+static size_t answered(world *w) {
+  pthread_mutex_lock(&w->lock);
+  size_t count = w->count;
+  pthread_mutex_unlock(&w->lock);
+  return count;
+}
+
+static void await_answers(world *w, size_t count) {
+  while (answered(w) < count) uv_run(&w->loop, UV_RUN_ONCE);
+}
+
+static void test_workers(void) {
+  world w;
+  workers_open(&w, 2, 1000);
+  workers_load(&w, "activity('sum', {blocking = true}, function(n, act) local s = 0 for i = 1, n do s = s + i end return {s, act.instance_id} end)");
+  for (int i = 0; i < 200; i++) CHECK_STATUS(workers_start(&w, "sum", "1000"), LNT_OK);
+  await_answers(&w, 200);
+  CHECK(w.off_thread);
+  CHECK_EQ_STR(w.answers[199].json, "[500500,\"quest-1\"]");
+  workers_load(&w, "activity('sum', {blocking = true}, function(n) return 'new' end)");
+  CHECK_STATUS(workers_start(&w, "sum", "1"), LNT_OK);
+  await_answers(&w, 201);
+  CHECK_EQ_STR(w.answers[200].json, "\"new\"");
+  CHECK_STATUS(workers_start(&w, "none", "1"), LNT_OK);
+  await_answers(&w, 202);
+  CHECK_HAS(w.answers[201].json, "ActivityNotFound");
+  world_close(&w);
+}
+
+static void test_workers_cancel_and_limits(void) {
+  world w;
+  workers_open(&w, 1, 2);
+  workers_load(&w, "activity('nap', function(p, act) io.open(p, 'w'):write('x'):close() act:sleep(1000) end)\n"
+                   "activity('run', function(p, act) return act:run('sleep', {'1000'}) end)");
+  char path[256];
+  snprintf(path, sizeof path, "%s/on", w.dir);
+  CHECK_STATUS(workers_start(&w, "nap", in_dir(&w, "on")), LNT_OK);
+  run_until_file(&w, path);
+  uint32_t running = w.seq;
+  CHECK_STATUS(workers_start(&w, "run", NULL), LNT_OK);
+  uint32_t second = w.seq;
+  CHECK_STATUS(workers_start(&w, "nap", in_dir(&w, "on2")), LNT_OK);
+  uint32_t queued = w.seq;
+  CHECK_STATUS(workers_start(&w, "nap", in_dir(&w, "on3")), LNT_ELIMIT);
+  CHECK_EQ_UINT(lnt__workers_running(w.workers), 3);
+  lnt__workers_cancel(w.workers, token_of(queued));
+  lnt__workers_cancel(w.workers, token_of(running));
+  await_answers(&w, 1);
+  CHECK_HAS(find(&w, running)->json, "\"Canceled\"");
+  lnt__workers_cancel(w.workers, token_of(second));
+  await_answers(&w, 3);
+  CHECK_HAS(find(&w, second)->json, "\"Canceled\"");
+  CHECK_HAS(find(&w, queued)->json, "before it began");
+  CHECK_STATUS(workers_start(&w, "nap", in_dir(&w, "on4")), LNT_OK);
+  CHECK_STATUS(workers_start(&w, "nap", in_dir(&w, "on5")), LNT_OK);
+  snprintf(path, sizeof path, "%s/on4", w.dir);
+  run_until_file(&w, path);
+  lnt__workers_destroy(w.workers);
+  w.workers = NULL;
+  CHECK_EQ_UINT(w.count, 3);
+  world_close(&w);
+}
+
+CHECK_MAIN(test_results, test_quick_ones, test_failures, test_out_of_memory, test_bad_files, test_reload, test_require, test_sleep, test_files,
+           test_processes, test_cancel, test_cancel_kills_children, test_destroy_while_running, test_ends_while_waiting_in_a_branch,
+           test_without_a_loop, test_workers, test_workers_cancel_and_limits);
