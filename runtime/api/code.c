@@ -1,0 +1,71 @@
+/* code.c - loading Lua files, naming workflows, registering activities in C. Owner thread. */
+#include "driver/runtime.h"
+
+static lnt_status check_source(lnt_runtime *rt, const char *name, lnt_error *err) {
+  lnt_status status = lnt__enter(rt, LNT__WRITES, err);
+  if (status) return status;
+  return lnt__check_name("file name", name, LNT__KEY_BYTES_MAX - 1, true, err);
+}
+
+lnt_status lnt_load_file(lnt_runtime *rt, const char *path, lnt_error *err) {
+  char *source = NULL;
+  size_t size = 0;
+  lnt_status status = check_source(rt, path, err);
+  if (!status) status = lnt__read_file(path, (size_t)rt->options.limits.source_bytes_max, &source, &size, err);
+  if (!status) status = lnt__code_load(rt, path, source, size, err);
+  lnt__free(source);
+  return status;
+}
+
+lnt_status lnt_load_string(lnt_runtime *rt, const char *name, const char *source, size_t size, lnt_error *err) {
+  lnt_status status = check_source(rt, name, err);
+  if (status) return status;
+  if (!source && size) return lnt__fail(err, LNT_EINVAL, "%s: the source is NULL", name);
+  if (size > rt->options.limits.source_bytes_max)
+    return lnt__fail(err, LNT_ELIMIT, "%s: the source has %zu bytes, more than source_bytes_max (%llu)", name, size,
+                     (unsigned long long)rt->options.limits.source_bytes_max);
+  return lnt__code_load(rt, name, source ? source : "", size, err);
+}
+
+lnt_status lnt_workflows(lnt_runtime *rt, lnt_workflow_fn fn, void *user) {
+  lnt_status status = lnt__enter(rt, LNT__WRITES, NULL);
+  if (status) return status;
+  if (!fn) return LNT_EINVAL;
+  lnt__wvm_each(rt->wvm, fn, user);
+  return LNT_OK;
+}
+
+/* ---- Activities in C ---- */
+
+static void forget(lnt_runtime *rt, const char *name) {
+  lnt__c_activity *found = lnt__strmap_remove(&rt->activities, name);
+  if (!found) return;
+  lnt__free(found->name);
+  lnt__free(found);
+}
+
+static lnt_status add(lnt_runtime *rt, const char *name, lnt_activity_fn fn, void *user, lnt_error *err) {
+  lnt__c_activity *added = lnt__alloc(sizeof *added);
+  char *copy = lnt__strdup(name);
+  if (added && copy) {
+    *added = (lnt__c_activity){copy, fn, user};
+    forget(rt, name);
+    if (lnt__strmap_put(&rt->activities, copy, added)) return LNT_OK;
+  }
+  lnt__free(added);
+  lnt__free(copy);
+  return lnt__fail(err, LNT_ENOMEM, "out of memory while activity '%s' was registered", name);
+}
+
+lnt_status lnt_register_activity(lnt_runtime *rt, const char *name, lnt_activity_fn fn, void *user, lnt_error *err) {
+  lnt_status status = lnt__enter(rt, LNT__WRITES, err);
+  if (!status) status = lnt__check_name("activity name", name, LNT_NAME_BYTES_MAX, true, err);
+  if (status) return status;
+  if (fn) {
+    lnt__c_activity *known = lnt__strmap_get(&rt->activities, name);
+    if (!known) return add(rt, name, fn, user, err);
+    known->fn = fn;
+    known->user = user;
+  } else forget(rt, name);
+  return LNT_OK;
+}

@@ -1,0 +1,69 @@
+/* manage.c - requests that change an instance: lnt_start, lnt_raise, lnt_terminate. Owner thread, also from callbacks. */
+#include "driver/runtime.h"
+
+void lnt_start_options_init(lnt_start_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+}
+
+/* A store that found no room takes nothing new, so that what it holds can finish first. */
+static lnt_status check_request(lnt_runtime *rt, lnt_error *err) {
+  lnt_status status = lnt__enter(rt, LNT__WRITES, err);
+  if (status) return status;
+  if (rt->way.full)
+    return lnt__fail(err, LNT_EFULL, "the store is full: no new work is accepted until a commit succeeds again; make room on the disk, or "
+                                     "open with a larger store_bytes_max");
+  lnt__engine_set_now(rt->engine, lnt__clock(rt));
+  return LNT_OK;
+}
+
+static lnt_status check_value(lnt_runtime *rt, const char *what, const char *of, lnt_value value, lnt_error *err) {
+  if (value.size > rt->options.limits.payload_bytes_max)
+    return lnt__fail(err, LNT_ELIMIT, "the %s of '%s' has %zu bytes, more than payload_bytes_max (%llu)", what, of, value.size,
+                     (unsigned long long)rt->options.limits.payload_bytes_max);
+  lnt_status status = lnt__cbor_check(value, err);
+  return status ? lnt__fail_prefix(err, status, "the %s of '%s' is not a value", what, of) : LNT_OK;
+}
+
+static lnt_status check_start(const lnt_start_options *from, lnt_start_options *to, lnt_error *err) {
+  lnt_start_options_init(to);
+  if (!from) return lnt__fail(err, LNT_EINVAL, "lnt_start: no options were given (NULL)");
+  if (from->size < offsetof(lnt_start_options, done))
+    return lnt__fail(err, LNT_EINVAL, "lnt_start: options.size is not set; call lnt_start_options_init() first");
+  memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
+  lnt_status status = lnt__check_name("workflow name", to->workflow, LNT_NAME_BYTES_MAX, true, err);
+  if (!status && to->id) status = lnt__check_name("instance id", to->id, LNT_ID_BYTES_MAX, false, err);
+  return status;
+}
+
+lnt_status lnt_start(lnt_runtime *rt, const lnt_start_options *options, char *id_out, lnt_error *err) {
+  lnt_start_options checked;
+  uint8_t hash[LNT__SHA256_BYTES];
+  char id[LNT_ID_BYTES_MAX + 1];
+  lnt_status status = check_request(rt, err);
+  if (!status) status = check_start(options, &checked, err);
+  if (!status) status = check_value(rt, "input", checked.workflow, checked.input, err);
+  if (!status) status = lnt__wvm_resolve(rt->wvm, checked.workflow, hash, err);
+  if (status) return status;
+  lnt__start start = {.workflow = checked.workflow, .id = checked.id, .hash = hash, .input = checked.input, .done = checked.done,
+                      .done_user = checked.done_user};
+  return lnt__engine_start(rt->engine, &start, id_out ? id_out : id, err);
+}
+
+lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_value data, lnt_done_fn done, void *done_user, lnt_error *err) {
+  lnt_status status = check_request(rt, err);
+  if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
+  if (!status) status = lnt__check_name("event name", event, LNT_NAME_BYTES_MAX, true, err);
+  if (!status) status = check_value(rt, "data of event", event, data, err);
+  return status ? status : lnt__engine_raise(rt->engine, id, event, data, done, done_user, err);
+}
+
+lnt_status lnt_terminate(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err) {
+  lnt_status status = check_request(rt, err);
+  if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
+  if (status) return status;
+  if (reason && !lnt__utf8_valid(reason, strlen(reason))) return lnt__fail(err, LNT_EINVAL, "the reason to terminate '%s' is not UTF-8", id);
+  if (reason && strlen(reason) > rt->options.limits.payload_bytes_max / 2)
+    return lnt__fail(err, LNT_ELIMIT, "the reason to terminate '%s' is longer than half of payload_bytes_max", id);
+  return lnt__engine_terminate(rt->engine, id, reason, done, done_user, err);
+}
