@@ -73,13 +73,14 @@ describe("the HTTP API", function()
   it("answers a wait that comes before the end", function()
     request("POST", "/v1/workflows/waiter/start?id=w1")
     local folder = support.folder()
-    os.execute(("curl -s --max-time 60 --unix-socket %s 'http://localhost/v1/instances/w1/wait?timeout_ms=60000' >%s/out 2>&1 &"):format(
-      support.quote(server.socket), folder))
+    local url = "'http://localhost/v1/instances/w1/wait?timeout_ms=60000'"
+    os.execute(("curl -s --max-time 60 --unix-socket %s %s >%s/out 2>&1 &"):format(support.quote(server.socket), url, folder))
     local status, failure = request("GET", "/v1/instances/w1/wait?timeout_ms=1")
     assert.equal(504, status)
     assert.equal("LNT_ETIMEOUT", failure.error.code)
     request("POST", "/v1/instances/w1/events/GO%2fNOW", '"done"')
-    support.wait_until(function() return (support.read(folder .. "/out") or ""):find('"output":"done"', 1, true) end, "the answer to the wait")
+    local function answered() return (support.read(folder .. "/out") or ""):find('"output":"done"', 1, true) end
+    support.wait_until(answered, "the answer to the wait")
   end)
 
   it("terminates", function()
@@ -138,8 +139,9 @@ describe("the HTTP API", function()
     for _, megabytes in ipairs({ 3, 17 }) do
       local file = support.folder() .. "/large.json"
       support.write(file, '"' .. ("x"):rep(megabytes * 1048576) .. '"')
-      local code = support.output_of(("curl -s -o /dev/null -w '%%{http_code}' --max-time 60 --data-binary @%s --unix-socket %s %s"):format(file,
-        support.quote(server.socket), "http://localhost/v1/workflows/echo/start"))
+      local command = "curl -s -o /dev/null -w '%%{http_code}' --max-time 60 --data-binary @%s --unix-socket %s %s"
+      local url = "http://localhost/v1/workflows/echo/start"
+      local code = support.output_of(command:format(file, support.quote(server.socket), url))
       assert.equal("413", code)
     end
     assert.equal(200, (request("GET", "/v1/health")))

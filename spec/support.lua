@@ -1,7 +1,7 @@
 -- support.lua: what the Lua specs share: temporary folders, running the program, a server in the background, waiting for a condition.
 local support = {}
 
-support.program = os.getenv("LUNATION_BIN") or "build/lunation"
+support.program = os.getenv("LUNATION_BIN") or os.getenv("LUNATION") or "build/lunation"
 local build = support.program:match("^(.*)/[^/]*$") or "."
 package.cpath = build .. "/lua/?.so;" .. package.cpath
 
@@ -58,7 +58,8 @@ function support.shell(command, stdin)
   local folder = output_of("mktemp -d")
   support.write(folder .. "/in", stdin or "")
   os.execute(("{ %s\n} <%s/in >%s/out 2>%s/err; echo $? >%s/code"):format(command, folder, folder, folder, folder))
-  local result = { code = tonumber(support.read(folder .. "/code")), out = support.read(folder .. "/out"), err = support.read(folder .. "/err") }
+  local function part(name) return support.read(folder .. "/" .. name) end
+  local result = { code = tonumber(part("code")), out = part("out"), err = part("err") }
   os.execute("rm -rf " .. quote(folder))
   return result
 end

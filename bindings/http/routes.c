@@ -411,6 +411,7 @@ void lnt__request_route(lnt__request *request, const char *method) {
   if (request->allow) {
     lnt__request_refuse(request, 405, "LNT_EINVAL", "this URL does not know the method; see the header Allow");
   } else {
-    lnt__request_refuse(request, 404, "LNT_ENOTFOUND", "there is no such URL; GET /v1/health, /v1/workflows and /v1/instances are good starts");
+    lnt__request_refuse(request, 404, "LNT_ENOTFOUND",
+                        "there is no such URL; GET /v1/health, /v1/workflows and /v1/instances are good starts");
   }
 }

@@ -77,7 +77,8 @@ static void drop_done(lua_State *L, done_call *call) {
 /* ---- start, raise, terminate ---- */
 
 /* A value given as a Lua value at `index`, or as JSON text in the field `json_field` of the options at `options`. */
-static lnt_status read_value(lua_State *L, lnt__binding *self, int index, int options, const char *json_field, lnt_value *out, lnt_error *err) {
+static lnt_status read_value(lua_State *L, lnt__binding *self, int index, int options, const char *json_field, lnt_value *out,
+                             lnt_error *err) {
   *out = LNT_VALUE_NIL;
   const char *json = NULL;
   size_t size = 0;

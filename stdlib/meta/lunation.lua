@@ -115,8 +115,8 @@ function Runtime:load_string(name, source) end
 ---@return string? code
 function Runtime:workflows() end
 
----Run the activity `name` by a function of the host's own state. It wins over a Lua activity of that name; nil removes it. An error it raises
----fails the attempt: text, or {type =, message =, non_retryable =, details =}.
+---Run the activity `name` by a function of the host's own state. It wins over a Lua activity of that name; nil removes it. An error it
+---raises fails the attempt: text, or {type =, message =, non_retryable =, details =}.
 ---@param name string
 ---@param fn? fun(input: any, act: lunation.Act): any
 ---@return true? ok

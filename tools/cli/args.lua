@@ -95,7 +95,9 @@ local function take_option(command, result, given, i, list, by_name)
   if not value then
     i = i + 1
     value = given[i]
-    if not value then usage_error(command, ("lunation %s: %s needs a value: %s %s"):format(command.name, name, name, option.value)) end
+    if not value then
+      usage_error(command, ("lunation %s: %s needs a value: %s %s"):format(command.name, name, name, option.value))
+    end
   end
   result[option.key] = value
   return i
@@ -128,8 +130,8 @@ function args.number(command, parsed, key, default, least, most)
   if parsed[key] == nil then return default end
   local number = tonumber(parsed[key])
   if not number or number < least or number > most then
-    usage_error(command, ("lunation %s: --%s must be a number from %d to %d, not '%s'"):format(command.name, key:gsub("_", "-"), least, most,
-      parsed[key]))
+    local message = "lunation %s: --%s must be a number from %d to %d, not '%s'"
+    usage_error(command, message:format(command.name, key:gsub("_", "-"), least, most, parsed[key]))
   end
   return number
 end

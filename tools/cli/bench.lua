@@ -9,6 +9,7 @@ local bench = {
   arguments = { 0, 100 },
   options = {
     { "--quick", "smaller workloads, coarser figures" },
+    { "--large", "W5 with a million instances instead of ten thousand" },
     { "--durability MODE", "sync or process (default: both)" },
     { "--dir DIR", "where the temporary data directories go: the disk to measure" },
   },

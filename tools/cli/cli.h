@@ -1,5 +1,5 @@
-/* cli.h - what the C files of the program `lunation` share. The subcommands are Lua (*.lua beside this file), embedded by the build; C gives
- * them what Lua lacks, as the module `sys`. One thread. */
+/* cli.h - what the C files of the program `lunation` share. The subcommands are Lua (*.lua beside this file), embedded by the build; C
+ * gives them what Lua lacks, as the module `sys`. One thread. */
 #ifndef LNT__CLI_H
 #define LNT__CLI_H
 

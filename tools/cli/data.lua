@@ -65,7 +65,7 @@ local function open(options)
   local rt, message, code = lunation.open(options)
   if rt then return rt end
   if code == "LNT_EBUSY" and not options.read_only then
-    message = message .. "\n`lunation start`, `raise` and `terminate` talk to a server that runs there; `ls`, `show` and `history` read beside it"
+    message = message .. "\nif a server runs there, `lunation start`, `raise` and `terminate` talk to it; `ls`, `show` and `history` read beside it"
   end
   data.fail(message, code)
 end
@@ -76,7 +76,11 @@ function data.open(parsed)
   if durability ~= "sync" and durability ~= "process" then
     data.fail("--durability must be sync or process, not '" .. durability .. "'", "LNT_EINVAL")
   end
-  return open({ dir = data.dir(parsed), committer = true, workers = tonumber(parsed.workers) or 2, durability = durability, log = data.log(parsed) })
+  local workers = tonumber(parsed.workers or 2)
+  if not workers or workers < 0 or workers > 1024 then
+    data.fail("--workers must be a number from 0 to 1024, not '" .. parsed.workers .. "'", "LNT_EINVAL")
+  end
+  return open({ dir = data.dir(parsed), committer = true, workers = workers, durability = durability, log = data.log(parsed) })
 end
 
 --- Open to add a request that another process will run.
@@ -88,8 +92,8 @@ function data.must_exist(parsed)
   local dir = data.dir(parsed)
   local kind = sys.kind(dir)
   if not kind then
-    data.fail(("there is no data directory '%s'; name one with --data or LUNATION_DATA (`lunation run` and `lunation serve` make it)"):format(dir),
-      "LNT_ENOTFOUND")
+    local message = "there is no data directory '%s'; name one with --data or LUNATION_DATA (`lunation run` and `lunation serve` make it)"
+    data.fail(message:format(dir), "LNT_ENOTFOUND")
   end
   if kind ~= "folder" then data.fail(("'%s' is a file, not a data directory"):format(dir), "LNT_ENOTOURS") end
   return dir

@@ -46,7 +46,8 @@ end
 local function print_table(instances)
   local rows, now = {}, sys.now_us()
   for i, instance in ipairs(instances) do
-    rows[i] = { instance.id, instance.workflow, instance.status, out.duration(math.max(0, now - instance.created_us)) .. " ago", more(instance) }
+    local age = out.duration(math.max(0, now - instance.created_us)) .. " ago"
+    rows[i] = { instance.id, instance.workflow, instance.status, age, more(instance) }
   end
   local room = 0
   for _, row in ipairs(rows) do room = math.max(room, #row[1] + #row[2] + #row[3] + #row[4] + 8) end

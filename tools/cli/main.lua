@@ -37,8 +37,8 @@ local function find_command(name)
     names[i] = command[1]
     if command[1] == name then return require(name) end
   end
-  error({ exit = 2, code = "LNT_EINVAL", message = ("lunation: there is no command '%s'%s\n`lunation --help` lists the commands"):format(name,
-    args.hint(name, names)) }, 0)
+  local message = "lunation: there is no command '%s'%s\n`lunation --help` lists the commands"
+  data.fail(message:format(name, args.hint(name, names)), "LNT_EINVAL")
 end
 
 local function version()
@@ -55,7 +55,7 @@ local function dispatch(given)
   end
   if name == "--version" or name == "version" then return version() end
   if name:sub(1, 1) == "-" then
-    error({ exit = 2, code = "LNT_EINVAL", message = ("lunation: the command comes first, then its options: lunation COMMAND %s"):format(name) }, 0)
+    data.fail(("lunation: the command comes first, then its options: lunation COMMAND %s"):format(name), "LNT_EINVAL")
   end
   local command = find_command(name == "help" and given[2] or name)
   local parsed = name == "help" and { help = true } or args.parse(command, given, 2)

@@ -56,8 +56,8 @@ end
 
 --- What `run --json` and `start --wait --json` end with.
 function out.outcome(i)
-  return out.object("id", i.id, "name", i.workflow, "status", i.status, "output", i.status == "COMPLETED" and out.raw(i.output or "null") or nil,
-    "failure", out.raw(i.failure))
+  local output = i.status == "COMPLETED" and out.raw(i.output or "null") or nil
+  return out.object("id", i.id, "name", i.workflow, "status", i.status, "output", output, "failure", out.raw(i.failure))
 end
 
 -- ---- Text ----

@@ -45,11 +45,12 @@ local function choose(rt, file, name)
     for _, known in ipairs(names) do
       if known == name then return name end
     end
-    data.fail(("'%s' defines no workflow '%s'%s (it defines: %s)"):format(file, name, args.hint(name, names), #names > 0 and list or "none"),
-      "LNT_ENOTFOUND")
+    local message = "'%s' defines no workflow '%s'%s (it defines: %s)"
+    data.fail(message:format(file, name, args.hint(name, names), #names > 0 and list or "none"), "LNT_ENOTFOUND")
   end
   if #names == 0 then
-    data.fail(("'%s' defines no workflow; one is defined by workflow(\"name\", function(ctx, input) ... end)"):format(file), "LNT_ENOTFOUND")
+    local message = "'%s' defines no workflow; one is defined by workflow(\"name\", function(ctx, input) ... end)"
+    data.fail(message:format(file), "LNT_ENOTFOUND")
   end
   if #names > 1 then
     data.fail(("'%s' defines several workflows; name one: lunation run %s NAME (%s)"):format(file, file, list), "LNT_EINVAL")
@@ -92,10 +93,12 @@ local function begin(rt, parsed, input)
     return (data.check(rt:start(name, { id = parsed.id, input_json = input })))
   end
   if known.workflow ~= name then
-    data.fail(("the instance '%s' is of the workflow '%s', not '%s'; choose another --id"):format(parsed.id, known.workflow, name), "LNT_EEXIST")
+    local message = "the instance '%s' is of the workflow '%s', not '%s'; choose another --id"
+    data.fail(message:format(parsed.id, known.workflow, name), "LNT_EEXIST")
   end
   if not parsed.quiet and not OVER[known.status] then
-    out.say(("%s goes on (%d events so far)%s"):format(parsed.id, known.history_events, input and "; --input is ignored, it has its own" or ""))
+    local ignored = input and "; --input is ignored, it has its own" or ""
+    out.say(("%s goes on (%d events so far)%s"):format(parsed.id, known.history_events, ignored))
   end
   return parsed.id
 end
