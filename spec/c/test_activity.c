@@ -550,7 +550,7 @@ static void test_workers(void) {
 static void test_workers_cancel_and_limits(void) {
   world w;
   workers_open(&w, 1, 2);
-  workers_load(&w, "activity('nap', function(p, act) io.open(p, 'w'):write('x'):close() act:sleep(1000) end)\n"
+  workers_load(&w, "activity('nap', function(p, act) local f = io.open(p, 'w') f:write('x') f:close() act:sleep(1000) end)\n"
                    "activity('run', function(p, act) return act:run('sleep', {'1000'}) end)");
   char path[256];
   snprintf(path, sizeof path, "%s/on", w.dir);
