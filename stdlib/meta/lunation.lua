@@ -1,4 +1,5 @@
 ---@meta lunation
+-- luacheck: ignore 212 241
 -- For editors: what `require "lunation"` gives to a host in LuaJIT. Never loaded at run time.
 --
 -- A failure that a program handles is returned as `nil, message, code` ("LNT_EBUSY"); `error` is raised for misuse only.

@@ -65,7 +65,7 @@ local function open(options)
   local rt, message, code = lunation.open(options)
   if rt then return rt end
   if code == "LNT_EBUSY" and not options.read_only then
-    message = message .. "\nif a server runs there, `lunation start`, `raise` and `terminate` talk to it; `ls`, `show` and `history` read beside it"
+    message = message .. "\nif a server runs there, use `lunation start`, `raise`, `terminate`; `ls`, `show` and `history` read beside it"
   end
   data.fail(message, code)
 end

@@ -54,7 +54,8 @@ local function reporter(parsed)
     elseif not parsed.quiet then
       local failed = event.kind == "Failed" or event.kind == "Stalled"
       local more = failed and "  " .. out.failure(event.value) or event.kind == "Started" and "  " .. (event.name or "") or ""
-      io.write(os.date("%H:%M:%S", math.floor(event.time_us / 1e6)), "  ", out.paint(1, COLOURS[event.kind], WORDS[event.kind]), "  ", id, more, "\n")
+      local time = os.date("%H:%M:%S", math.floor(event.time_us / 1e6))
+      io.write(time, "  ", out.paint(1, COLOURS[event.kind], WORDS[event.kind]), "  ", id, more, "\n")
     end
   end
 end

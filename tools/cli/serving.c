@@ -1,5 +1,5 @@
-/* serving.c - what `lunation serve` and `lunation run` hang on the runtime's libuv loop: signals that stop it, the HTTP API, and an observer
- * that wakes Lua only for what people are told. */
+/* serving.c - what `lunation serve` and `lunation run` hang on the runtime's libuv loop: signals that stop it, the HTTP API, and an
+ * observer that wakes Lua only for what people are told. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
