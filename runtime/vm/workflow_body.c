@@ -165,9 +165,15 @@ void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
     fail_with(outcome, kill_type(wvm->guard.killed), wvm->guard.text);
     return;
   }
+  if (wvm->guard.stack_at_limit && lua_type(co, -1) == LUA_TSTRING) {
+    fail_with(outcome, "StackOverflow", lua_tostring(co, -1));
+    return;
+  }
   outcome->state = LNT__BODY_FAILED;
   size_t bytes_max = (size_t)wvm->limits.payload_bytes_max;
-  if (lnt__failure_encode(co, -1, bytes_max, &outcome->value, &err)) fail_with(outcome, "OutOfMemory", err.message);
+  lua_xmove(co, wvm->L, 1); /* the stack of `co` may be full */
+  if (lnt__failure_encode(wvm->L, -1, bytes_max, &outcome->value, &err)) fail_with(outcome, "OutOfMemory", err.message);
+  lua_pop(wvm->L, 1);
 }
 
 static void completed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcome *outcome) {

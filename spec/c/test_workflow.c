@@ -1,0 +1,573 @@
+/* test_workflow.c - workflows in Lua on the real engine and the memory store. Every story is told three times: with its body kept, with
+ * the body dropped after every commit, and with the process lost at every commit; all three must end alike. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "codec/json.h"
+#include "vm/vm.h"
+
+typedef enum mode { KEEP, EVICT, CRASH, MODES } mode;
+
+typedef struct bundle { uint8_t hash[LNT__SHA256_BYTES]; void *data; size_t size; } bundle;
+
+typedef struct world {
+  mode mode;
+  lnt__store *store;
+  lnt__engine *engine;
+  lnt__wvm *wvm;
+  lnt_limits limits;
+  const char *module_path;
+  int64_t now_us;
+  lnt_token queue[4096];
+  size_t head, tail;
+  bundle bundles[16];
+  size_t bundle_count;
+  int flaky; /* attempts of "flaky" that fail */
+  int raised;
+  char log[2000];
+} world;
+
+static void on_dispatch(void *user, lnt_token token) {
+  world *w = user;
+  w->queue[w->tail++ % 4096] = token;
+}
+
+static void on_abandon(void *user, lnt_token token) {
+  (void)user;
+  (void)token;
+}
+
+static void on_log(void *user, lnt_log_level level, const char *id, const char *message) {
+  world *w = user;
+  (void)id;
+  (void)level;
+  size_t at = strlen(w->log);
+  snprintf(w->log + at, sizeof w->log - at, "%s\n", message);
+}
+
+static lnt_status on_fetch(void *user, const uint8_t *hash, void **data, size_t *size, lnt_error *err) {
+  world *w = user;
+  for (size_t i = 0; i < w->bundle_count; i++) {
+    if (memcmp(w->bundles[i].hash, hash, LNT__SHA256_BYTES)) continue;
+    *data = lnt__alloc(w->bundles[i].size);
+    memcpy(*data, w->bundles[i].data, w->bundles[i].size);
+    *size = w->bundles[i].size;
+    return LNT_OK;
+  }
+  return lnt__fail(err, LNT_ENOTFOUND, "the code is gone");
+}
+
+static void open_engine(world *w) {
+  lnt_error err;
+  lnt__wvm_options vm_options = {.limits = &w->limits, .module_path = w->module_path, .user = w, .log = on_log, .fetch = on_fetch};
+  CHECK_STATUS(lnt__wvm_create(&vm_options, &w->wvm, &err), LNT_OK);
+  lnt__effects effects = {.user = w, .dispatch = on_dispatch, .abandon = on_abandon, .log = on_log};
+  lnt__engine_options options = {.store = w->store, .vm = lnt__wvm_interface(w->wvm), .effects = &effects, .limits = &w->limits,
+                                 .fingerprint = lnt__wvm_fingerprint(w->wvm), .seed = 7};
+  w->head = w->tail = 0;
+  CHECK_STATUS(lnt__journal_open(w->store, false, &options.last_run, &err), LNT_OK);
+  CHECK_STATUS(lnt__engine_create(&options, &w->engine, &err), LNT_OK);
+  CHECK_STATUS(lnt__engine_recover(w->engine, w->now_us, &err), LNT_OK);
+}
+
+static void close_engine(world *w) {
+  lnt__engine_destroy(w->engine);
+  lnt__wvm_destroy(w->wvm);
+}
+
+static void world_init(world *w, mode how) {
+  lnt_error err;
+  memset(w, 0, sizeof *w);
+  w->mode = how;
+  w->now_us = 1700000000000000;
+  w->limits = (lnt_limits){
+#define X(field, value, text) .field = value,
+      LNT_LIMIT_MAP(X)
+#undef X
+  };
+  w->limits.turn_instructions_max = 2000000;
+  w->limits.turn_memory_bytes_max = 8u << 20;
+  CHECK_STATUS(lnt__store_open_memory(&w->store, &err), LNT_OK);
+  open_engine(w);
+}
+
+static void world_finish(world *w) {
+  close_engine(w);
+  w->store->vtable->destroy(w->store);
+  for (size_t i = 0; i < w->bundle_count; i++) lnt__free(w->bundles[i].data);
+}
+
+static lnt_status load(world *w, const char *file, const char *source, lnt_error *err) {
+  bundle *b = &w->bundles[w->bundle_count];
+  lnt_status status = lnt__wvm_load(w->wvm, file, source, strlen(source), &b->data, &b->size, b->hash, err);
+  if (!status) w->bundle_count++;
+  return status;
+}
+
+/* "echo" gives its input back, "fail" fails, "flaky" fails at first, "never" does not answer. */
+static void answer(world *w, const lnt__attempt *attempt) {
+  lnt__buf failure;
+  lnt__buf_init(&failure);
+  if (strcmp(attempt->name, "never") == 0) return;
+  bool fails = strcmp(attempt->name, "fail") == 0 || (strcmp(attempt->name, "flaky") == 0 && w->flaky-- > 0);
+  if (fails) {
+    lnt__failure_text(&failure, "Boom", "it broke", true);
+    lnt__engine_fail(w->engine, attempt->token, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
+  } else lnt__engine_complete(w->engine, attempt->token, attempt->input);
+  lnt__buf_finish(&failure);
+}
+
+static void answer_queue(world *w) {
+  while (w->head < w->tail) {
+    lnt__attempt attempt;
+    if (lnt__engine_begin(w->engine, w->queue[w->head++ % 4096], &attempt)) answer(w, &attempt);
+  }
+}
+
+static bool tick(world *w) {
+  lnt_status status = LNT_OK;
+  lnt_error err;
+  lnt__engine_set_now(w->engine, w->now_us);
+  CHECK_STATUS(lnt__engine_fire(w->engine, &err), LNT_OK);
+  bool moved = w->head < w->tail;
+  answer_queue(w);
+  while (lnt__engine_turn(w->engine, &status, &err)) moved = true;
+  CHECK_STATUS(status, LNT_OK);
+  lnt__wvm_collect(w->wvm, 1000);
+  const lnt__batch *batch = lnt__engine_seal(w->engine);
+  if (!batch) return moved;
+  CHECK_STATUS(w->store->vtable->commit(w->store, batch, &err), LNT_OK);
+  if (w->mode == CRASH) {
+    close_engine(w);
+    open_engine(w);
+    return true;
+  }
+  lnt__engine_committed(w->engine);
+  if (w->mode == EVICT) lnt__engine_evict_all(w->engine);
+  return true;
+}
+
+static void settle(world *w) {
+  for (int idle = 0; idle < 3;) idle = tick(w) ? 0 : idle + 1;
+}
+
+static void start(world *w, const char *workflow, const char *id, const char *json) {
+  uint8_t hash[LNT__SHA256_BYTES];
+  lnt_error err = {LNT_OK, ""};
+  lnt__buf input;
+  lnt__buf_init(&input);
+  if (json) CHECK_STATUS(lnt__json_read(json, strlen(json), &input, &err), LNT_OK);
+  CHECK_STATUS(lnt__wvm_resolve(w->wvm, workflow, hash, &err), LNT_OK);
+  lnt__start options = {.workflow = workflow, .id = id, .hash = hash, .input = {input.data, input.size}};
+  CHECK_STATUS(lnt__engine_start(w->engine, &options, NULL, &err), LNT_OK);
+  lnt__buf_finish(&input);
+}
+
+static void raise_event(world *w, const char *id, const char *name, int64_t number) {
+  lnt_error err;
+  lnt__buf data;
+  lnt__buf_init(&data);
+  lnt__cbor_int(&data, number);
+  CHECK_STATUS(lnt__engine_raise(w->engine, id, name, (lnt_value){data.data, data.size}, NULL, NULL, &err), LNT_OK);
+  lnt__buf_finish(&data);
+}
+
+static lnt_run_status status_of(world *w, const char *id) {
+  uint64_t run = 0;
+  lnt__row row = {0};
+  void *memory = NULL;
+  lnt_error err;
+  if (lnt__journal_find(w->store, id, &run, &err)) return LNT_RUN_PENDING;
+  CHECK_STATUS(lnt__journal_row(w->store, run, &row, &memory, &err), LNT_OK);
+  lnt__free(memory);
+  return row.status;
+}
+
+/* The output of a completed run, or the failure of another one, as JSON. */
+static void result_of(world *w, const char *id, char *out, size_t size) {
+  uint64_t run = 0;
+  lnt__history history;
+  lnt_error err;
+  lnt__buf json;
+  lnt__buf_init(&json);
+  lnt__history_init(&history);
+  snprintf(out, size, "(no end)");
+  CHECK_STATUS(lnt__journal_find(w->store, id, &run, &err), LNT_OK);
+  CHECK_STATUS(lnt__journal_history(w->store, run, &history, &err), LNT_OK);
+  for (size_t i = 0; i < history.count; i++) {
+    lnt_event_kind kind = history.events[i].kind;
+    if (kind != LNT_EVENT_COMPLETED && kind != LNT_EVENT_FAILED) continue;
+    CHECK_STATUS(lnt__json_write(history.events[i].value, 0, &json, &err), LNT_OK);
+    snprintf(out, size, "%.*s", (int)json.size, (const char *)json.data);
+  }
+  lnt__buf_finish(&json);
+  lnt__history_finish(&history);
+}
+
+/* Run to the end: time passes when nothing moves, and every two seconds the event "go" arrives, with a number that grows. */
+static void play(world *w, const char *id) {
+  settle(w);
+  for (int i = 0; i < 60 && status_of(w, id) == LNT_RUN_RUNNING; i++) {
+    w->now_us += 500000;
+    settle(w);
+    if (i % 4 == 3 && status_of(w, id) == LNT_RUN_RUNNING) raise_event(w, id, "go", ++w->raised);
+    settle(w);
+  }
+}
+
+static void run_mode(mode how, const char *source, const char *input, char *out, size_t size, char *log, size_t log_size) {
+  static const char *const names[] = {"kept", "evicted", "crashed"};
+  world w;
+  lnt_error err = {LNT_OK, ""};
+  world_init(&w, how);
+  w.flaky = 2;
+  if (load(&w, "story.lua", source, &err)) CHECK_FAIL("%s: the story does not load: %s", names[how], err.message);
+  else {
+    start(&w, "main", "one", input);
+    play(&w, "one");
+    result_of(&w, "one", out, size);
+  }
+  snprintf(log, log_size, "%s", w.log);
+  world_finish(&w);
+}
+
+/* The story ends with `wanted` (JSON) in every mode. */
+static void story(const char *source, const char *input, const char *wanted) {
+  for (int how = 0; how < MODES; how++) {
+    char got[4000] = "", log[2000];
+    run_mode((mode)how, source, input, got, sizeof got, log, sizeof log);
+    if (strcmp(got, wanted)) CHECK_FAIL("mode %d: got %s, wanted %s\n  of: %s\n%s", how, got, wanted, source, log);
+  }
+}
+
+/* The story fails, and the failure's JSON contains `part`. */
+static void story_fails(const char *source, const char *part) {
+  for (int how = 0; how < MODES; how++) {
+    char got[4000] = "", log[2000];
+    run_mode((mode)how, source, NULL, got, sizeof got, log, sizeof log);
+    if (!strstr(got, part)) CHECK_FAIL("mode %d: got %s, wanted something with %s\n  of: %s\n%s", how, got, part, source, log);
+  }
+}
+
+#define MAIN(body) "workflow('main', function(ctx, input) " body " end)"
+
+/* ---- Stories ---- */
+
+static void test_values_go_in_and_out(void) {
+  story(MAIN("return input"), "{\"a\":[1,2.5,\"x\",true,{}],\"b\":[],\"c\":{\"d\":[[]]}}", "{\"a\":[1,2.5,\"x\",true,{}],\"b\":[],\"c\":{\"d\":[[]]}}");
+  story(MAIN("return ctx:call_activity('echo', input)"), "[1,[2,[3]]]", "[1,[2,[3]]]");
+  story(MAIN("return nil"), NULL, "null");
+  story(MAIN("local t = {1,2,3}; t[2] = nil; return {#input, t[1], t[3]}"), "\"four\"", "[4,1,3]");
+}
+
+static void test_activities_follow_each_other(void) {
+  story(MAIN("local n = 0; for i = 1, 20 do n = n + ctx:call_activity('echo', i) end return n"), NULL, "210");
+  story(MAIN("return ctx:call_activity('echo')"), NULL, "null");
+  story(MAIN("return select('#', ctx:call_activity('echo', 1))"), NULL, "1");
+}
+
+static void test_failures_are_tables_that_pcall_catches(void) {
+  story(MAIN("local ok, e = pcall(function() return ctx:call_activity('fail') end) return {ok, e.type, e.message, tostring(e), 'so: ' .. e}"), NULL,
+        "[false,\"Boom\",\"it broke\",\"Boom: it broke\",\"so: Boom: it broke\"]");
+  story(MAIN("local ok, e = pcall(ctx.call_activity, ctx, 'fail') return {ok, e.type}"), NULL, "[false,\"Boom\"]");
+  story_fails(MAIN("ctx:call_activity('fail')"), "\"type\":\"Boom\"");
+  story_fails(MAIN("error('my own')"), "story.lua:1: my own");
+  story_fails(MAIN("error({type = 'Mine', message = 'm', retryable = false, details = {1, 2}})"), "{\"type\":\"Mine\",\"details\":[1,2],\"message\":\"m\",\"retryable\":false}");
+  story_fails(MAIN("local x = nil; return x.field"), "story.lua:1: attempt to index local 'x'");
+}
+
+static void test_retries_are_the_engines(void) {
+  story(MAIN("return ctx:call_activity('flaky', 5, {retry = {max_attempts = 3, interval = '100ms', backoff = 2}})"), NULL, "5");
+  story(MAIN("local ok, e = pcall(function() return ctx:call_activity('flaky', 5, {retry = {max_attempts = 3, non_retryable = {'Boom'}}}) end) return e.type"), NULL,
+        "\"Boom\"");
+  story(MAIN("local ok, e = pcall(function() return ctx:call_activity('never', 5, {timeout = '1s'}) end) return e.type"), NULL, "\"Timeout\"");
+}
+
+static void test_timers_move_the_time(void) {
+  story(MAIN("local a = ctx:now(); ctx:sleep(1.5); local b = ctx:now(); ctx:create_timer({at = b + 1}); return {b - a >= 1.5, ctx:now() - b >= 1, os.time() == math.floor(ctx:now())}"),
+        NULL, "[true,true,true]");
+  story(MAIN("return ctx:current_utc_datetime()"), NULL, "\"2023-11-14T22:13:20.000000Z\"");
+}
+
+static void test_events_arrive_in_order(void) {
+  story(MAIN("local a = ctx:wait_for_external_event('go'); local b = ctx:wait_for_external_event('go'); return {a, b}"), NULL, "[1,2]");
+  story(MAIN("local ok, e = pcall(function() return ctx:wait_for_external_event('other', {timeout = '1s'}) end) return {ok, e.type, e.retryable, tostring(e)}"), NULL,
+        "[false,\"Timeout\",false,\"Timeout: no event \\\"other\\\" came within the timeout\"]");
+  story(MAIN("return ctx:wait_for_external_event('go', {timeout = '1h'})"), NULL, "1");
+}
+
+static void test_when_all_keeps_the_order_of_the_list(void) {
+  story(MAIN("local t = {} for i = 1, 10 do t[i] = ctx.async:call_activity('echo', i * i) end return ctx:when_all(t)"), NULL, "[1,4,9,16,25,36,49,64,81,100]");
+  story(MAIN("return ctx:when_all({})"), NULL, "[]");
+  story(MAIN("local ok, e = pcall(function() ctx:when_all{ctx.async:call_activity('echo', 1), ctx.async:call_activity('fail')} end) return {ok, e.type}"), NULL,
+        "[false,\"Boom\"]");
+  story(MAIN("local a = ctx.async:call_activity('echo', 1); local v = ctx:when_all{a, a}; return {v[1], v[2], a:await(), a:done()}"), NULL, "[1,1,1,true]");
+}
+
+static void test_when_any_tells_which(void) {
+  story(MAIN("local i, v = ctx:when_any{ctx.async:create_timer('1h'), ctx.async:call_activity('echo', 'x')} return {i, v}"), NULL, "[2,\"x\"]");
+  story(MAIN("local go = ctx.async:wait_for_external_event('go') local n = 0 while true do local i, v = ctx:when_any{go, ctx.async:sleep(1)} "
+             "if i == 1 then return {n, v} end n = n + 1 end"), NULL, "[2,1]");
+  story(MAIN("local a = ctx.async:call_activity('never') local b = ctx.async:call_activity('echo', 2) local i = ctx:when_any{a, a, b, b} a:cancel() "
+             "local ok, e = pcall(a.await, a) return {i, ok, e.type, a:done()}"), NULL, "[3,false,\"Canceled\",true]");
+  story(MAIN("local both = ctx.async:when_all{ctx.async:call_activity('echo', 1), ctx.async:call_activity('echo', 2)} "
+             "local i, v = ctx:when_any{ctx.async:create_timer('1h'), both} return {i, v}"), NULL, "[2,[1,2]]");
+}
+
+static void test_branches_run_side_by_side(void) {
+  story(MAIN("local out = {} local function walk(name, n) for i = 1, n do ctx:call_activity('echo', i) out[#out + 1] = name .. i end return name end "
+             "local a, b = ctx:spawn(walk, 'a', 3), ctx:spawn(walk, 'b', 2) local names = ctx:when_all{a, b} "
+             "return {table.concat(out, ' '), names[1], names[2]}"), NULL, "[\"a1 b1 a2 b2 a3\",\"a\",\"b\"]");
+  story(MAIN("local t = ctx:spawn(function() ctx:sleep(1) error('in a branch') end) local ok, e = pcall(t.await, t) return {ok, e.message}"), NULL,
+        "[false,\"story.lua:1: in a branch\"]");
+  story(MAIN("local t = ctx:spawn(function() ctx:wait_for_external_event('never') end) ctx:sleep(1) t:cancel() local ok, e = pcall(t.await, t) return e.type"), NULL,
+        "\"Canceled\"");
+  story(MAIN("ctx:spawn(function() ctx:sleep(1000) end) return 'not waited for'"), NULL, "\"not waited for\"");
+}
+
+static void test_waits_pass_through_the_authors_coroutines(void) {
+  story(MAIN("local gen = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(ctx:call_activity('echo', i * 10)) end end) return {gen(), gen(), gen()}"), NULL,
+        "[10,20,30]");
+  story(MAIN("local t = {3, 1, 2} table.sort(t, function(a, b) return ctx:call_activity('echo', a < b) end) return t"), NULL, "[1,2,3]");
+  story(MAIN("return (('a-b'):gsub('%a', function(c) return ctx:call_activity('echo', c:upper()) end))"), NULL, "\"A-B\"");
+}
+
+static void test_random_numbers_repeat(void) {
+  char outs[MODES][4000], log[2000];
+  for (int how = 0; how < MODES; how++)
+    run_mode((mode)how, MAIN("local out = {math.random(1000000), ctx:random(1000000), ctx:uuid(), ctx:random(), ctx:random(5, 6)} ctx:call_activity('echo') "
+             "out[6] = math.random() out[7] = ctx:uuid() return out"), NULL, outs[how], sizeof outs[how], log, sizeof log);
+  CHECK(strlen(outs[0]) > 90);
+  CHECK_EQ_STR(outs[0], outs[1]);
+  CHECK_EQ_STR(outs[0], outs[2]);
+}
+
+static void test_ctx_knows_its_instance(void) {
+  story(MAIN("return {ctx.instance_id, ctx.workflow_name, ctx:is_replaying(), tostring(ctx)}"), NULL, "[\"one\",\"main\",false,\"ctx\"]");
+}
+
+static void test_mistakes_are_told_at_the_authors_line(void) {
+  story_fails("workflow('main', function(ctx)\n\n  ctx.call_activity('x')\nend)", "story.lua:3: call it with a colon: ctx:call_activity(...)");
+  story_fails("workflow('main', function(ctx)\n  ctx:call_activity('x', {a = {1, 2, print}})\nend)", "story.lua:2: call_activity: input.a[3]: a function cannot be stored");
+  story_fails(MAIN("local t = {} t.self = t ctx:call_activity('x', t)"), "input.self: the table contains itself");
+  story_fails(MAIN("local t = {} for i = 1, 100 do t = {t} end ctx:call_activity('x', t)"), "nested deeper than 64");
+  story_fails(MAIN("ctx:call_activity('x', ('x'):rep(3000000))"), "payload_bytes_max");
+  story_fails("workflow('main', function(ctx)\n  ctx:sleep('5 parsecs')\nend)", "story.lua:2: sleep: \\\"5 parsecs\\\" is not a duration");
+  story_fails(MAIN("ctx:sleep(-1)"), "-1 is not a duration");
+  story_fails(MAIN("ctx:call_activity('x', 1, {tries = 3})"), "unknown option 'tries'");
+  story_fails(MAIN("ctx:call_activity('x', 1, {retry = {max_attempts = 0}})"), "retry.max_attempts cannot be 0");
+  story_fails(MAIN("ctx:call_actvity('x')"), "ctx has no 'call_actvity'");
+  story_fails(MAIN("ctx.x = 1"), "cannot be changed");
+  story_fails(MAIN("ctx:when_any({})"), "the list is empty");
+  story_fails(MAIN("ctx:when_all({1})"), "item 1 of the list is a number, not a task");
+  story_fails(MAIN("coroutine.yield(1)"), "story.lua:1: coroutine.yield outside a coroutine");
+  story_fails("workflow('main', function()\n  return {items = {1, print}}\nend)", "story.lua:1: the workflow's result cannot be stored: output.items[2]: a function");
+  story_fails(MAIN("return function() end"), "\"type\":\"InvalidValue\"");
+  story_fails(MAIN("workflow('x', print)"), "workflow() belongs to the top level");
+}
+
+static void test_endless_and_greedy_workflows_are_stopped(void) {
+  story_fails(MAIN("while true do end"), "\"type\":\"BudgetExceeded\"");
+  story_fails(MAIN("while true do pcall(function() while true do end end) end"), "\"type\":\"BudgetExceeded\"");
+  story_fails(MAIN("local t = {} while true do t[#t + 1] = ('x'):rep(100000) .. #t end"), "\"type\":\"OutOfMemory\"");
+  story_fails(MAIN("ctx:call_activity('echo', 1) local t = ctx:spawn(function() while true do end end) pcall(t.await, t)"), "\"type\":\"BudgetExceeded\"");
+  story_fails(MAIN("local function f() return 1 + f() end return f()"), "\"type\":\"StackOverflow\"");
+}
+
+static void test_instances_share_nothing(void) {
+  world w;
+  lnt_error err;
+  char out[200];
+  world_init(&w, KEEP);
+  CHECK_STATUS(load(&w, "story.lua", "local n = 0; g = 0; workflow('main', function(ctx) n = n + 1 g = g + 1 ctx:sleep(1) return {n, g} end)", &err), LNT_OK);
+  start(&w, "main", "a", NULL);
+  start(&w, "main", "b", NULL);
+  play(&w, "b");
+  result_of(&w, "a", out, sizeof out);
+  CHECK_EQ_STR(out, "[1,1]");
+  result_of(&w, "b", out, sizeof out);
+  CHECK_EQ_STR(out, "[1,1]");
+  world_finish(&w);
+}
+
+static void test_a_hundred_instances_at_once(void) {
+  for (int how = 0; how < CRASH; how++) {
+    world w;
+    lnt_error err;
+    char id[20], out[200], wanted[20];
+    world_init(&w, (mode)how);
+    CHECK_STATUS(load(&w, "story.lua", MAIN("local n = 0 for i = 1, 10 do n = n + ctx:call_activity('echo', input) end return n"), &err), LNT_OK);
+    for (int i = 0; i < 100; i++) {
+      snprintf(id, sizeof id, "i%d", i);
+      snprintf(out, sizeof out, "%d", i);
+      start(&w, "main", id, out);
+    }
+    settle(&w);
+    for (int i = 0; i < 100; i++) {
+      snprintf(id, sizeof id, "i%d", i);
+      snprintf(wanted, sizeof wanted, "%d", i * 10);
+      result_of(&w, id, out, sizeof out);
+      CHECK_EQ_STR(out, wanted);
+    }
+    world_finish(&w);
+  }
+}
+
+/* ---- Loading ---- */
+
+static void refuses(const char *source, lnt_status wanted, const char *part) {
+  world w;
+  lnt_error err = {LNT_OK, ""};
+  world_init(&w, KEEP);
+  CHECK_STATUS(load(&w, "dir/story.lua", source, &err), wanted);
+  CHECK_HAS(err.message, part);
+  world_finish(&w);
+}
+
+static void test_files_that_do_not_load_say_where(void) {
+  refuses("workflow('main', function()\n  local = 5\nend)", LNT_ESYNTAX, "story.lua:2: ");
+  refuses("\n\nerror('stop')", LNT_ESYNTAX, "story.lua:3: stop");
+  refuses("coroutine.yield(1)", LNT_ESYNTAX, "coroutine.yield outside a coroutine");
+  refuses("while true do end", LNT_ESYNTAX, "instructions");
+  refuses("workflow('a', function() end)\nworkflow('a', function() end)", LNT_ESYNTAX, "story.lua:2: the workflow \"a\" is defined twice");
+  refuses("workflow('a', 5)", LNT_ESYNTAX, "a function expected, got number");
+  refuses("workflow(nil, print)", LNT_ESYNTAX, "the name must be a string");
+  refuses("end return function() ", LNT_ESYNTAX, "story.lua:1:");
+  refuses("print(os.time())", LNT_ESYNTAX, "story.lua:1:");
+  refuses("\27LJ\2\n", LNT_ESYNTAX, "story.lua");
+}
+
+static void test_loading_is_atomic_and_names_belong_to_files(void) {
+  world w;
+  lnt_error err;
+  uint8_t first[LNT__SHA256_BYTES], second[LNT__SHA256_BYTES];
+  world_init(&w, KEEP);
+  CHECK_STATUS(load(&w, "a.lua", "workflow('x', function() return 1 end) workflow('y', function() end)", &err), LNT_OK);
+  CHECK_STATUS(lnt__wvm_resolve(w.wvm, "x", first, &err), LNT_OK);
+  CHECK_STATUS(load(&w, "b.lua", "workflow('z', function() end) workflow('x', function() return 2 end)", &err), LNT_EEXIST);
+  CHECK_HAS(err.message, "a.lua");
+  CHECK_STATUS(lnt__wvm_resolve(w.wvm, "z", second, &err), LNT_ENOTFOUND);
+  CHECK_STATUS(load(&w, "a.lua", "workflow('x', function() return 1 end", &err), LNT_ESYNTAX);
+  CHECK_STATUS(lnt__wvm_resolve(w.wvm, "x", second, &err), LNT_OK);
+  CHECK_EQ_MEM(first, second, sizeof first);
+  CHECK_STATUS(load(&w, "a.lua", "workflow('x', function() return 2 end)", &err), LNT_OK);
+  CHECK_STATUS(lnt__wvm_resolve(w.wvm, "x", second, &err), LNT_OK);
+  CHECK(memcmp(first, second, sizeof first) != 0);
+  CHECK_STATUS(lnt__wvm_resolve(w.wvm, "y", second, &err), LNT_ENOTFOUND);
+  CHECK_HAS(err.message, "no workflow \"y\" is loaded");
+  CHECK_STATUS(lnt__wvm_resolve(w.wvm, "xx", second, &err), LNT_ENOTFOUND);
+  CHECK_HAS(err.message, "did you mean \"x\"?");
+  CHECK_STATUS(load(&w, "c.lua", "activity('only', function() end)", &err), LNT_OK);
+  world_finish(&w);
+}
+
+static void test_instances_keep_the_code_they_began_with(void) {
+  for (int how = 0; how < MODES; how++) {
+    world w;
+    lnt_error err;
+    char out[200];
+    world_init(&w, (mode)how);
+    CHECK_STATUS(load(&w, "a.lua", MAIN("ctx:sleep(1) return 'old'"), &err), LNT_OK);
+    start(&w, "main", "one", NULL);
+    settle(&w);
+    CHECK_STATUS(load(&w, "a.lua", MAIN("return 'new'"), &err), LNT_OK);
+    start(&w, "main", "two", NULL);
+    play(&w, "one");
+    result_of(&w, "one", out, sizeof out);
+    CHECK_EQ_STR(out, "\"old\"");
+    result_of(&w, "two", out, sizeof out);
+    CHECK_EQ_STR(out, "\"new\"");
+    world_finish(&w);
+  }
+}
+
+static void test_bundles_hold_file_and_source(void) {
+  world w;
+  lnt_error err;
+  lnt_value file, source;
+  world_init(&w, KEEP);
+  CHECK_STATUS(load(&w, "some/where/a.lua", "-- nothing", &err), LNT_OK);
+  CHECK(lnt__bundle_main(w.bundles[0].data, w.bundles[0].size, &file, &source));
+  CHECK_EQ_MEM(file.data, "a.lua", 5);
+  CHECK_EQ_MEM(source.data, "-- nothing", 10);
+  CHECK(!lnt__bundle_module(w.bundles[0].data, w.bundles[0].size, "m", &file, &source));
+  world_finish(&w);
+}
+
+static void write_file(const char *dir, const char *name, const char *text) {
+  char path[300];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  FILE *f = fopen(path, "w");
+  CHECK(f != NULL);
+  if (!f) return;
+  fputs(text, f);
+  fclose(f);
+}
+
+static void test_modules_are_required_per_instance(void) {
+  char dir[] = "/tmp/lnt-test-workflow-XXXXXX", out[1000], command[100];
+  CHECK(mkdtemp(dir) != NULL);
+  write_file(dir, "counter.lua", "local M = {n = 0} function M.next() M.n = M.n + 1 return M.n end return M");
+  write_file(dir, "bad.lua", "local f = io.open('x') return {}");
+  write_file(dir, "late.lua", "return {answer = 42}");
+  write_file(dir, "round.lua", "require 'round' return {}");
+  for (int how = 0; how < CRASH; how++) {
+    world w;
+    lnt_error err = {LNT_OK, ""};
+    world_init(&w, (mode)how);
+    close_engine(&w);
+    w.module_path = dir;
+    open_engine(&w);
+    CHECK_STATUS(load(&w, "a.lua", "local c, bad, none, ring = require 'counter', require 'bad', require 'no.such', require('round')\n"
+                      MAIN("c.next() ctx:sleep(1) local _, e1 = pcall(function() return bad.x end) local _, e2 = pcall(function() return none() end) "
+                           "local _, e3 = pcall(function() return ring.x end) "
+                           "return {c.next(), require('late').answer, require('counter') == c, e1:match('cannot be used') ~= nil, e2:match('no/such') or e2, "
+                           "e3:match('requires itself')}"), &err), LNT_OK);
+    start(&w, "main", "one", NULL);
+    start(&w, "main", "two", NULL);
+    play(&w, "two");
+    result_of(&w, "one", out, sizeof out);
+    if (how == KEEP) CHECK_HAS(out, "[2,42,true,true,");
+    CHECK_HAS(out, "requires itself");
+    result_of(&w, "two", out, sizeof out);
+    CHECK_HAS(out, "[2,42,true,true,");
+    lnt_value file, source;
+    CHECK(lnt__bundle_module(w.bundles[0].data, w.bundles[0].size, "late", &file, &source));
+    world_finish(&w);
+  }
+  snprintf(command, sizeof command, "rm -r %s", dir);
+  CHECK_EQ_INT(system(command), 0);
+}
+
+static void test_diverged_code_stalls_and_names_the_place(void) {
+  world w;
+  lnt_error err;
+  world_init(&w, EVICT);
+  CHECK_STATUS(load(&w, "a.lua", "local first = ...\n" MAIN("ctx:call_activity('echo', os.time() > 0 and 1) ctx:sleep(100)"), &err), LNT_OK);
+  start(&w, "main", "one", NULL);
+  settle(&w);
+  CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_RUNNING);
+  w.bundle_count = 0; /* the code is gone: unavailable, so the instance stalls and says so */
+  lnt__free(w.bundles[0].data);
+  close_engine(&w);
+  open_engine(&w);
+  raise_event(&w, "one", "go", 1);
+  settle(&w);
+  CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_STALLED);
+  world_finish(&w);
+}
+
+static void test_logging_is_silent_in_replay(void) {
+  char out[400], log[2000];
+  run_mode(EVICT, MAIN("ctx:log('one') ctx:call_activity('echo') print('two', 2) ctx:call_activity('echo') ctx:log('warn', 'three')"), NULL, out, sizeof out, log, sizeof log);
+  CHECK_EQ_STR(log, "one\ntwo\t2\nthree\n");
+}
+
+CHECK_MAIN(test_values_go_in_and_out, test_activities_follow_each_other, test_failures_are_tables_that_pcall_catches, test_retries_are_the_engines,
+           test_timers_move_the_time, test_events_arrive_in_order, test_when_all_keeps_the_order_of_the_list, test_when_any_tells_which,
+           test_branches_run_side_by_side, test_waits_pass_through_the_authors_coroutines, test_random_numbers_repeat, test_ctx_knows_its_instance,
+           test_mistakes_are_told_at_the_authors_line, test_endless_and_greedy_workflows_are_stopped, test_instances_share_nothing,
+           test_a_hundred_instances_at_once, test_files_that_do_not_load_say_where, test_loading_is_atomic_and_names_belong_to_files,
+           test_instances_keep_the_code_they_began_with, test_bundles_hold_file_and_source, test_modules_are_required_per_instance,
+           test_diverged_code_stalls_and_names_the_place, test_logging_is_silent_in_replay);
