@@ -1,5 +1,6 @@
-/* activity.c - the activity VM: making it, running attempts, answering them. Used by the driver and by its worker threads through activity.h; the
- * thread that made the avm. activity_lib.h tells how an attempt runs; activity_load.c loads files, activity_io.c waits. */
+/* activity.c - the activity VM: making it, running attempts, answering them. Used by the driver and by its worker threads through
+ * activity.h; the thread that made the avm. activity_lib.h tells how an attempt runs; activity_load.c loads files, activity_io.c waits.
+ * */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -207,7 +208,8 @@ static void fail_text(lnt__attempt *attempt, const char *type, const char *messa
 
 static void fail_memory(lnt__avm *avm, lnt__attempt *attempt) {
   char message[256 + LNT_NAME_BYTES_MAX];
-  snprintf(message, sizeof message, "the activity \"%s\" ran out of memory: all activities of this VM together may hold %llu bytes (activity_memory_bytes_max)",
+  snprintf(message, sizeof message,
+           "the activity \"%s\" ran out of memory: all activities of this VM together may hold %llu bytes (activity_memory_bytes_max)",
            attempt->activity.name, (unsigned long long)avm->options.memory_bytes_max);
   fail_text(attempt, "OutOfMemory", message, true);
 }
@@ -232,19 +234,17 @@ static void fail_result(lnt__avm *avm, lnt__attempt *attempt) {
 
 /* What became of an attempt that does not wait: its result or its failure is in attempt->out afterwards, and `outcome` says which. */
 static void conclude(lnt__avm *avm, lnt__attempt *attempt, int status, lnt__buf *detail) {
+  static const char dropped[] = "the activity was canceled and went on asking for waits";
+  static const char yielded[] = "the activity called coroutine.yield() outside a coroutine of its own; to wait, use act:sleep() and the "
+                                "other helpers of `act`";
   if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_ENDED) {
     if (attempt->outcome != LNT_OK) fail_result(avm, attempt);
     return;
   }
-  if (status == LUA_ERRMEM) fail_memory(avm, attempt);
-  else if (status != LUA_YIELD) fail_raised(avm, attempt, detail);
-  else if (attempt->state == LNT__ATTEMPT_DROPPED) fail_text(attempt, "Canceled", "the activity was canceled and went on asking for waits", false);
-  else if (attempt->state == LNT__ATTEMPT_RUNS) {
-    fail_text(attempt, "InvalidYield",
-              "the activity called coroutine.yield() outside a coroutine of its own; to wait, use act:sleep() and the other helpers of `act`", false);
-  } else {
-    fail_memory(avm, attempt);
-  }
+  if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_DROPPED) fail_text(attempt, "Canceled", dropped, false);
+  else if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_RUNS) fail_text(attempt, "InvalidYield", yielded, false);
+  else if (status == LUA_YIELD || status == LUA_ERRMEM) fail_memory(avm, attempt);
+  else fail_raised(avm, attempt, detail);
   drop_coroutine(avm, attempt);
 }
 
@@ -342,7 +342,7 @@ static void fail_unknown(lnt__avm *avm, const lnt_activity *activity) {
   while (text.size < 512 && lnt__strmap_next(&avm->entries, &at, &name, &value)) lnt__buf_printf(&text, " %s", name);
   if (avm->entries.count == 0) lnt__buf_printf(&text, " none");
   lnt__buf_u8(&text, '\0');
-  fail_unrun(avm, activity, "ActivityNotFound", text.failed ? "no such activity is loaded" : (const char *)text.data, false);
+  fail_unrun(avm, activity, "ActivityNotRegistered", text.failed ? "no such activity is loaded" : (const char *)text.data, false);
   lnt__buf_finish(&text);
 }
 
@@ -387,7 +387,9 @@ static int io_take(lua_State *L) {
   lnt__avm *avm = lnt__avm_of(L);
   lnt__attempt *attempt = avm->current;
   lua_rawgeti(L, LUA_REGISTRYINDEX, attempt->fn_ref);
-  if (!lnt__value_push(L, attempt->activity.input)) return luaL_error(L, "the input of the activity \"%s\" is malformed", attempt->activity.name);
+  if (!lnt__value_push(L, attempt->activity.input)) {
+    return luaL_error(L, "the input of the activity \"%s\" is malformed", attempt->activity.name);
+  }
   lua_pushnumber(L, (lua_Number)attempt->serial);
   return 3;
 }
@@ -429,13 +431,24 @@ static int open_state(lua_State *L) {
   return 0;
 }
 
+/* The last resort: an error that nothing protected. LuaJIT would exit the host without a word. */
+static int panic(lua_State *L) {
+  lnt__assert_failed(lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that nothing protected", __FILE__, __LINE__);
+}
+
 static lnt_status start_state(lnt__avm *avm, lnt_error *err) {
   avm->L = lua_newstate(allocate, avm);
   if (!avm->L) return lnt__fail(err, LNT_ENOMEM, "out of memory while the activity VM starts");
+  lua_atpanic(avm->L, panic);
+#ifdef LNT__GC_STRESS
+  lua_gc(avm->L, LUA_GCSETPAUSE, 0);
+  lua_gc(avm->L, LUA_GCSETSTEPMUL, 0);
+#endif
   int status = lua_cpcall(avm->L, open_state, avm);
   if (status == 0) return LNT_OK;
   const char *text = lua_tostring(avm->L, -1);
-  return lnt__fail(err, status == LUA_ERRMEM ? LNT_ENOMEM : LNT_EINTERNAL, "the activity VM does not start: %s", text ? text : "unknown error");
+  lnt_status code = status == LUA_ERRMEM ? LNT_ENOMEM : LNT_EINTERNAL;
+  return lnt__fail(err, code, "the activity VM does not start: %s", text ? text : "unknown error");
 }
 
 lnt_status lnt__avm_create(const lnt__avm_options *options, lnt__avm **out, lnt_error *err) {

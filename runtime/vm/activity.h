@@ -1,12 +1,12 @@
-/* activity.h - the activity VM: an ordinary lua_State (JIT on, full libraries) in which activities run as coroutines. One on the owner thread
- * with non-blocking helpers on the runtime's libuv loop (through luv); one per worker thread for blocking activities, without a loop. Each avm is used by
- * the thread that made it.
+/* activity.h - the activity VM: an ordinary lua_State (JIT on, full libraries) in which activities run as coroutines. One on the owner
+ * thread with non-blocking helpers on the runtime's libuv loop (through luv); one per worker thread for blocking activities, without a
+ * loop. Each avm is used by the thread that made it.
  *
  * CAVEATS FIRST
- *  - An activity that never waits and never returns holds its thread for ever: on the owner thread, everything. Long computations are declared
- *    `blocking = true`, so that a worker thread runs them.
- *  - Answers (`complete`, `fail`) come from inside lnt__avm_run() or from a callback of the loop, never from lnt__avm_cancel(). They may call
- *    lnt__avm_run() and lnt__avm_cancel(), but not lnt__avm_destroy().
+ *  - An activity that never waits and never returns holds its thread for ever: on the owner thread, everything. Long computations are
+ *    declared `blocking = true`, so that a worker thread runs them.
+ *  - Answers (`complete`, `fail`) come from inside lnt__avm_run() or from a callback of the loop, never from lnt__avm_cancel(). They may
+ *    call lnt__avm_run() and lnt__avm_cancel(), but not lnt__avm_destroy().
  *  - Starting a child process installs libuv's handler for SIGCHLD; nothing else does. */
 #ifndef LNT__ACTIVITY_H
 #define LNT__ACTIVITY_H
@@ -29,12 +29,13 @@ typedef struct lnt__avm_options {
 } lnt__avm_options;
 
 lnt_status lnt__avm_create(const lnt__avm_options *options, lnt__avm **out, lnt_error *err);
-/* Ends running activities without an answer, closes their handles, kills their child processes; NULL accepted. If an activity ever waited, the loop is
- * run until all that is done: callbacks of other handles on it may run, so destroy the avm before what they need. Never from a callback of the loop. */
+/* Ends running activities without an answer, closes their handles, kills their child processes; NULL accepted. If an activity ever
+ * waited, the loop is run until all that is done: callbacks of other handles on it may run, so destroy the avm before what they need.
+ * Never from a callback of the loop. */
 void lnt__avm_destroy(lnt__avm *avm);
 
-/* Run a file's text for its activities; `workflow(...)` in it is accepted and ignored. On failure nothing changes. `is_newest`: false loads stored
- * code whose activities count only where no other is known. Errors as lnt_load_file(). */
+/* Run a file's text for its activities; `workflow(...)` in it is accepted and ignored. On failure nothing changes. `is_newest`: false
+ * loads stored code whose activities count only where no other is known. Errors as lnt_load_file(). */
 lnt_status lnt__avm_load(lnt__avm *avm, const char *file, const char *source, size_t size, bool is_newest, lnt_error *err);
 
 typedef struct lnt__activity_info { bool blocking; const char *file; } lnt__activity_info;
@@ -44,7 +45,8 @@ void lnt__avm_each(lnt__avm *avm, void (*fn)(void *user, const char *name, const
 /* Run an attempt until it ends or waits. Its answer comes through `complete` or `fail`, now or later from the loop. Exactly one answer. */
 void lnt__avm_run(lnt__avm *avm, const lnt_activity *activity);
 
-/* The answer is no longer wanted: the activity sees act:canceled() and its waits end with an error of type "Canceled"; its child processes get SIGTERM. */
+/* The answer is no longer wanted: the activity sees act:canceled() and its waits end with an error of type "Canceled"; its child
+ * processes get SIGTERM. */
 void lnt__avm_cancel(lnt__avm *avm, lnt_token token);
 size_t lnt__avm_running(const lnt__avm *avm);
 size_t lnt__avm_memory(const lnt__avm *avm);

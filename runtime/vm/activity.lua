@@ -1,9 +1,9 @@
--- activity.lua - what activities stand on: how a file is loaded for its activities, the body of every coroutine, and the helpers of `act`.
--- Embedded in the library; activity.c runs it once per activity VM, with C functions, the module path and the standard library's folder. What authors
--- read about the helpers is in stdlib/meta/activity.lua.
+-- activity.lua - what activities stand on: how a file is loaded for its activities, the body of every coroutine, and the helpers of
+-- `act`. Embedded in the library; activity.c runs it once per activity VM, with C functions, the module path and the standard library's
+-- folder. What authors read about the helpers is in stdlib/meta/activity.lua.
 --
--- Everything that a helper opens is held under the serial of its attempt (`hold`), so that an attempt that ends in any way leaves nothing open.
--- `in_flight` counts what libuv still owes a callback; `close` waits for it.
+-- Everything that a helper opens is held under the serial of its attempt (`hold`), so that an attempt that ends in any way leaves nothing
+-- open. `in_flight` counts what libuv still owes a callback; `close` waits for it.
 local C, module_path, stdlib_path = ...
 
 local READ_BYTES_MAX = 64 * 1024 * 1024    -- one act:read_file
@@ -16,7 +16,8 @@ local CLOSE_MS = 5000                      -- how long the VM waits for libuv at
 local POLL_MS = 50                         -- how often a blocking wait looks whether it is canceled
 
 local type, pairs, ipairs, tostring, tonumber, error, pcall = type, pairs, ipairs, tostring, tonumber, error, pcall
-local setmetatable, select, next, concat, sort, format, ceil = setmetatable, select, next, table.concat, table.sort, string.format, math.ceil
+local setmetatable, select, next = setmetatable, select, next
+local concat, sort, format, ceil = table.concat, table.sort, string.format, math.ceil
 local take, finish, rest, enter, pause, wake = C.take, C.finish, C.rest, C.enter, C.pause, C.wake
 local global_require, load, searchpath, io_open = require, load, package.searchpath, io.open
 
@@ -80,8 +81,9 @@ local function fail_canceled()
   fail("Canceled", "the activity was canceled: its answer is no longer wanted", nil, false)
 end
 
--- Wait until `done(...)` was called by a callback of libuv; its values are what await returns. `begin(done)` starts the work and returns a function
--- that gives it up, or nothing if it cannot be given up (then it ends soon by itself). done() answers whether the attempt is still there.
+-- Wait until `done(...)` was called by a callback of libuv; its values are what await returns. `begin(done)` starts the work and returns
+-- a function that gives it up, or nothing if it cannot be given up (then it ends soon by itself). done() answers whether the attempt is
+-- still there.
 local function await(self, begin)
   local serial = self[1]
   if enter(serial) then fail_canceled() end
@@ -442,7 +444,9 @@ function act.run(self, command, args, options)
     end) end
     return release
   end)
-  if child.stopping == "timeout" then fail("Timeout", format("%s ran longer than %s and was stopped", command, tostring(options.timeout))) end
+  if child.stopping == "timeout" then
+    fail("Timeout", format("%s ran longer than %s and was stopped", command, tostring(options.timeout)))
+  end
   if child.stopping == "output" then
     fail("LimitExceeded", format("%s wrote more than %d bytes and was stopped (output_bytes_max)", command, child.output_max), nil, false)
   end
@@ -491,8 +495,8 @@ end
 
 local LOADING = {}
 
--- `require` of one loaded file: modules beside it and on the module path are loaded anew with each load of the file, so that a change of theirs
--- counts, and one file cannot disturb another. Everything else (C modules, built-in ones) is the state's.
+-- `require` of one loaded file: modules beside it and on the module path are loaded anew with each load of the file, so that a change of
+-- theirs counts, and one file cannot disturb another. Everything else (C modules, built-in ones) is the state's.
 local function make_require(env, path)
   local loaded = {}
   return function(name)

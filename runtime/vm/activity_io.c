@@ -1,5 +1,5 @@
-/* activity_io.c - how attempts wait: the functions that activity.lua stands on, luv, and waking what became ready. Used by activity.c; the thread that
- * made the avm. libuv is reached through luv alone, whose headers are not included: they would bring another Lua's. */
+/* activity_io.c - how attempts wait: the functions that activity.lua stands on, luv, and waking what became ready. Used by activity.c;
+ * the thread that made the avm. libuv is reached through luv alone, whose headers are not included: they would bring another Lua's. */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* memfd_create */
 #endif
@@ -48,8 +48,8 @@ void lnt__avm_drain(lnt__avm *avm) {
 
 /* ---- luv ---- */
 
-/* Runs every callback of luv, in place of its own, which prints and exits. The contract is luv's: take the function and its arguments off the
- * stack; leave the results and answer their number, or leave nothing and answer a negative number. */
+/* Runs every callback of luv, in place of its own, which prints and exits. The contract is luv's: take the function and its arguments off
+ * the stack; leave the results and answer their number, or leave nothing and answer a negative number. */
 static int callback(lua_State *L, int nargs, int nresults, int flags) {
   (void)flags;
   lnt__avm *avm = lnt__avm_of(L);
@@ -106,11 +106,11 @@ static lnt__attempt *own(lua_State *L) {
 
 /* enter(serial) -> canceled: may the attempt begin a wait? */
 static int io_enter(lua_State *L) {
+  static const char in_coroutine[] = "the helpers of `act` cannot wait inside a coroutine of your own; call them from the activity itself";
+  static const char in_callback[] = "the helpers of `act` cannot wait here: a callback of table.sort or string.gsub, or `require`, runs";
   lnt__attempt *attempt = own(L);
-  if (attempt->co != L) return refuse(L, "the helpers of `act` cannot wait inside a coroutine of your own; call them from the activity itself");
-  if (!lua_isyieldable(L)) {
-    return refuse(L, "the helpers of `act` cannot wait here: a callback of table.sort or string.gsub, a metamethod of C, or `require` is running");
-  }
+  if (attempt->co != L) return refuse(L, in_coroutine);
+  if (!lua_isyieldable(L)) return refuse(L, in_callback);
   if (attempt->canceled && ++attempt->refusals > LNT__ATTEMPT_REFUSALS_MAX) {
     attempt->state = LNT__ATTEMPT_DROPPED;
     return lua_yield(L, 0);
@@ -186,8 +186,8 @@ static int unnamed_file(void) {
 #endif
 }
 
-/* text_file(data) -> fd at the start of an unnamed file that holds the data, or nil, message. A child reads its standard input from it: a pipe could
- * fill, and writing to one whose reader is gone raises SIGPIPE in the host. */
+/* text_file(data) -> fd at the start of an unnamed file that holds the data, or nil, message. A child reads its standard input from it: a
+ * pipe could fill, and writing to one whose reader is gone raises SIGPIPE in the host. */
 static int io_text_file(lua_State *L) {
   size_t size, at = 0;
   const char *data = luaL_checklstring(L, 1, &size);

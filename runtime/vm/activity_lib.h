@@ -1,9 +1,10 @@
 /* activity_lib.h - what the files of the activity VM share. Included by activity*.c alone. The thread that made the avm.
  *
- * How an attempt runs. Its function runs in a coroutine of a pool, inside activity.lua's `body`, which asks `take` for the function and its input
- * and hands the result to `finish`. A helper that waits starts its work on libuv and yields; the callback of that work marks the attempt ready
- * (`wake`), and it is resumed after the callback has returned, from C, with no Lua below it. LuaJIT must not be entered on another coroutine's
- * behalf while compiled code may still run on this one, so nothing here calls the main state from inside an attempt: what needs it yields first. */
+ * How an attempt runs. Its function runs in a coroutine of a pool, inside activity.lua's `body`, which asks `take` for the function and
+ * its input and hands the result to `finish`. A helper that waits starts its work on libuv and yields; the callback of that work marks
+ * the attempt ready (`wake`), and it is resumed after the callback has returned, from C, with no Lua below it. LuaJIT must not be entered
+ * on another coroutine's behalf while compiled code may still run on this one, so nothing here calls the main state from inside an
+ * attempt: what needs it yields first. */
 #ifndef LNT__ACTIVITY_LIB_H
 #define LNT__ACTIVITY_LIB_H
 
@@ -82,7 +83,8 @@ static inline lnt__avm *lnt__avm_of(lua_State *L) {
   return avm;
 }
 
-/* Call a function of activity.lua on the main state with the `nargs` values on top; true and `nresults` values, or false after logging why. */
+/* Call a function of activity.lua on the main state with the `nargs` values on top; true and `nresults` values, or false after logging
+ * why. */
 bool lnt__avm_call(lnt__avm *avm, int function, int nargs, int nresults);
 void lnt__avm_log(lnt__avm *avm, lnt_log_level level, const char *id, const char *message);
 

@@ -1,5 +1,5 @@
-/* activity_load.c - which activities there are: loading files and finding activities by name. Used by the driver through activity.h; the thread that
- * made the avm. A load collects everything first and changes the table at its very end, or not at all. */
+/* activity_load.c - which activities there are: loading files and finding activities by name. Used by the driver through activity.h; the
+ * thread that made the avm. A load collects everything first and changes the table at its very end, or not at all. */
 #include "vm/activity_lib.h"
 
 typedef struct load {
@@ -58,8 +58,8 @@ static bool may_define(load *l, const char *name, bool *skip) {
   const lnt__avm_entry *known = lnt__strmap_get(&l->avm->entries, name);
   *skip = known && !l->is_newest;
   if (!known || *skip || !known->is_newest || strcmp(known->file, l->file) == 0) return true;
-  l->status = lnt__fail(l->err, LNT_EEXIST, "the activity \"%s\" of %s is defined by %s already; give one of them another name", name, l->file,
-                        known->file);
+  l->status = lnt__fail(l->err, LNT_EEXIST, "the activity \"%s\" of %s is defined by %s already; give one of them another name", name,
+                        l->file, known->file);
   return false;
 }
 
@@ -156,8 +156,9 @@ static lnt_status load_failed(load *l, int status) {
   lnt_status code = status == LUA_ERRMEM ? LNT_ENOMEM : LNT_ESYNTAX;
   const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
   if (code == LNT_ENOMEM) {
-    return lnt__fail(l->err, code, "%s: out of memory while the file loads; the activity VM may hold %llu bytes (activity_memory_bytes_max)",
-                     base_name(l->file), (unsigned long long)l->avm->options.memory_bytes_max);
+    unsigned long long max = l->avm->options.memory_bytes_max;
+    return lnt__fail(l->err, code, "%s: out of memory while the file loads; activity VMs may hold %llu bytes (activity_memory_bytes_max)",
+                     base_name(l->file), max);
   }
   if (text) return lnt__fail(l->err, code, "%s", text);
   return lnt__fail(l->err, code, "%s: raised an error that is a %s while it loads", base_name(l->file), luaL_typename(L, -1));

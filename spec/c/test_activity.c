@@ -1,5 +1,5 @@
-/* test_activity.c - the activity VM on a real libuv loop, and the pool of worker threads. What an author would notice, and that nothing is left open:
- * each test ends by closing the loop, which answers an error while any handle is alive. */
+/* test_activity.c - the activity VM on a real libuv loop, and the pool of worker threads. What an author would notice, and that nothing
+ * is left open: each test ends by closing the loop, which answers an error while any handle is alive. */
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/fault.h"
 #include "check.h"
 #include "driver/worker.h"
 #include "vm/activity.h"
@@ -176,7 +177,7 @@ static void test_results(void) {
   load(&w, "activity('double', function(n) return n * 2 end)\n"
            "activity('nothing', function() end)\n"
            "activity('echo', function(v) return v end)\n"
-           "activity('about', function(_, act) return {act.instance_id, act.idempotency_key, act.attempt, act.name, act.other == nil} end)\n"
+           "activity('about', function(_, a) return {a.instance_id, a.idempotency_key, a.attempt, a.name, a.other == nil} end)\n"
            "activity('says', function(_, act) act:log('hello'); act:log('careful', 'warn') end)\n"
            "workflow('ignored', function() end)");
   CHECK_EQ_STR(outcome(&w, "double", "21"), "42");
@@ -185,7 +186,7 @@ static void test_results(void) {
   CHECK_EQ_STR(outcome(&w, "about", NULL), "[\"quest-1\",\"key-1\",1,\"about\",true]");
   CHECK_EQ_STR(outcome(&w, "says", NULL), "null");
   CHECK_EQ_STR(w.log, "1 quest-1 hello\n2 quest-1 careful\n");
-  CHECK_HAS(outcome(&w, "missing", NULL), "\"ActivityNotFound\"");
+  CHECK_HAS(outcome(&w, "missing", NULL), "\"ActivityNotRegistered\"");
   CHECK_HAS(outcome(&w, "missing", NULL), "no activity \\\"missing\\\" is loaded");
   CHECK(lnt__avm_memory(w.avm) > 0);
   world_close(&w);
@@ -247,6 +248,30 @@ static void test_out_of_memory(void) {
     CHECK_EQ_STR(find(&w, beside)->json, "1");
   }
   world_close(&w);
+}
+
+/* Each allocation of ours fails once: every attempt is answered exactly once all the same, a load changes everything or nothing. */
+static void test_failing_allocations(void) {
+  static const char source[] = "activity('nap', function(d, act) act:sleep(d) return {d} end) activity('new', print)";
+  for (uint64_t skip = 0, more = 1; more; skip++) {
+    world w;
+    world_open(&w, MEMORY);
+    load(&w, "activity('nap', function(d, act) act:sleep(d) return {d} end)");
+    job j = job_of(&w, "nap", "0.001");
+    lnt__fault_arm(LNT__FAULT_alloc, skip, 1);
+    lnt__avm_run(w.avm, &j.activity);
+    lnt_status status = lnt__avm_load(w.avm, "a.lua", source, sizeof source - 1, true, NULL);
+    more = lnt__fault_checks(LNT__FAULT_alloc) > skip;
+    lnt__fault_arm(LNT__FAULT_alloc, 0, 0);
+    lnt_value_free(&j.input);
+    run_until_idle(&w);
+    CHECK(status == LNT_OK || status == LNT_ENOMEM);
+    CHECK(lnt__avm_find(w.avm, "new", NULL) == (status == LNT_OK));
+    CHECK_EQ_UINT(w.count, 1);
+    CHECK_EQ_STR(outcome(&w, "nap", "0"), "[0]");
+    world_close(&w);
+    REQUIRE(skip < 1000);
+  }
 }
 
 /* ---- Loading ---- */
@@ -319,7 +344,8 @@ static void test_require(void) {
   world w;
   world_open(&w, MEMORY);
   CHECK(write_file(&w, "tool.lua", "local ffi = require 'ffi' return {n = ffi.sizeof('int')}"));
-  load(&w, "local t = require 'tool' activity('n', function() return t.n end) activity('bit', function() return require('bit').bor(1, 2) end)");
+  load(&w, "local t = require 'tool' activity('n', function() return t.n end)\n"
+           "activity('bit', function() return require('bit').bor(1, 2) end)");
   CHECK_EQ_STR(outcome(&w, "n", NULL), "4");
   CHECK_EQ_STR(outcome(&w, "bit", NULL), "3");
   CHECK(write_file(&w, "tool.lua", "return {n = 'new'}"));
@@ -361,11 +387,13 @@ static void test_sleep(void) {
 static void test_files(void) {
   world w;
   world_open(&w, MEMORY);
-  load(&w, "activity('write', function(p, act) act:write_file(p, 'one\\0two') act:append_file(p, '+') return act:read_file(p) == 'one\\0two+' end)\n"
+  load(&w, "activity('write', function(p, act) act:write_file(p, 'one\\0two') act:append_file(p, '+')\n"
+           "  return act:read_file(p) == 'one\\0two+' end)\n"
            "activity('read', function(p, act) return act:read_file(p) end)\n"
            "activity('big', function(p, act) local s = ('0123456789'):rep(300000) act:write_file(p, s) return act:read_file(p) == s end)\n"
            "activity('stat', function(p, act) local s = act:stat(p) return s and {s.type, s.size, s.mtime > 1e9} end)\n"
-           "activity('list', function(p, act) local n = {} for i, e in ipairs(act:list_dir(p)) do n[i] = e.name .. ':' .. e.type end return n end)");
+           "activity('list', function(p, act) local n = {} for i, e in ipairs(act:list_dir(p)) do n[i] = e.name .. ':' .. e.type end\n"
+           "  return n end)");
   CHECK_EQ_STR(outcome(&w, "write", in_dir(&w, "f")), "true");
   CHECK_EQ_STR(outcome(&w, "write", in_dir(&w, "f")), "true");
   CHECK_EQ_STR(outcome(&w, "stat", in_dir(&w, "f")), "[\"file\",8,true]");
@@ -384,13 +412,15 @@ static void test_files(void) {
 static void test_processes(void) {
   world w;
   world_open(&w, MEMORY);
-  load(&w, "activity('run', function(a, act) local r = act:run('sh', {'-c', a.cmd}, a.options) return {r.code, r.signal, r.stdout, r.stderr} end)\n"
+  load(&w, "activity('run', function(a, act) local r = act:run('sh', {'-c', a.cmd}, a.options)\n"
+           "  return {r.code, r.signal, r.stdout, r.stderr} end)\n"
            "activity('none', function(a, act) return act:run('/no/such/program') end)");
   CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"echo out; echo err >&2; exit 3\"}"), "[3,0,\"out\\n\",\"err\\n\"]");
   CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"cat\",\"options\":{\"stdin\":\"text\"}}"), "[0,0,\"text\",\"\"]");
   CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"cat\"}"), "[0,0,\"\",\"\"]");
   CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"exit 0\",\"options\":{\"stdin\":\"nobody reads this\"}}"), "[0,0,\"\",\"\"]");
-  CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"pwd; echo $A; test -n \\\"$PATH\\\"\",\"options\":{\"cwd\":\"/\",\"env\":{\"A\":\"b\"}}}"), "[0,0,\"/\\nb\\n\",\"\"]");
+  CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"pwd; echo $A; test -n \\\"$PATH\\\"\",\"options\":{\"cwd\":\"/\",\"env\":{\"A\":\"b\"}}}"),
+               "[0,0,\"/\\nb\\n\",\"\"]");
   CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"kill -9 $$\"}"), "[0,9,\"\",\"\"]");
   CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"exec sleep 1000\",\"options\":{\"timeout\":\"50ms\"}}"), "\"Timeout\"");
   CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"yes\",\"options\":{\"output_bytes_max\":1000}}"), "\"LimitExceeded\"");
@@ -410,7 +440,8 @@ static void test_cancel(void) {
   load(&w, "activity('nap', function(d, act) act:sleep(d) end)\n"
            "activity('cleans', function(d, act) local ok, e = pcall(act.sleep, act, d) return {ok, e.type, act:canceled()} end)\n"
            "activity('stubborn', function(d, act) while true do pcall(act.sleep, act, d) end end)");
-  uint32_t nap = start(&w, "nap", "1000"), other = start(&w, "nap", "0.05"), cleans = start(&w, "cleans", "1000"), stubborn = start(&w, "stubborn", "1000");
+  uint32_t nap = start(&w, "nap", "1000"), other = start(&w, "nap", "0.05");
+  uint32_t cleans = start(&w, "cleans", "1000"), stubborn = start(&w, "stubborn", "1000");
   lnt__avm_cancel(w.avm, token_of(nap));
   lnt__avm_cancel(w.avm, token_of(nap));
   lnt__avm_cancel(w.avm, token_of(cleans));
@@ -480,7 +511,8 @@ static void test_destroy_while_running(void) {
 static void test_ends_while_waiting_in_a_branch(void) {
   world w;
   world_open(&w, MEMORY);
-  load(&w, "activity('leaves', function(_, act) local ok, e = pcall(coroutine.wrap(function() act:sleep(1000) end)) return tostring(e) end)");
+  load(&w, "activity('leaves', function(_, act)\n"
+           "  local ok, e = pcall(coroutine.wrap(function() act:sleep(1000) end)) return tostring(e) end)");
   CHECK_HAS(outcome(&w, "leaves", NULL), "coroutine of your own");
   world_close(&w);
 }
@@ -494,7 +526,8 @@ static void test_without_a_loop(void) {
   lnt__avm_options options = options_of(&w, MEMORY);
   options.loop = NULL;
   CHECK_STATUS(lnt__avm_create(&options, &w.avm, NULL), LNT_OK);
-  load(&w, "activity('all', function(p, act) act:sleep(0.01) act:write_file(p, 'x') local r = act:run('cat', {p}) return act:read_file(p) .. r.stdout end)");
+  load(&w, "activity('all', function(p, act) act:sleep(0.01) act:write_file(p, 'x') local r = act:run('cat', {p})\n"
+           "  return act:read_file(p) .. r.stdout end)");
   uint32_t seq = start(&w, "all", in_dir(&w, "f"));
   CHECK(find(&w, seq) && strcmp(find(&w, seq)->json, "\"xx\"") == 0);
   CHECK_EQ_UINT(lnt__avm_running(w.avm), 0);
@@ -532,7 +565,8 @@ static void await_answers(world *w, size_t count) {
 static void test_workers(void) {
   world w;
   workers_open(&w, 2, 1000);
-  workers_load(&w, "activity('sum', {blocking = true}, function(n, act) local s = 0 for i = 1, n do s = s + i end return {s, act.instance_id} end)");
+  workers_load(&w, "activity('sum', {blocking = true}, function(n, act) local s = 0 for i = 1, n do s = s + i end\n"
+                   "  return {s, act.instance_id} end)");
   for (int i = 0; i < 200; i++) CHECK_STATUS(workers_start(&w, "sum", "1000"), LNT_OK);
   await_answers(&w, 200);
   CHECK(w.off_thread);
@@ -543,7 +577,7 @@ static void test_workers(void) {
   CHECK_EQ_STR(w.answers[200].json, "\"new\"");
   CHECK_STATUS(workers_start(&w, "none", "1"), LNT_OK);
   await_answers(&w, 202);
-  CHECK_HAS(w.answers[201].json, "ActivityNotFound");
+  CHECK_HAS(w.answers[201].json, "ActivityNotRegistered");
   world_close(&w);
 }
 
@@ -581,6 +615,7 @@ static void test_workers_cancel_and_limits(void) {
   world_close(&w);
 }
 
-CHECK_MAIN(test_results, test_quick_ones, test_failures, test_out_of_memory, test_bad_files, test_reload, test_require, test_sleep, test_files,
-           test_processes, test_cancel, test_cancel_kills_children, test_destroy_while_running, test_ends_while_waiting_in_a_branch,
-           test_without_a_loop, test_workers, test_workers_cancel_and_limits);
+CHECK_MAIN(test_results, test_quick_ones, test_failures, test_out_of_memory, test_failing_allocations, test_bad_files, test_reload,
+           test_require, test_sleep, test_files, test_processes, test_cancel, test_cancel_kills_children,
+           test_destroy_while_running, test_ends_while_waiting_in_a_branch, test_without_a_loop, test_workers,
+           test_workers_cancel_and_limits);
