@@ -194,12 +194,17 @@ lnt_status lnt__code_get(lnt__wvm *wvm, const uint8_t *hash, lnt__code **out, ln
 
 /* ---- require ---- */
 
-/* A thing that explains itself when it is touched: upvalue 1 is the text. */
-static int stub_touched(lua_State *L) { lnt__sandbox_error(L, "%s", lua_tostring(L, lua_upvalueindex(1))); }
+/* A thing that explains itself when a workflow touches it: upvalue 1 is the text. At the top level of a file, which sets things up for its
+ * activities too, its fields and what it returns are the same thing again. */
+static int stub_touched(lua_State *L) {
+  lua_settop(L, 1);
+  if (lnt__wvm_of(L)->run) return 1;
+  lnt__sandbox_error(L, "%s", lua_tostring(L, lua_upvalueindex(1)));
+}
 
 static void push_stub(lua_State *L, const char *format, ...) LNT__PRINTF(2, 3);
 static void push_stub(lua_State *L, const char *format, ...) {
-  static const char *const events[] = {"__index", "__newindex", "__call", "__tostring", "__concat", "__len"};
+  static const char *const events[] = {"__index", "__newindex", "__call"};
   char text[LNT_ERROR_MESSAGE_MAX];
   va_list args;
   va_start(args, format);

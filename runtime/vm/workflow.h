@@ -172,7 +172,7 @@ lnt__branch *lnt__branch_create(lua_State *L, lnt__body *body);            /* RA
 void lnt__branch_stop(lnt__wvm *wvm, lnt__body *body, lnt__branch *branch); /* a spawned one that does not run; frees it */
 /* RAISES. Resume the first ready branches until all wait (false) or the body is over (true: *outcome). */
 bool lnt__body_run(lua_State *L, lnt__body *body, lnt__outcome *outcome);
-/* Resume `co` within the guard. LUA_YIELD: it waits. Does not raise. */
+/* Resume `co` within the guard. 0: it ended; LUA_YIELD: it waits; else it raised, or was killed. Does not raise. */
 int lnt__resume(lnt__wvm *wvm, lua_State *co, int argument_count);
 /* Why `co` stopped (killed, or the error at its top) as an outcome. RAISES. */
 void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcome *outcome);

@@ -222,7 +222,7 @@ int lnt__resume(lnt__wvm *wvm, lua_State *co, int argument_count) {
   lnt__guard_begin(&wvm->guard);
   int rc = lua_resume(co, argument_count);
   lnt__guard_end(&wvm->guard);
-  return wvm->guard.killed != LNT__KILL_NONE && rc != 0 && rc != LUA_YIELD ? LUA_ERRERR : rc;
+  return wvm->guard.killed != LNT__KILL_NONE ? LUA_ERRERR : rc;
 }
 
 /* It yielded: with the mark of a wait, or the author found a way to yield himself. */

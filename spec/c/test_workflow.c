@@ -315,6 +315,16 @@ static void test_when_any_tells_which(void) {
              "local i, v = ctx:when_any{ctx.async:create_timer('1h'), both} return {i, v}"), NULL, "[2,[1,2]]");
 }
 
+static void test_tasks_fail_like_calls(void) {
+  story(MAIN("local t = {ctx.async:wait_for_external_event('other', {timeout = '1s'}), ctx.async:sleep('2s')} local ok, e = pcall(ctx.when_all, ctx, t) "
+             "return {ok, tostring(e), t[2]:done(), tostring(t[1])}"), NULL,
+        "[false,\"Timeout: no event \\\"other\\\" came within the timeout\",true,\"task (an event \\\"other\\\", failed)\"]");
+  story(MAIN("local t = {} for i = 1, 300 do t[i] = ctx.async:call_activity('echo', i) end for i = 1, 300, 2 do t[i]:cancel() end "
+             "local sum = 0 for i = 2, 300, 2 do sum = sum + t[i]:await() end return sum"), NULL, "22650");
+  story(MAIN("local t = ctx.async:when_all{ctx.async:sleep(100), ctx.async:sleep(200)} t:cancel() local ok, e = pcall(t.await, t) return e.type"), NULL,
+        "\"Canceled\"");
+}
+
 static void test_branches_run_side_by_side(void) {
   story(MAIN("local out = {} local function walk(name, n) for i = 1, n do ctx:call_activity('echo', i) out[#out + 1] = name .. i end return name end "
              "local a, b = ctx:spawn(walk, 'a', 3), ctx:spawn(walk, 'b', 2) local names = ctx:when_all{a, b} "
@@ -519,7 +529,7 @@ static void test_modules_are_required_per_instance(void) {
     close_engine(&w);
     w.module_path = dir;
     open_engine(&w);
-    CHECK_STATUS(load(&w, "a.lua", "local c, bad, none, ring = require 'counter', require 'bad', require 'no.such', require('round')\n"
+    CHECK_STATUS(load(&w, "a.lua", "local c, bad, none, ring = require 'counter', require 'bad', require 'no.such', require('round')\nlocal socket = require 'socket'; local tcp = socket.tcp(); tcp.x = 1\n"
                       MAIN("c.next() ctx:sleep(1) local _, e1 = pcall(function() return bad.x end) local _, e2 = pcall(function() return none() end) "
                            "local _, e3 = pcall(function() return ring.x end) "
                            "return {c.next(), require('late').answer, require('counter') == c, e1:match('cannot be used') ~= nil, e2:match('no/such') or e2, "
@@ -565,7 +575,7 @@ static void test_logging_is_silent_in_replay(void) {
 }
 
 CHECK_MAIN(test_values_go_in_and_out, test_activities_follow_each_other, test_failures_are_tables_that_pcall_catches, test_retries_are_the_engines,
-           test_timers_move_the_time, test_events_arrive_in_order, test_when_all_keeps_the_order_of_the_list, test_when_any_tells_which,
+           test_timers_move_the_time, test_events_arrive_in_order, test_when_all_keeps_the_order_of_the_list, test_when_any_tells_which, test_tasks_fail_like_calls,
            test_branches_run_side_by_side, test_waits_pass_through_the_authors_coroutines, test_random_numbers_repeat, test_ctx_knows_its_instance,
            test_mistakes_are_told_at_the_authors_line, test_endless_and_greedy_workflows_are_stopped, test_instances_share_nothing,
            test_a_hundred_instances_at_once, test_files_that_do_not_load_say_where, test_loading_is_atomic_and_names_belong_to_files,
