@@ -167,7 +167,8 @@ bool lnt__batch_order(const lnt__batch *batch, lnt__order *out) {
 
 lnt_status lnt__batch_ready(const lnt__batch *batch, lnt__order *out, lnt_error *err) {
   if (!batch->failed && lnt__batch_order(batch, out)) return LNT_OK;
-  return lnt__fail(err, LNT_ENOMEM, "out of memory for a batch of %zu records, %zu bytes; nothing was committed", batch->count, batch->size);
+  return lnt__fail(err, LNT_ENOMEM, "out of memory for a batch of %zu records, %zu bytes; nothing was committed", batch->count,
+                   batch->size);
 }
 
 const char *lnt__table_name(lnt__table table) {

@@ -123,7 +123,8 @@ static lnt_status read_head(file *f, meta *out) {
   lnt_status status = read_meta(f, 0, &first);
   if (!status) status = read_meta(f, first.free.pad, &second);
   if (status) return status;
-  if (first.free.pad != second.free.pad) return lnt__fail(f->err, LNT_ECORRUPT, "%s is damaged: its heads disagree on the page size", f->path);
+  if (first.free.pad != second.free.pad)
+    return lnt__fail(f->err, LNT_ECORRUPT, "%s is damaged: its heads disagree on the page size", f->path);
   *out = second.txn > first.txn ? second : first;
   f->page_bytes = out->free.pad;
   f->last_page = out->last_page;
@@ -265,7 +266,8 @@ static lnt_status visit_free(file *f, walk *w, uint64_t page, const node *n) {
   const uint8_t *data = big ? big : n->value.data;
   uint64_t count = 0, number, before = UINT64_MAX;
   if (!status && n->value.size >= sizeof count) memcpy(&count, data, sizeof count);
-  if (!status && (n->value.size < sizeof count || count > n->value.size / sizeof count - 1)) status = damaged(f, w, page, "a list of free pages is cut off");
+  bool whole = n->value.size >= sizeof count && count <= n->value.size / sizeof count - 1;
+  if (!status && !whole) status = damaged(f, w, page, "a list of free pages is cut off");
   for (uint64_t i = 1; !status && i <= count; i++, before = number) {
     memcpy(&number, data + i * sizeof number, sizeof number);
     status = number < before ? claim(f, w, number) : damaged(f, w, page, "a list of free pages is out of order");
@@ -288,7 +290,8 @@ static lnt_status walk_nodes(file *f, walk *w, uint64_t number, unsigned level, 
   for (size_t i = 0; i < count && !status; i++) {
     node n;
     if (!read_node(f, page, i, leaf, &n)) return damaged(f, w, number, "a record reaches outside its page");
-    if ((leaf || i > 0) && !next_key(w, n.key, !leaf)) return damaged(f, w, number, "keys are out of order"); /* a branch's first key is empty */
+    bool has_key = leaf || i > 0; /* a branch's first key stands for all that is smaller */
+    if (has_key && !next_key(w, n.key, !leaf)) return damaged(f, w, number, "keys are out of order");
     if (leaf) w->entries++;
     status = leaf ? visit(f, w, number, &n) : walk_page(f, w, n.child, level + 1, visit);
   }

@@ -1,7 +1,7 @@
 /* store.h - where records live: ordered tables of bytes, written in atomic batches.
  *
- * Who calls: the journal reads on the owner thread; the driver commits, on the owner thread or on its committer thread. One commit at a time;
- * reads may run beside a commit and see the state before or after it, never between. The store knows nothing of what the bytes mean.
+ * Who calls: the journal reads on the owner thread; the driver commits, on the owner thread or on its committer thread. One commit at a
+ * time; reads may run beside a commit and see the state before or after it, never between. The store knows nothing of what the bytes mean.
  *
  * Kinds: store_lmdb.c (a directory), store_mem.c (memory), store_fault.c (wraps another store and fails on command). All pass
  * spec/c/store_conformance.c. */
@@ -53,13 +53,19 @@ typedef struct lnt__store_info { uint64_t bytes_used, bytes_max, records; bool w
 typedef struct lnt__store lnt__store;
 typedef struct lnt__store_vtable {
   /* Apply the batch. LNT_OK: it is as durable as the store was opened to be. LNT_EFULL: no room, nothing was applied, the same batch
-   * may be tried again. LNT_EIO, LNT_ECORRUPT, LNT_ENOMEM: nothing was applied. The batch is left as it was. An empty batch does nothing. */
+   * may be tried again. LNT_EIO, LNT_ECORRUPT, LNT_ENOMEM: nothing was applied, as far as this process can see; when the disk failed in
+   * the last write of a commit, a later process may find it applied. LNT_EREADONLY. The batch is left as it was. An empty one does
+   * nothing. */
   lnt_status (*commit)(lnt__store *store, const lnt__batch *batch, lnt_error *err);
   /* Copy the value into *out (release with lnt__free; NUL-terminated for convenience). LNT_ENOTFOUND leaves *err untouched. */
   lnt_status (*get)(lnt__store *store, lnt__table table, const void *key, size_t key_size, void **out, size_t *size, lnt_error *err);
-  /* Visit keys k with from <= k < to in order (to_size 0: to the end), or in falling order with `reverse`. One snapshot. */
-  lnt_status (*scan)(lnt__store *store, lnt__table table, lnt__slice from, lnt__slice to, bool reverse, lnt__scan_fn fn, void *user, lnt_error *err);
-  lnt_status (*copy)(lnt__store *store, const char *path, lnt_error *err); /* a consistent copy; `path` must not exist */
+  /* Visit keys k with from <= k < to in order (to.size 0: to the end), or in falling order with `reverse`. One snapshot: a commit beside
+   * it may have to wait for its end. */
+  lnt_status (*scan)(lnt__store *store, lnt__table table, lnt__slice from, lnt__slice to, bool reverse, lnt__scan_fn fn, void *user,
+                     lnt_error *err);
+  /* A consistent copy, synced: a directory that lnt__store_open_lmdb() opens, whatever the kind of this store. LNT_EEXIST: `path` is there
+   * already. LNT_EINVAL: the folder it should be in is not. LNT_EFULL, LNT_EREADONLY, LNT_EIO, LNT_ENOMEM. A failed copy leaves nothing. */
+  lnt_status (*copy)(lnt__store *store, const char *path, lnt_error *err);
   lnt_status (*info)(lnt__store *store, lnt__store_info *out, lnt_error *err);
   void (*destroy)(lnt__store *store); /* syncs first when durability is PROCESS; marks a clean close */
 } lnt__store_vtable;
@@ -74,17 +80,23 @@ typedef struct lnt__store_options {
   void *log_user;
 } lnt__store_options;
 
-/* Open a directory: takes its lock file (not when read_only), checks that it is ours (a file LUNATION beside the data), makes it when absent.
- * After an unclean end in durability PROCESS and a reboot since, every record's checksum is verified before it is used (`check` is called for each
- * record; a non-OK answer is reported with table and key). Errors as lnt_open(). */
+/* Open a directory: takes its lock file (not when read_only), checks that it is ours (a file LUNATION beside the data), makes it when
+ * absent. After an unclean end in durability PROCESS and a reboot since, every page and every record is verified before it is used (`check`
+ * is called for each record; a non-OK answer is reported with table and key; NULL: no such check). Errors as lnt_open().
+ * A reader may be opened beside an owner, in this process too; a second owner, or an owner after a reader in one process, gets LNT_EBUSY.
+ * `log` is called before this returns, and never later. */
 typedef lnt_status (*lnt__record_check_fn)(lnt__table table, lnt__slice key, lnt__slice value, lnt_error *err);
 lnt_status lnt__store_open_lmdb(const lnt__store_options *options, lnt__record_check_fn check, lnt__store **out, lnt_error *err);
 lnt_status lnt__store_open_memory(lnt__store **out, lnt_error *err);
 
 /* A store that keeps its data in `inner` and fails on command. After crash() every call fails with LNT_EIO until reopen(); what was
- * committed is there again then. Owns `inner` unless `keep`. Calls as for any store; the commands by the committing thread, between commits. */
-typedef enum lnt__store_fault { LNT__STORE_OK, LNT__STORE_LOST /* not applied, answers EIO */, LNT__STORE_UNACKNOWLEDGED /* applied, answers EIO */,
-                                LNT__STORE_FULL /* not applied, answers EFULL */ } lnt__store_fault;
+ * committed is there again then. Owns `inner` unless `keep`. Calls as for any store; commands by the committing thread, between commits. */
+typedef enum lnt__store_fault {
+  LNT__STORE_OK,
+  LNT__STORE_LOST,           /* not applied, answers EIO */
+  LNT__STORE_UNACKNOWLEDGED, /* applied, answers EIO */
+  LNT__STORE_FULL            /* not applied, answers EFULL */
+} lnt__store_fault;
 lnt_status lnt__store_open_fault(lnt__store *inner, bool keep, lnt__store **out, lnt_error *err);
 void lnt__store_fault_crash(lnt__store *fault_store);
 void lnt__store_fault_reopen(lnt__store *fault_store);

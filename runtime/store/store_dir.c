@@ -85,7 +85,8 @@ static int read_small(const lnt__store_dir *dir, const char *name, char *text, s
 /* ---- Whose directory it is ---- */
 
 static lnt_status fail_not_ours(lnt_error *err, const char *path, const char *why) {
-  return lnt__fail(err, LNT_ENOTOURS, "%s is not a Lunation data directory: %s; give the path of one, or of an empty or new directory", path, why);
+  return lnt__fail(err, LNT_ENOTOURS, "%s is not a Lunation data directory: %s; give the path of one, or of an empty or new directory",
+                   path, why);
 }
 
 static lnt_status fail_stranger(lnt_error *err, const char *path, const char *name) {
@@ -114,7 +115,8 @@ static lnt_status check_takeable(const lnt__store_dir *dir, lnt_error *err) {
   lnt_status status = LNT_OK;
   for (struct dirent *entry; !status && (entry = readdir(list));) {
     if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-    if (!is_ours(entry->d_name) || (!begun && strcmp(entry->d_name, OWNER_LOCK) != 0)) status = fail_stranger(err, dir->path, entry->d_name);
+    bool takeable = begun ? is_ours(entry->d_name) : strcmp(entry->d_name, OWNER_LOCK) == 0;
+    if (!takeable) status = fail_stranger(err, dir->path, entry->d_name);
   }
   closedir(list);
   return status;
@@ -125,13 +127,14 @@ static lnt_status check_marker(const lnt__store_dir *dir, bool *there, lnt_error
   char text[MARKER_BYTES_MAX];
   *there = read_small(dir, MARKER, text, sizeof text) == 0;
   if (!*there) return errno == ENOENT ? LNT_OK : fail_errno(err, "read", dir->path, MARKER, errno);
-  if (strncmp(text, MARKER_HEAD, strlen(MARKER_HEAD)) != 0) return fail_not_ours(err, dir->path, "its file " MARKER " does not say that it is one");
+  bool says_so = strncmp(text, MARKER_HEAD, strlen(MARKER_HEAD)) == 0;
+  if (!says_so) return fail_not_ours(err, dir->path, "its file " MARKER " does not say that it is one");
   char *end;
   unsigned long format = strtoul(text + strlen(MARKER_HEAD), &end, 10);
   if (*end != '\n' || format == 0) return fail_not_ours(err, dir->path, "its file " MARKER " does not tell its format");
   if (format <= LNT__STORE_FORMAT) return LNT_OK;
-  return lnt__fail(err, LNT_EVERSION, "%s has data format %lu, but Lunation " LNT_VERSION_STRING " reads formats up to %d: use a newer Lunation; nothing was changed",
-                   dir->path, format, LNT__STORE_FORMAT);
+  return lnt__fail(err, LNT_EVERSION, "%s has data format %lu, but Lunation " LNT_VERSION_STRING " reads formats up to %d: use a newer "
+                   "Lunation; nothing was changed", dir->path, format, LNT__STORE_FORMAT);
 }
 
 /* ---- The lock of the owner ---- */
@@ -146,10 +149,9 @@ static void write_owner(int fd) {
 static lnt_status fail_busy(lnt_error *err, const lnt__store_dir *dir) {
   char text[32] = "";
   long pid = read_small(dir, OWNER_LOCK, text, sizeof text) == 0 ? strtol(text, NULL, 10) : 0;
-  if (pid == (long)getpid())
-    return lnt__fail(err, LNT_EBUSY, "%s is in use by this process already: close that runtime first, or open this one read-only", dir->path);
-  if (pid <= 0) return lnt__fail(err, LNT_EBUSY, "%s is in use by another process: stop it, or open the directory read-only", dir->path);
-  return lnt__fail(err, LNT_EBUSY, "%s is in use by process %ld: stop it, or open the directory read-only", dir->path, pid);
+  char owner[40] = "another process";
+  if (pid > 0) snprintf(owner, sizeof owner, "process %ld", pid);
+  return lnt__fail(err, LNT_EBUSY, "%s is in use by %s: stop it, or open the directory read-only", dir->path, owner);
 }
 
 static lnt_status lock_owner(lnt__store_dir *dir, lnt_error *err) {
@@ -181,8 +183,8 @@ static void remove_leftovers(const lnt__store_dir *dir) {
 static lnt_status begin_marker(const lnt__store_dir *dir, lnt_error *err) {
   char text[512];
   snprintf(text, sizeof text,
-           MARKER_HEAD "%d\n\nMade by Lunation " LNT_VERSION_STRING ". The files here belong together. Do not edit them, and do not copy them while\n"
-                       "a process has them open: take a snapshot instead.\n", LNT__STORE_FORMAT);
+           MARKER_HEAD "%d\n\nMade by Lunation " LNT_VERSION_STRING ". The files here belong together. Do not edit them, and do not copy\n"
+                       "them while a process has them open: take a snapshot instead.\n", LNT__STORE_FORMAT);
   return write_file(dir, MARKER_NEW, text, false, err);
 }
 
@@ -273,7 +275,8 @@ lnt_status lnt__store_dir_create(lnt__store_dir *dir, const char *path, lnt_erro
   if (!path || !*path) return lnt__fail(err, LNT_EINVAL, "the copy has no name: give the path of a directory that does not exist yet");
   if (mkdir(path, 0777) != 0) {
     if (errno == EEXIST) return lnt__fail(err, LNT_EEXIST, "cannot copy to %s: it exists; give the path of a new directory", path);
-    if (errno == ENOENT || errno == ENOTDIR) return lnt__fail(err, LNT_EINVAL, "cannot copy to %s: the folder it should be in does not exist", path);
+    if (errno == ENOENT || errno == ENOTDIR)
+      return lnt__fail(err, LNT_EINVAL, "cannot copy to %s: the folder it should be in does not exist", path);
     return fail_errno(err, "make", path, "", errno);
   }
   lnt_status status = open_path(dir, path, err);

@@ -13,7 +13,9 @@ typedef struct fault_store {
 
 static fault_store *of(lnt__store *store) { return (fault_store *)store; }
 
-static lnt_status fail_crashed(lnt_error *err) { return lnt__fail(err, LNT_EIO, "the store has crashed (a fault that was asked for); open it again"); }
+static lnt_status fail_crashed(lnt_error *err) {
+  return lnt__fail(err, LNT_EIO, "the store has crashed (a fault that was asked for); open it again");
+}
 
 static lnt__store_fault draw(fault_store *f) {
   lnt__store_fault fault = LNT__STORE_OK;
@@ -36,7 +38,8 @@ static lnt_status fault_commit(lnt__store *store, const lnt__batch *batch, lnt_e
   return status ? status : lnt__store_fault_status(fault, err);
 }
 
-static lnt_status fault_get(lnt__store *store, lnt__table table, const void *key, size_t key_size, void **out, size_t *size, lnt_error *err) {
+static lnt_status fault_get(lnt__store *store, lnt__table table, const void *key, size_t key_size, void **out, size_t *size,
+                            lnt_error *err) {
   fault_store *f = of(store);
   return f->crashed ? fail_crashed(err) : f->inner->vtable->get(f->inner, table, key, key_size, out, size, err);
 }

@@ -165,14 +165,16 @@ static lnt_status mem_commit(lnt__store *store, const lnt__batch *batch, lnt_err
   node **made = make_nodes(s, batch, &order);
   if (made) apply(s, batch, &order, made);
   pthread_rwlock_unlock(&s->lock);
-  if (!made) return lnt__fail(err, LNT_ENOMEM, "out of memory for %zu records in the memory store; nothing was committed", lnt__batch_count(batch));
+  if (!made)
+    return lnt__fail(err, LNT_ENOMEM, "out of memory for %zu records in the memory store; nothing was committed", lnt__batch_count(batch));
   lnt__free(made);
   return lnt__store_fault_status(fault, err);
 }
 
 /* ---- Reading ---- */
 
-static lnt_status mem_get(lnt__store *store, lnt__table table, const void *key, size_t key_size, void **out, size_t *size, lnt_error *err) {
+static lnt_status mem_get(lnt__store *store, lnt__table table, const void *key, size_t key_size, void **out, size_t *size,
+                          lnt_error *err) {
   mem_store *s = (mem_store *)store;
   lnt__slice wanted_key = {key, key_size};
   lnt_status status = LNT_ENOTFOUND;

@@ -30,6 +30,7 @@ STORE_TEST_MAP(STORE_TEST_DECLARE, kind)
 lnt_status store_put(lnt__store *store, lnt__table table, const char *key, const char *value);
 bool store_has(lnt__store *store, lnt__table table, const char *key, const char *value); /* value NULL: the key is absent */
 uint64_t store_records(lnt__store *store);
+void store_scan_all(lnt__store *store, lnt__table table, bool reverse, lnt__scan_fn fn, void *user);
 void store_history_key(uint8_t key[12], uint64_t run, uint32_t record);
 
 #endif

@@ -144,7 +144,8 @@ static void test_batch_is_left_as_it_was(void) {
   CHECK(lnt__batch_put(batch, LNT__TABLE_META, "0", 1, "3", 1));
   CHECK_STATUS(store->vtable->commit(store, batch, NULL), LNT_OK);
   CHECK_EQ_UINT(lnt__batch_count(batch), 3);
-  CHECK(store_has(store, LNT__TABLE_META, "a", "2") && store_has(store, LNT__TABLE_META, "b", "1") && store_has(store, LNT__TABLE_META, "0", "3"));
+  CHECK(store_has(store, LNT__TABLE_META, "a", "2") && store_has(store, LNT__TABLE_META, "b", "1"));
+  CHECK(store_has(store, LNT__TABLE_META, "0", "3"));
   store->vtable->destroy(store);
   lnt__batch_destroy(batch);
 }
