@@ -90,7 +90,7 @@ void lnt__committer_destroy(lnt__committer *committer) {
 
 static void found_no_room(lnt_runtime *rt, const lnt_error *cause) {
   lnt__way *way = &rt->way;
-  if (!way->full) lnt__logf(rt, LNT_LOG_ERROR, "%s; no new work is accepted until there is room, nothing is lost", cause->message);
+  if (!way->full) lnt__logf(rt, LNT_LOG_ERROR, "the store is full: %s; no new work is accepted until there is room, nothing is lost", cause->message);
   way->full = true;
   way->retry_ns = lnt__monotonic_ns() + FULL_RETRY_NS;
 }

@@ -156,7 +156,8 @@ static bool begin_one(lnt_runtime *rt) {
 }
 
 bool lnt__dispatch_ready(const lnt_runtime *rt) {
-  return rt->dispatch.count > 0 && rt->running.count < rt->options.limits.activities_running_max;
+  return rt->dispatch.count > 0 && rt->running.count < rt->options.limits.activities_running_max &&
+         rt->mailbox.local.count < rt->options.limits.mailbox_max;
 }
 
 void lnt__dispatch_run(lnt_runtime *rt, uint64_t until_ns) {

@@ -52,21 +52,22 @@ static bool post_from_elsewhere(lnt_runtime *rt, const answer *head, lnt_value v
   return posted;
 }
 
+static bool is_token(lnt_token a, lnt_token b) { return a.run == b.run && a.seq == b.seq && a.attempt == b.attempt; }
+
 lnt_status lnt__mailbox_post(lnt_runtime *rt, lnt_token token, bool is_failure, lnt_value value, lnt_value detail, bool bounded,
                              lnt_error *err) {
   answer head = {token, (uint32_t)value.size, (uint32_t)detail.size, is_failure};
   bool was_empty = false;
   uint64_t max = rt->options.limits.mailbox_max;
-  bool on_owner = lnt__is_owner(rt);
+  bool on_owner = lnt__is_owner(rt), is_current = on_owner && rt->current.run && is_token(rt->current, token);
   size_t waiting = atomic_load_explicit(&rt->mailbox.waiting, memory_order_relaxed) + (on_owner ? rt->mailbox.local.count : 0);
-  if (bounded && waiting >= max)
+  if (bounded && !is_current && waiting >= max) /* dispatch.c stops before the answers of its own activities are too many */
     return lnt__fail(err, LNT_ELIMIT, "%llu answers wait for the owner thread (mailbox_max); let it tick, then answer again",
                      (unsigned long long)max);
   bool posted = on_owner ? queue_answer(&rt->mailbox.local, &head, value, detail)
                          : post_from_elsewhere(rt, &head, value, detail, &was_empty);
   if (!posted) return lnt__fail(err, LNT_ENOMEM, "out of memory: the answer of an activity (%zu bytes) was not taken", value.size);
-  if (on_owner && token.run == rt->current.run && token.seq == rt->current.seq && token.attempt == rt->current.attempt)
-    rt->current_answered = true;
+  if (is_current) rt->current_answered = true;
   if (was_empty) lnt__runtime_wake(rt);
   return LNT_OK;
 }
