@@ -88,10 +88,13 @@ static void clear_libraries(lua_State *L) {
   }
 }
 
+/* Given the address of the status of loading sandbox.lua: raised again it would no longer tell that memory ran out. */
 static int build(lua_State *L) {
+  int *loaded = (int *)lua_touserdata(L, 1);
   luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
   open_libraries(L);
-  if (luaL_loadbufferx(L, lnt__lua_sandbox, lnt__lua_sandbox_size, LNT__SANDBOX_CHUNK, "t")) lua_error(L);
+  *loaded = luaL_loadbufferx(L, lnt__lua_sandbox, lnt__lua_sandbox_size, LNT__SANDBOX_CHUNK, "t");
+  if (*loaded) lua_error(L);
   push_native(L);
   lua_call(L, 1, 3);
   registry_set(L, &freeze_key);
@@ -118,9 +121,12 @@ lnt_status lnt__sandbox_open(lua_State *L, lnt__guard *guard, lnt_error *err) {
   guard->L = L;
   lua_atpanic(L, panic);
   tune_collector(L, guard);
-  int status = lua_cpcall(L, build, NULL);
-  if (status == LUA_ERRMEM) return lnt__fail(err, LNT_ENOMEM, "the workflow VM does not fit into %llu bytes (workflow_memory_bytes_max)",
-                                             (unsigned long long)guard->limits.state_bytes_max);
+  int loaded = 0, status = lua_cpcall(L, build, &loaded);
+  if (status == LUA_ERRMEM || loaded == LUA_ERRMEM) {
+    lua_settop(L, 0);
+    return lnt__fail(err, LNT_ENOMEM, "the workflow VM does not fit into %llu bytes (workflow_memory_bytes_max)",
+                     (unsigned long long)guard->limits.state_bytes_max);
+  }
   if (status) {
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "no message";
     lnt_status code = lnt__fail(err, LNT_EINTERNAL, "the sandbox does not build: %s", text);

@@ -77,6 +77,7 @@ typedef struct lnt__guard {
   size_t turn_base;   /* `used` when the turn began */
   size_t gross;       /* bytes asked for in this turn */
   size_t collect_at;  /* `used` at which a full collection is due */
+  size_t collect_low; /* `used` below which collect_at is set anew */
   bool placed;         /* `text` has its "file:line: " */
   bool stack_at_limit; /* a Lua stack grew to its limit in this turn */
   bool collecting;     /* the collector was told to run a whole cycle at once */

@@ -142,7 +142,7 @@ static bool is_constant(const scanner *s) {
 /* After `in`: nothing that is folded to nil may stand there. Nobody loops over a constant, so all of them are refused. */
 static bool loops_over_constant(scanner *s) {
   do next_token(s);
-  while (is(s, "("));
+  while (is(s, "(") || is(s, "-"));
   if (is_constant(s)) return true;
   if (s->kind != TOKEN_STRING) return false;
   do next_token(s);

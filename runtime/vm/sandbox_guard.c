@@ -54,7 +54,7 @@ static void mark_killed(lnt__guard *guard, lnt__kill reason, const char *format,
   guard->killed = reason;
   guard->placed = false;
   vsnprintf(guard->text, sizeof guard->text, format, args);
-  if (guard->L) arm(guard->L, 1);
+  arm(guard->L, 1);
 }
 
 static LNT__PRINTF(3, 4) void mark(lnt__guard *guard, lnt__kill reason, const char *format, ...) {
@@ -73,9 +73,19 @@ static size_t collect_point(const lnt__guard *guard) {
 
 static size_t collect_step(const lnt__guard *guard) { return (size_t)guard->limits.turn_bytes_max / 8 + 4096; }
 
+/* The next collection is due when a step more is held than now; when much less is held than now, the point comes down again. */
+static void collect_from(lnt__guard *guard, size_t used) {
+  size_t point = collect_point(guard), step = collect_step(guard);
+  guard->collect_at = add_capped(used, step);
+  guard->collect_low = used > step ? used - step : 0;
+  if (guard->collect_at > point) return;
+  guard->collect_at = point;
+  guard->collect_low = 0;
+}
+
 /* From inside the allocator: only settings of the collector may be touched. */
 static void collect_soon(lnt__guard *guard, size_t used) {
-  guard->collect_at = add_capped(used, collect_step(guard));
+  collect_from(guard, used);
   guard->collecting = true;
   lua_gc(guard->L, LUA_GCSETSTEPMUL, STEP_MUL_WHOLE_CYCLE);
   lua_gc(guard->L, LUA_GCRESTART, 0);
@@ -86,8 +96,7 @@ static void collect_settle(lnt__guard *guard, lua_State *L) {
   guard->collecting = false;
   if (add_capped(guard->used, collect_step(guard)) >= guard->collect_at) lua_gc(L, LUA_GCCOLLECT, 0);
   lua_gc(L, LUA_GCSETSTEPMUL, guard->step_mul);
-  size_t next = add_capped(guard->used, collect_step(guard));
-  guard->collect_at = next > collect_point(guard) ? next : collect_point(guard);
+  collect_from(guard, guard->used);
 }
 
 static bool turn_may_grow(lnt__guard *guard, size_t used) {
@@ -111,7 +120,8 @@ static bool turn_may_grow(lnt__guard *guard, size_t used) {
 
 static bool may_grow(lnt__guard *guard, size_t grow, size_t size) {
   size_t used = add_capped(guard->used, grow);
-  if (used > guard->collect_at && guard->L) collect_soon(guard, used);
+  if (!guard->L) return true; /* lua_newstate does not survive a refusal */
+  if (used > guard->collect_at) collect_soon(guard, used);
   if (!guard->in_turn) return used <= guard->limits.state_bytes_max;
   if (size > STACK_LIMIT_BYTES && size < 2 * STACK_LIMIT_BYTES) guard->stack_at_limit = true;
   guard->gross += size;
@@ -123,6 +133,7 @@ void *lnt__guard_alloc(void *user, void *memory, size_t old_size, size_t new_siz
   if (new_size == 0) {
     free(memory);
     guard->used -= old_size;
+    if (guard->used < guard->collect_low) collect_from(guard, guard->used);
     return NULL;
   }
   if (!memory) old_size = 0;
@@ -152,7 +163,7 @@ void lnt__guard_refill(lnt__guard *guard) {
   guard->turn_base = guard->used;
   guard->gross = 0;
   guard->stack_at_limit = false;
-  if (!guard->collecting) guard->collect_at = collect_point(guard);
+  collect_from(guard, guard->used);
   if (guard->limits.turn_ns_max) guard->turn_began_ns = monotonic_ns();
   arm(guard->L, LNT__GUARD_HOOK_INSTRUCTIONS);
 }
@@ -168,6 +179,7 @@ void lnt__guard_end(lnt__guard *guard) {
   guard->in_turn = false;
   guard->budget = INT64_MAX;
   guard->collect_at = SIZE_MAX;
+  guard->collect_low = 0;
   if (guard->collecting) lua_gc(guard->L, LUA_GCSETSTEPMUL, guard->step_mul);
   guard->collecting = false;
   if (guard->killed != LNT__KILL_NONE) arm(guard->L, LNT__GUARD_HOOK_INSTRUCTIONS);

@@ -104,6 +104,15 @@ static int string_lower(lua_State *L) { return mapped(L, "string.lower", map_low
 static int string_upper(lua_State *L) { return mapped(L, "string.upper", map_upper); }
 static int string_reverse(lua_State *L) { return mapped(L, "string.reverse", map_reverse); }
 
+/* The first `done` bytes are there: copy what is there until all are. */
+static void fill(char *data, size_t done, size_t size) {
+  while (done > 0 && done < size) {
+    size_t more = done < size - done ? done : size - done;
+    memcpy(data + done, data, more);
+    done += more;
+  }
+}
+
 static int string_rep(lua_State *L) {
   size_t size, between_size;
   const char *piece = luaL_checklstring(L, 1, &size);
@@ -115,10 +124,12 @@ static int string_rep(lua_State *L) {
   lnt__text text;
   lnt__text_begin(&text, L, "string.rep");
   lnt__text_reserve(&text, count * each);
-  charge_bytes(L, count * (each + BYTES_PER_UNIT / 4));
-  for (size_t i = 0; i < count; i++) {
-    if (i > 0) lnt__text_add(&text, between, between_size);
+  charge_bytes(L, count * each);
+  if (count > 0) {
     lnt__text_add(&text, piece, size);
+    lnt__text_add(&text, between, between_size);
+    fill(text.data, each, count * each);
+    text.size = count * each - between_size;
   }
   lnt__text_push(&text);
   return 1;

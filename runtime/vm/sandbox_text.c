@@ -22,12 +22,12 @@ int64_t lnt__arg_integer_or(lua_State *L, int arg, int64_t otherwise) {
 }
 
 /* Formatted here: lua_pushvfstring knows few formats. */
-_Noreturn static void raise_at_author(lua_State *L, const char *prefix, const char *format, va_list args) {
+_Noreturn static void raise_at_author(lua_State *L, const char *before, const char *after, const char *format, va_list args) {
   char where[LUA_IDSIZE + 16], text[LNT_ERROR_MESSAGE_MAX];
   lnt__sandbox_where(L, 0, where, sizeof where);
   vsnprintf(text, sizeof text, format, args);
   luaL_checkstack(L, 4, "error");
-  lua_pushfstring(L, "%s%s%s%s", where, where[0] ? ": " : "", prefix, text);
+  lua_pushfstring(L, "%s%s%s%s%s", where, where[0] ? ": " : "", before, text, after);
   lua_error(L);
   abort(); /* lua_error does not return */
 }
@@ -35,15 +35,15 @@ _Noreturn static void raise_at_author(lua_State *L, const char *prefix, const ch
 _Noreturn void lnt__sandbox_error(lua_State *L, const char *format, ...) {
   va_list args;
   va_start(args, format);
-  raise_at_author(L, "", format, args);
+  raise_at_author(L, "", "", format, args);
 }
 
 _Noreturn void lnt__arg_error(lua_State *L, int arg, const char *function, const char *format, ...) {
-  char prefix[96];
+  char before[96];
   va_list args;
-  snprintf(prefix, sizeof prefix, "bad argument #%d to '%s': ", arg, function);
+  snprintf(before, sizeof before, "bad argument #%d to '%s' (", arg, function);
   va_start(args, format);
-  raise_at_author(L, prefix, format, args);
+  raise_at_author(L, before, ")", format, args);
 }
 
 _Noreturn void lnt__arg_type_error(lua_State *L, int arg, const char *function, const char *wanted) {
