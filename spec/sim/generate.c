@@ -1,0 +1,277 @@
+/* generate.c - random workflows as Lua text. Called by main.c.
+ *
+ * Every statement appends what it learned to the local `out`, which the workflow returns: an answer that is lost, doubled or swapped shows. */
+#include <stdio.h>
+
+#include "sim.h"
+
+typedef struct gen {
+  sim_program *program;
+  lnt__buf *out;
+  lnt__rng rng;
+  int workflow, indent, depth, budget, labels;
+  int times;       /* how often the statement under way may run: the loops around it */
+  bool concurrent; /* inside a branch: other branches run between its steps */
+} gen;
+
+static int below(gen *g, int bound) { return (int)lnt__rng_below(&g->rng, (uint64_t)bound); }
+
+#define LINE(g, ...) (lnt__buf_printf((g)->out, "%*s", 2 * (g)->indent, ""), lnt__buf_printf((g)->out, __VA_ARGS__), lnt__buf_u8((g)->out, '\n'))
+
+/* ---- Expressions ---- */
+
+/* Draws are numbered: in untimed programs only the main branch may draw, for there the order never changes. */
+static bool may_draw(const gen *g) { return g->program->timed || !g->concurrent; }
+
+static void value_text(gen *g, char *text, size_t size) {
+  int n = below(g, 1000);
+  switch (below(g, may_draw(g) ? 12 : 8)) {
+    case 0: snprintf(text, size, "%d", n); break;
+    case 1: snprintf(text, size, "\"s%d\"", n); break;
+    case 2: snprintf(text, size, "{ k = %d, zeta = \"x\", [7] = true, a = { b = %d } }", n, n / 7); break;
+    case 3: snprintf(text, size, "out[#out]"); break;
+    case 4: snprintf(text, size, "#out"); break;
+    case 5: snprintf(text, size, "{ %d, #out, { a = {} } }", n); break;
+    case 6: snprintf(text, size, "%d.%d", n, n % 97 + 1); break;
+    case 7: snprintf(text, size, "string.format(\"%%08.3f|%%s\", %d / 7, #out)", n); break;
+    case 8: snprintf(text, size, "ctx:random(%d)", n + 1); break;
+    case 9: snprintf(text, size, "math.random(%d)", n + 1); break;
+    case 10: snprintf(text, size, "ctx:uuid()"); break;
+    default: snprintf(text, size, g->program->timed ? "{ at = ctx:now(), day = os.time() }" : "math.random()"); break;
+  }
+}
+
+static void duration_text(gen *g, char *text, size_t size) {
+  int pick = below(g, 8);
+  if (pick == 0) snprintf(text, size, "%d", 35 + below(g, 60));
+  else if (pick < 4) snprintf(text, size, "\"%dms\"", 1 + below(g, 3000));
+  else snprintf(text, size, "%d.%03d", below(g, 5), below(g, 1000));
+}
+
+/* The call after "ctx:" or "ctx.async:". Only those that succeed, however late. */
+static void call_text(gen *g, char *text, size_t size) {
+  char value[160];
+  value_text(g, value, sizeof value);
+  switch (below(g, g->program->timed ? 6 : 8)) {
+    case 0: snprintf(text, size, "call_activity(\"flaky\", %s, { retry = { max_attempts = 3, interval = \"150ms\", backoff = 2 } })", value); break;
+    case 1: snprintf(text, size, "call_activity(\"slow\", %s)", value); break;
+    case 2: snprintf(text, size, "call_activity(\"big\", %s, { timeout = \"90s\" })", value); break;
+    case 6:
+    case 7: snprintf(text, size, "call_activity(\"hang\", %s, { timeout = \"6s\", retry = { max_attempts = 3, interval = 0.1 } })", value); break;
+    default: snprintf(text, size, "call_activity(\"echo\", %s)", value); break;
+  }
+}
+
+/* A new event name, and the promise that it will be raised often enough (in timed programs perhaps not, or too late, or too early). */
+static void event_name(gen *g, char name[SIM_NAME_BYTES]) {
+  sim_program *p = g->program;
+  snprintf(name, SIM_NAME_BYTES, "ev%d", ++g->labels);
+  if (p->wait_count == SIM_WAITS_MAX) return;
+  sim_wait *wait = &p->waits[p->wait_count++];
+  wait->workflow = g->workflow;
+  wait->count = g->times + (p->timed ? below(g, 3) - (below(g, 8) == 0) : 0);
+  memcpy(wait->name, name, SIM_NAME_BYTES);
+}
+
+/* ---- Statements ---- */
+
+static void block(gen *g, int count);
+
+static void activity_step(gen *g) {
+  char call[400];
+  call_text(g, call, sizeof call);
+  LINE(g, "out[#out + 1] = ctx:%s", call);
+}
+
+static void fan_out(gen *g) {
+  char call[400];
+  call_text(g, call, sizeof call);
+  LINE(g, "local tasks = {}");
+  LINE(g, "for i = 1, %d do tasks[i] = ctx.async:call_activity(\"echo\", { i, \"f%d\" }) end", below(g, 5), ++g->labels);
+  LINE(g, "tasks[#tasks + 1] = ctx.async:%s", call);
+  LINE(g, "out[#out + 1] = ctx:when_all(tasks)");
+}
+
+static void branches(gen *g) {
+  int count = 1 + below(g, 3);
+  bool outer = g->concurrent;
+  g->concurrent = true;
+  LINE(g, "local branches = {}");
+  for (int i = 0; i < count; i++) {
+    LINE(g, "branches[%d] = ctx:spawn(function(x)", i + 1);
+    g->indent++;
+    LINE(g, "local out = { x }");
+    block(g, 1 + below(g, 3));
+    if (below(g, 12) == 0) LINE(g, "error({ type = \"BranchQuit\", message = \"branch %d\" })", i);
+    LINE(g, "return out");
+    g->indent--;
+    LINE(g, "end, %d)", i * 10);
+  }
+  g->concurrent = outer;
+  LINE(g, "local ok, got = pcall(function() return ctx:when_all(branches) end)");
+  LINE(g, "out[#out + 1] = ok and got or why(got)");
+}
+
+static void timer_step(gen *g) {
+  char duration[40];
+  duration_text(g, duration, sizeof duration);
+  LINE(g, "ctx:create_timer(%s)", duration);
+}
+
+static void wait_step(gen *g) {
+  char name[SIM_NAME_BYTES];
+  event_name(g, name);
+  LINE(g, "out[#out + 1] = ctx:wait_for_external_event(\"%s\")", name);
+}
+
+static void compensated(gen *g) {
+  static const char *const ends[] = {"error(\"plain words\")", "error({ type = \"Quit\", message = \"enough\", details = { 1, 2 } })",
+                                     "ctx:call_activity(\"bad\", #out)", "ctx:call_activity(\"bad\", 1, { retry = { max_attempts = 4, interval = 0.2, "
+                                     "non_retryable = { \"Bad\" } } })", "local x = out.nothing.more", "ctx:call_activity(\"flaky\", #out, { retry = "
+                                     "{ max_attempts = 2, interval = \"50ms\" } })", "out[#out + 1] = \"fine\""};
+  LINE(g, "local ok, e = pcall(function()");
+  g->indent++;
+  block(g, 1 + below(g, 2));
+  LINE(g, "%s", ends[below(g, (int)LNT__COUNT(ends))]);
+  g->indent--;
+  LINE(g, "end)");
+  LINE(g, "if not ok then out[#out + 1] = why(e); out[#out + 1] = ctx:call_activity(\"undo\", why(e)) end");
+}
+
+static void loop(gen *g) {
+  int count = 1 + below(g, 3), outer = g->times;
+  g->times *= count;
+  LINE(g, "for i = 1, %d do", count);
+  g->indent++;
+  LINE(g, "out[#out + 1] = ctx:call_activity(\"echo\", { loop = i, at = #out })");
+  block(g, 1);
+  g->indent--;
+  LINE(g, "end");
+  g->times = outer;
+}
+
+static void choice(gen *g) {
+  static const char *const drawn[] = {"ctx:random(2) == 1", "math.random() < 0.5", "ctx:uuid() < \"8\"", "math.random(3) > 1"};
+  LINE(g, "if %s then", may_draw(g) ? drawn[below(g, 4)] : "#out % 2 == 0");
+  g->indent++;
+  block(g, 1);
+  g->indent--;
+  LINE(g, "else");
+  g->indent++;
+  block(g, 1);
+  g->indent--;
+  LINE(g, "end");
+}
+
+static void over_pairs(gen *g) {
+  LINE(g, "for k, v in pairs({ beta = 1, alpha = 2, [10] = 3, [-2] = 4, gamma%d = 5 }) do", below(g, 100));
+  g->indent++;
+  if (below(g, 2)) LINE(g, "out[#out + 1] = ctx:call_activity(\"echo\", { k, v })");
+  else LINE(g, "out[#out + 1] = tostring(k) .. \"=\" .. v");
+  g->indent--;
+  LINE(g, "end");
+}
+
+static void status(gen *g) { LINE(g, "ctx:set_custom_status({ step = #out, label = \"l%d\" })", below(g, 5)); }
+
+static void helper(gen *g) { LINE(g, "out[#out + 1] = helper(ctx, #out, %d)", below(g, 3)); }
+
+static void give_up(gen *g) {
+  char name[SIM_NAME_BYTES];
+  snprintf(name, sizeof name, "never%d", ++g->labels);
+  LINE(g, "local timer, wait = ctx.async:create_timer(\"%dh\"), ctx.async:wait_for_external_event(\"%s\", { timeout = \"2h\" })", 2 + below(g, 9), name);
+  LINE(g, "out[#out + 1] = ctx:call_activity(\"echo\", tostring(timer:done()))");
+  LINE(g, "timer:cancel()");
+  LINE(g, "wait:cancel()");
+  LINE(g, "out[#out + 1] = { wait:done(), select(2, pcall(wait.await, wait)).type }");
+}
+
+/* ---- Statements whose result is a matter of time ---- */
+
+static void race(gen *g) {
+  char call[400], duration[40], name[SIM_NAME_BYTES];
+  call_text(g, call, sizeof call);
+  duration_text(g, duration, sizeof duration);
+  event_name(g, name);
+  LINE(g, "local racers = { ctx.async:%s, ctx.async:create_timer(%s), ctx.async:wait_for_external_event(\"%s\") }", call, duration, name);
+  if (below(g, 3) == 0) LINE(g, "racers[4] = ctx.async:when_all({ ctx.async:call_activity(\"echo\", 1), ctx.async:call_activity(\"echo\", 2) })");
+  LINE(g, "out[#out + 1] = { ctx:when_any(racers) }");
+  if (below(g, 2)) LINE(g, "for _, racer in ipairs(racers) do racer:cancel() end");
+  else LINE(g, "out[#out + 1] = racers[2]:done()");
+}
+
+static void wait_with_timeout(gen *g) {
+  char duration[40], name[SIM_NAME_BYTES];
+  duration_text(g, duration, sizeof duration);
+  event_name(g, name);
+  LINE(g, "local ok, got = pcall(function() return ctx:wait_for_external_event(\"%s\", { timeout = %s }) end)", name, duration);
+  LINE(g, "out[#out + 1] = ok and { got } or why(got)");
+}
+
+static void note_time(gen *g) { LINE(g, "out[#out + 1] = { ctx:now(), ctx:current_utc_datetime(), os.date(\"!%%c\"), ctx:history_length() }"); }
+
+static void loose_branch(gen *g) {
+  LINE(g, "ctx:spawn(function() ctx:create_timer(0.3); ctx:set_custom_status(ctx:call_activity(\"echo\", \"loose\").n) end)");
+}
+
+static void (*const STATEMENTS[])(gen *g) = {activity_step, activity_step, fan_out, branches, timer_step, wait_step, compensated, loop, choice,
+                                             over_pairs, status, helper, give_up, activity_step,
+                                             /* timed only: */ race, race, wait_with_timeout, wait_with_timeout, note_time, loose_branch};
+enum { UNTIMED_STATEMENTS = 14 };
+
+static void statement(gen *g) {
+  size_t count = g->program->timed ? LNT__COUNT(STATEMENTS) : UNTIMED_STATEMENTS;
+  void (*make)(gen *) = STATEMENTS[below(g, (int)count)];
+  if (g->depth >= 4 || g->budget <= 0) make = activity_step;
+  g->budget--;
+  LINE(g, "do");
+  g->indent++;
+  g->depth++;
+  make(g);
+  g->depth--;
+  g->indent--;
+  LINE(g, "end");
+}
+
+static void block(gen *g, int count) {
+  for (int i = 0; i < count; i++) statement(g);
+}
+
+static void ending(gen *g) {
+  switch (below(g, 16)) {
+    case 0: LINE(g, "error(\"the end\")"); break;
+    case 1: LINE(g, "ctx:call_activity(\"bad\", \"last\")"); break;
+    case 2: LINE(g, "error({ type = \"TheEnd\", message = \"quit on purpose\" })"); break;
+    default: break;
+  }
+  LINE(g, "return out");
+}
+
+static void workflow(gen *g) {
+  g->times = 1;
+  g->budget = 4 + below(g, 10);
+  LINE(g, "workflow(\"w%d\", function(ctx, input)", g->workflow);
+  g->indent++;
+  LINE(g, "local out = { input }");
+  block(g, 1 + below(g, 5));
+  ending(g);
+  g->indent--;
+  LINE(g, "end)\n");
+}
+
+void sim_generate(uint64_t seed, sim_program *program) {
+  gen g = {.program = program, .out = &program->source};
+  memset(program, 0, sizeof *program);
+  lnt__buf_init(&program->source);
+  lnt__rng_seed(&g.rng, seed);
+  program->seed = seed;
+  program->timed = below(&g, 3) > 0;
+  program->workflows = 1 + below(&g, SIM_INSTANCES_MAX);
+  LINE(&g, "local function why(e)");
+  LINE(&g, "  if type(e) == \"table\" then return tostring(e.type) .. \": \" .. tostring(e.message) end");
+  LINE(&g, "  return tostring(e)\nend\n");
+  LINE(&g, "local function helper(ctx, x, n)");
+  LINE(&g, "  if n == 0 then return ctx:call_activity(\"echo\", { deep = x }).d end");
+  LINE(&g, "  return helper(ctx, x + 1, n - 1) + 1\nend\n");
+  for (g.workflow = 0; g.workflow < program->workflows; g.workflow++) workflow(&g);
+}

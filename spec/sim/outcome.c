@@ -1,0 +1,111 @@
+/* outcome.c - what came of a run, as text that is equal for equal outcomes. Called by world.c. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sim.h"
+
+enum { BRIEF_BYTES = 300 };
+
+/* Whole values by their checksum, for people by their beginning. */
+static void add_value(lnt__buf *out, const char *what, lnt_value value) {
+  char brief[BRIEF_BYTES];
+  if (!value.size) return;
+  lnt__cbor_brief(value, brief, sizeof brief);
+  lnt__buf_printf(out, " %s=%08x:%s", what, (unsigned)lnt__checksum(value.data, value.size), brief);
+}
+
+static void add_event(const sim_program *program, const lnt__event *event, lnt__buf *out) {
+  lnt__buf_printf(out, "  %s", lnt_event_kind_name(event->kind));
+  if (event->name.size) lnt__buf_printf(out, " %.*s", (int)event->name.size, (const char *)event->name.data);
+  if (program->timed)
+    lnt__buf_printf(out, " #%u/%u at %lld due %lld", event->seq, event->attempt, (long long)event->time_us, (long long)event->due_us);
+  if (event->kind == LNT_EVENT_STARTED) lnt__buf_printf(out, " seed %llx", (unsigned long long)event->seed);
+  add_value(out, "value", event->value);
+  add_value(out, "options", event->options);
+  if (event->detail.size) lnt__buf_printf(out, " detail %08x", (unsigned)lnt__checksum(event->detail.data, event->detail.size));
+  lnt__buf_u8(out, '\n');
+}
+
+static int compare_lines(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static void sort_lines(lnt__buf *lines) {
+  size_t count = 0, at = 0;
+  lnt__buf_u8(lines, 0);
+  for (size_t i = 0; i < lines->size; i++) count += lines->data[i] == '\n';
+  char **line = calloc(count + 1, sizeof *line);
+  char *copy = malloc(lines->size);
+  memcpy(copy, lines->data, lines->size);
+  for (char *from = copy; at < count; from = strchr(from, '\n') + 1) line[at++] = from;
+  for (char *c = copy; *c; c++) *c = *c == '\n' ? 0 : *c;
+  qsort(line, count, sizeof *line, compare_lines);
+  lnt__buf_clear(lines);
+  for (size_t i = 0; i < count; i++) lnt__buf_printf(lines, "%s\n", line[i]);
+  free(copy);
+  free(line);
+}
+
+static void add_history(const sim_program *program, lnt__store *store, uint64_t run, lnt__buf *out) {
+  lnt__history history;
+  lnt__buf lines;
+  lnt_error err = {0};
+  lnt__history_init(&history);
+  lnt__buf_init(&lines);
+  if (lnt__journal_history(store, run, &history, &err)) lnt__buf_printf(&lines, "  unreadable: %s\n", err.message);
+  for (size_t i = 0; i < history.count; i++)
+    if (history.events[i].kind != LNT_EVENT_TURN) add_event(program, &history.events[i], &lines);
+  if (!program->timed) sort_lines(&lines);
+  lnt__buf_append(out, lines.data, lines.size);
+  lnt__buf_finish(&lines);
+  lnt__history_finish(&history);
+}
+
+void sim_outcome(const sim_program *program, lnt__store *store, int instances, lnt__buf *out) {
+  for (int i = 0; i < instances; i++) {
+    char id[16];
+    uint64_t run = 0;
+    lnt__row row;
+    void *memory = NULL;
+    lnt_error err = {0};
+    snprintf(id, sizeof id, "i%d", i);
+    if (lnt__journal_find(store, id, &run, &err) || lnt__journal_row(store, run, &row, &memory, &err)) {
+      lnt__buf_printf(out, "%s: %s\n", id, err.message);
+      continue;
+    }
+    lnt__buf_printf(out, "%s: run %llu %s", id, (unsigned long long)run, lnt_run_status_name(row.status));
+    if (program->timed) lnt__buf_printf(out, " closed %lld", (long long)row.closed_us);
+    if (program->timed) add_value(out, "custom", row.custom_status);
+    add_value(out, "failure", row.failure);
+    lnt__buf_u8(out, '\n');
+    lnt__free(memory);
+    add_history(program, store, run, out);
+  }
+  lnt__buf_u8(out, 0);
+}
+
+/* ---- Commands ---- */
+
+static void add_hex(lnt__buf *out, lnt_value value) {
+  const uint8_t *bytes = value.data;
+  for (size_t i = 0; i < value.size; i++) lnt__buf_printf(out, "%02x", bytes[i]);
+}
+
+void sim_commands(lnt__store *store, lnt__buf *out) {
+  uint64_t run;
+  lnt__history history;
+  if (lnt__journal_find(store, "i0", &run, NULL)) return;
+  lnt__history_init(&history);
+  if (lnt__journal_history(store, run, &history, NULL) == LNT_OK) {
+    for (size_t i = 0; i < history.count; i++) {
+      const lnt__event *e = &history.events[i];
+      bool ends = e->kind == LNT_EVENT_COMPLETED || e->kind == LNT_EVENT_FAILED;
+      if (!lnt__event_is_command(e->kind) && !ends) continue;
+      lnt__buf_printf(out, "%s %u %.*s due %lld ", lnt_event_kind_name(e->kind), e->seq, (int)e->name.size,
+                      e->name.size ? (const char *)e->name.data : "", (long long)e->due_us);
+      add_hex(out, e->value);
+      lnt__buf_u8(out, ' ');
+      add_hex(out, e->options);
+      lnt__buf_u8(out, '\n');
+    }
+  }
+  lnt__history_finish(&history);
+}

@@ -1,0 +1,558 @@
+/* world.c - everything around the engine: the clock, the store that fails, the activities, the clients who start, raise and terminate, and the
+ * crashes. Called by main.c through sim_run(). The engine and the VM are the ones that ship; a crash destroys both and opens new ones on the store.
+ *
+ * What the world remembers beyond a crash is what stands outside the process: what clients were told, and how long an activity takes. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sim.h"
+
+#define T0_US 1700000000000000ll
+#define END_US (T0_US + 3600ll * 1000000) /* who still runs then is terminated */
+#define TICKS_MAX 20000
+enum { ITEMS_MAX = 1024, ATTEMPTS_MAX = 4096 };
+
+/* ---- What clients want ---- */
+
+typedef enum item_kind { ITEM_START, ITEM_RAISE, ITEM_TERMINATE } item_kind;
+typedef enum item_state { ITEM_NEW, ITEM_SUBMITTED, ITEM_SETTLED } item_state;
+
+typedef struct world world;
+
+typedef struct item {
+  world *world;
+  item_kind kind;
+  item_state state;
+  bool acknowledged;
+  int instance, number;
+  int64_t at_us;
+  char name[SIM_NAME_BYTES];
+} item;
+
+/* ---- What activities do ---- */
+
+typedef enum verdict { VERDICT_OK, VERDICT_RETRYABLE, VERDICT_FINAL, VERDICT_NONE } verdict;
+
+typedef struct attempt {
+  lnt_token token;
+  int64_t begin_us, answer_us; /* INT64_MAX: not known */
+  int begun;                   /* how often */
+  bool queued, runs;           /* in this life of the process */
+  verdict verdict;
+  lnt__buf input, answer;
+  char name[SIM_NAME_BYTES], key[48];
+} attempt;
+
+struct world {
+  const sim_program *program;
+  const sim_mode *mode;
+  sim_result *result;
+  lnt__store *store; /* the one that fails; owns the one in memory */
+  lnt__wvm *vm;
+  lnt__engine *engine;
+  int64_t now_us;
+  lnt__rng rng; /* of what may differ between runs: downtimes, faults */
+  uint8_t hash[LNT__SHA256_BYTES];
+  lnt__buf bundle; /* sealed */
+  item items[ITEMS_MAX];
+  int item_count;
+  attempt *attempts;
+  int attempt_count;
+  uint64_t tries; /* commits tried */
+  int lives;
+};
+
+static void broken(world *w, const char *format, ...) LNT__PRINTF(2, 3);
+static void broken(world *w, const char *format, ...) {
+  char text[700];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  lnt__buf_printf(&w->result->broken, "  at %lld, commit %llu: %s\n", (long long)(w->now_us - T0_US), (unsigned long long)w->tries, text);
+}
+
+#define EXPECT_OK(w, call)                                                      \
+  do {                                                                          \
+    lnt_error err_ = {0};                                                       \
+    lnt_status status_ = (call);                                                \
+    if (status_) broken((w), "%s: %s %s", #call, lnt_status_name(status_), err_.message); \
+  } while (0)
+
+static void id_of(int instance, char id[16]) { snprintf(id, 16, "i%d", instance); }
+
+/* ---- The plan ---- */
+
+static void add_item(world *w, item_kind kind, int instance, int64_t at_us, const char *name, int number) {
+  if (w->item_count == ITEMS_MAX) return;
+  item *it = &w->items[w->item_count++];
+  *it = (item){.world = w, .kind = kind, .instance = instance, .number = number, .at_us = at_us};
+  snprintf(it->name, sizeof it->name, "%s", name);
+}
+
+static void plan(world *w) {
+  const sim_program *p = w->program;
+  lnt__rng rng;
+  lnt__rng_seed(&rng, sim_mix(p->seed, 1, 1));
+  for (int i = 0; i < p->workflows; i++) add_item(w, ITEM_START, i, T0_US, "", 0);
+  for (int i = 0; i < p->wait_count; i++) {
+    int64_t at_us = T0_US;
+    for (int n = 0; n < p->waits[i].count; n++) {
+      at_us += 1 + (int64_t)lnt__rng_below(&rng, 9000000);
+      add_item(w, ITEM_RAISE, p->waits[i].workflow, at_us, p->waits[i].name, n);
+    }
+  }
+  for (int i = 0; i < p->workflows; i++) {
+    bool early = p->timed && lnt__rng_below(&rng, 12) == 0;
+    add_item(w, ITEM_TERMINATE, i, early ? T0_US + 1 + (int64_t)lnt__rng_below(&rng, 20000000) : END_US + i, "", 0);
+  }
+}
+
+/* ---- What must be on disk before anything leaves ---- */
+
+/* Is activity `token` scheduled and unanswered in the durable history, and is this its next attempt? */
+static bool may_run(world *w, lnt_token token, bool *answered) {
+  lnt__history history;
+  uint32_t attempts = 0;
+  *answered = false;
+  lnt__history_init(&history);
+  EXPECT_OK(w, lnt__journal_history(w->store, token.run, &history, &err_));
+  for (size_t i = 0; i < history.count; i++) {
+    const lnt__event *e = &history.events[i];
+    if (e->seq != token.seq) continue;
+    if (e->kind == LNT_EVENT_ACTIVITY_SCHEDULED) attempts = 1;
+    if (e->kind == LNT_EVENT_ACTIVITY_RETRIED) attempts++;
+    if (e->kind == LNT_EVENT_ACTIVITY_COMPLETED || e->kind == LNT_EVENT_ACTIVITY_FAILED) *answered = true;
+  }
+  lnt__history_finish(&history);
+  return attempts == token.attempt;
+}
+
+static int raised_events(world *w, int instance, const char *name) {
+  char id[16];
+  uint64_t run;
+  lnt__history history;
+  int count = 0;
+  id_of(instance, id);
+  if (lnt__journal_find(w->store, id, &run, NULL)) return 0;
+  lnt__history_init(&history);
+  EXPECT_OK(w, lnt__journal_history(w->store, run, &history, &err_));
+  for (size_t i = 0; i < history.count; i++)
+    count += history.events[i].kind == LNT_EVENT_EVENT_RAISED && history.events[i].name.size == strlen(name) &&
+             memcmp(history.events[i].name.data, name, strlen(name)) == 0;
+  lnt__history_finish(&history);
+  return count;
+}
+
+static void on_done(void *user, lnt_status status) {
+  item *it = user;
+  world *w = it->world;
+  char id[16];
+  uint64_t run;
+  if (status) return; /* the process ended first: the client asks again */
+  it->acknowledged = true;
+  it->state = ITEM_SETTLED;
+  id_of(it->instance, id);
+  if (it->kind == ITEM_START && lnt__journal_find(w->store, id, &run, NULL)) broken(w, "start of %s was acknowledged before it was durable", id);
+  if (it->kind != ITEM_RAISE) return;
+  int told = 0;
+  for (int i = 0; i < w->item_count; i++)
+    told += w->items[i].acknowledged && w->items[i].kind == ITEM_RAISE && w->items[i].instance == it->instance && !strcmp(w->items[i].name, it->name);
+  if (raised_events(w, it->instance, it->name) < told) broken(w, "event %s of %s was acknowledged before it was durable", it->name, id);
+}
+
+/* ---- Clients ---- */
+
+static lnt_status submit(world *w, item *it, lnt_error *err) {
+  char id[16], name[16];
+  lnt__buf value;
+  lnt_status status;
+  id_of(it->instance, id);
+  snprintf(name, sizeof name, "w%d", it->instance);
+  lnt__buf_init(&value);
+  lnt__cbor_array(&value, 2);
+  lnt__cbor_int(&value, it->number);
+  lnt__cbor_cstring(&value, it->name);
+  lnt__start start = {.workflow = name, .id = id, .hash = w->hash, .input = {value.data, value.size}, .done = on_done, .done_user = it};
+  if (it->kind == ITEM_START) {
+    status = lnt__engine_start(w->engine, &start, NULL, err);
+    lnt__slice key = {w->hash, sizeof w->hash}, bundle = {w->bundle.data, w->bundle.size};
+    if (!status) EXPECT_OK(w, lnt__engine_put(w->engine, LNT__TABLE_CODE, key, bundle));
+  } else if (it->kind == ITEM_RAISE) {
+    status = lnt__engine_raise(w->engine, id, it->name, start.input, on_done, it, err);
+  } else {
+    status = lnt__engine_terminate(w->engine, id, "by the plan", on_done, it, err);
+  }
+  lnt__buf_finish(&value);
+  return status;
+}
+
+static bool submit_due(world *w) {
+  bool moved = false;
+  for (int i = 0; i < w->item_count; i++) {
+    item *it = &w->items[i];
+    if (it->state != ITEM_NEW || it->at_us > w->now_us) continue;
+    lnt_error err = {0};
+    lnt_status status = submit(w, it, &err);
+    it->state = status ? ITEM_SETTLED : ITEM_SUBMITTED;
+    moved = true;
+    if (status && status != LNT_ECLOSED && !(it->kind == ITEM_START && status == LNT_EEXIST)) broken(w, "a client was refused: %s", err.message);
+  }
+  return moved;
+}
+
+/* ---- Activities ---- */
+
+static attempt *attempt_of(world *w, lnt_token token) {
+  for (int i = 0; i < w->attempt_count; i++) {
+    lnt_token *t = &w->attempts[i].token;
+    if (t->run == token.run && t->seq == token.seq && t->attempt == token.attempt) return &w->attempts[i];
+  }
+  if (w->attempt_count == ATTEMPTS_MAX) return NULL;
+  attempt *a = &w->attempts[w->attempt_count++];
+  *a = (attempt){.token = token, .begin_us = INT64_MAX, .answer_us = INT64_MAX};
+  lnt__buf_init(&a->input);
+  lnt__buf_init(&a->answer);
+  return a;
+}
+
+static void on_dispatch(void *user, lnt_token token) {
+  world *w = user;
+  bool answered;
+  attempt *a = attempt_of(w, token);
+  if (!a) {
+    broken(w, "more attempts than the simulation keeps");
+    return;
+  }
+  if (!may_run(w, token, &answered))
+    broken(w, "attempt %u of command %u of run %llu was dispatched before it was durable", token.attempt, token.seq, (unsigned long long)token.run);
+  if (answered) broken(w, "command %u of run %llu was dispatched again after its result was journaled", token.seq, (unsigned long long)token.run);
+  a->queued = true;
+  a->begin_us = w->now_us + (w->program->timed ? 0 : (int64_t)lnt__rng_below(&w->rng, 400000));
+}
+
+static void on_abandon(void *user, lnt_token token) {
+  (void)user;
+  (void)token;
+}
+
+/* The verdict depends on the name, the input and the attempt alone. */
+static verdict judge(const attempt *a, uint32_t sum) {
+  if (!strcmp(a->name, "bad")) return VERDICT_FINAL;
+  if (!strcmp(a->name, "flaky") && a->token.attempt <= sum % 3) return VERDICT_RETRYABLE;
+  if (!strcmp(a->name, "hang") && a->token.attempt <= sum % 3) return VERDICT_NONE;
+  return VERDICT_OK;
+}
+
+static void make_answer(attempt *a, uint32_t sum) {
+  lnt__cbor_map map;
+  char text[3000];
+  lnt__buf_clear(&a->answer);
+  a->verdict = judge(a, sum);
+  if (a->verdict == VERDICT_FINAL) lnt__failure_text(&a->answer, "Bad", "bad by nature", true);
+  if (a->verdict == VERDICT_RETRYABLE) lnt__failure_text(&a->answer, "Flaky", "not yet", true);
+  if (a->verdict != VERDICT_OK) return;
+  bool big = !strcmp(a->name, "big");
+  lnt__cbor_map_begin(&a->answer, &map);
+  lnt__cbor_cstring(&a->answer, "n");
+  lnt__cbor_cstring(&a->answer, a->name);
+  lnt__cbor_cstring(&a->answer, "d");
+  lnt__cbor_int(&a->answer, sum);
+  memset(text, 'a' + (int)(sum % 26), sizeof text);
+  lnt__cbor_cstring(&a->answer, "text");
+  lnt__cbor_string(&a->answer, text, big ? sum % sizeof text : 1);
+  lnt__cbor_map_end(&a->answer, &map, 3, false);
+}
+
+static void remember(world *w, attempt *a, const lnt__attempt *given) {
+  bool same = a->input.size == given->input.size && !strcmp(a->name, given->name) && !strcmp(a->key, given->idempotency_key) &&
+              (!a->input.size || memcmp(a->input.data, given->input.data, a->input.size) == 0);
+  if (a->begun && !same) broken(w, "command %u was begun with another name, input or key than before", a->token.seq);
+  for (int i = 0; i < w->attempt_count; i++) {
+    const attempt *b = &w->attempts[i];
+    bool step = b->token.run == a->token.run && b->token.seq == a->token.seq;
+    if (b->begun && step != !strcmp(b->key, given->idempotency_key)) broken(w, "the idempotency key %s is not one to a step", given->idempotency_key);
+  }
+  snprintf(a->name, sizeof a->name, "%s", given->name);
+  snprintf(a->key, sizeof a->key, "%s", given->idempotency_key);
+  lnt__buf_clear(&a->input);
+  lnt__buf_append(&a->input, given->input.data, given->input.size);
+}
+
+static void begin(world *w, attempt *a) {
+  lnt__attempt given;
+  lnt_value early = LNT_VALUE_NIL;
+  a->queued = false;
+  lnt__engine_complete(w->engine, a->token, early); /* nobody began it: must be ignored */
+  if (!lnt__engine_begin(w->engine, a->token, &given)) return;
+  remember(w, a, &given);
+  uint32_t sum = lnt__checksum(a->input.data, a->input.size) ^ lnt__checksum(a->name, strlen(a->name));
+  int64_t takes_us = 1 + (int64_t)(sim_mix(w->program->seed, a->token.run << 32 | a->token.seq, a->token.attempt) % 2000000);
+  if (!strcmp(a->name, "slow")) takes_us *= 10;
+  make_answer(a, sum);
+  if (!a->begun || !w->program->timed) a->answer_us = w->now_us + takes_us;
+  a->begun++;
+  a->runs = true;
+  w->result->steps++;
+}
+
+static void answer(world *w, attempt *a) {
+  lnt_value value = {a->answer.data, a->answer.size};
+  lnt_token before = a->token;
+  a->runs = false;
+  if (a->verdict == VERDICT_NONE) return;
+  before.attempt--;
+  lnt__engine_complete(w->engine, before, LNT_VALUE_NIL); /* of an attempt that is over */
+  for (int times = 1 + (int)(a->token.seq % 2); times > 0; times--) {
+    if (a->verdict == VERDICT_OK) lnt__engine_complete(w->engine, a->token, value);
+    else lnt__engine_fail(w->engine, a->token, value, LNT_VALUE_NIL);
+  }
+}
+
+static bool run_activities(world *w) {
+  bool moved = false;
+  for (int i = 0; i < w->attempt_count; i++) {
+    attempt *a = &w->attempts[i];
+    if (a->queued && a->begin_us <= w->now_us) begin(w, a), moved = true;
+    if (a->runs && a->answer_us <= w->now_us) answer(w, a), moved = true;
+  }
+  return moved;
+}
+
+/* ---- Lives of the process ---- */
+
+static lnt_status fetch(void *user, const uint8_t *hash, void **bundle, size_t *size, lnt_error *err) {
+  world *w = user;
+  void *sealed = NULL;
+  size_t sealed_size;
+  lnt__slice payload;
+  lnt_status status = w->store->vtable->get(w->store, LNT__TABLE_CODE, hash, LNT__SHA256_BYTES, &sealed, &sealed_size, err);
+  if (status == LNT_ENOTFOUND) return lnt__fail(err, status, "the store has no such bundle");
+  if (status) return status;
+  if (!lnt__unseal((lnt__slice){sealed, sealed_size}, &payload)) {
+    lnt__free(sealed);
+    return lnt__fail(err, LNT_ECORRUPT, "the bundle's checksum is wrong");
+  }
+  memmove(sealed, payload.data, payload.size);
+  *bundle = sealed;
+  *size = payload.size;
+  return LNT_OK;
+}
+
+static void load(world *w) {
+  void *bundle = NULL;
+  size_t size;
+  uint8_t hash[LNT__SHA256_BYTES];
+  lnt_error err = {0};
+  if (lnt__wvm_load(w->vm, "sim.lua", (const char *)w->program->source.data, w->program->source.size, &bundle, &size, hash, &err)) {
+    broken(w, "the program does not load: %s", err.message);
+    return;
+  }
+  if (w->lives > 1 && memcmp(hash, w->hash, sizeof hash)) broken(w, "the program has another hash than before");
+  memcpy(w->hash, hash, sizeof hash);
+  lnt__buf_clear(&w->bundle);
+  lnt__buf_append(&w->bundle, bundle, size);
+  lnt__seal(&w->bundle);
+  lnt__free(bundle);
+}
+
+static const lnt_limits LIMITS = {
+#define LNT__X(field, value, text) .field = value,
+    LNT_LIMIT_MAP(LNT__X)
+#undef LNT__X
+};
+
+static bool starts_are_durable(const world *w) {
+  for (int i = 0; i < w->item_count; i++)
+    if (w->items[i].kind == ITEM_START && w->items[i].state != ITEM_SETTLED) return false;
+  return true;
+}
+
+/* Every second life has the code from the store alone. */
+static void open_process(world *w) {
+  lnt__wvm_options vm = {.limits = &LIMITS, .user = w, .fetch = fetch};
+  lnt__effects effects = {.user = w, .dispatch = on_dispatch, .abandon = on_abandon};
+  lnt__engine_options options = {.store = w->store, .effects = &effects, .limits = &LIMITS, .seed = w->program->seed};
+  w->lives++;
+  EXPECT_OK(w, lnt__wvm_create(&vm, &w->vm, &err_));
+  if (w->lives % 2 || !starts_are_durable(w)) load(w);
+  options.vm = lnt__wvm_interface(w->vm);
+  options.fingerprint = lnt__wvm_fingerprint(w->vm);
+  EXPECT_OK(w, lnt__journal_open(w->store, false, &options.last_run, &err_));
+  EXPECT_OK(w, lnt__engine_create(&options, &w->engine, &err_));
+  EXPECT_OK(w, lnt__engine_recover(w->engine, w->now_us, &err_));
+}
+
+static void close_process(world *w) {
+  lnt_stats stats = {.size = sizeof stats};
+  lnt__engine_stats(w->engine, &stats);
+  w->result->replays += stats.replays;
+  lnt__engine_destroy(w->engine);
+  lnt__wvm_destroy(w->vm);
+}
+
+/* The process dies. What it had submitted is lost, or landed and nobody was told. */
+static void crash(world *w, bool landed) {
+  lnt__store_fault_crash(w->store);
+  close_process(w);
+  lnt__store_fault_reopen(w->store);
+  for (int i = 0; i < w->item_count; i++) {
+    item *it = &w->items[i];
+    if (it->state == ITEM_SUBMITTED) it->state = landed && it->kind != ITEM_START ? ITEM_SETTLED : ITEM_NEW;
+  }
+  for (int i = 0; i < w->attempt_count; i++) w->attempts[i].queued = w->attempts[i].runs = false;
+  if (!w->program->timed) w->now_us += (int64_t)lnt__rng_below(&w->rng, 2000000);
+  w->result->crashes++;
+  open_process(w);
+}
+
+/* ---- Commits ---- */
+
+static lnt__store_fault next_fault(world *w) {
+  static const lnt__store_fault faults[] = {[SIM_CALM] = LNT__STORE_OK, [SIM_LOST] = LNT__STORE_LOST, [SIM_LANDED] = LNT__STORE_UNACKNOWLEDGED,
+                                            [SIM_FULL] = LNT__STORE_FULL};
+  const sim_mode *m = w->mode;
+  uint64_t number = w->tries++;
+  if (m->fault == SIM_MIXED) return (lnt__store_fault)(lnt__rng_below(&w->rng, 3) ? 0 : 1 + lnt__rng_below(&w->rng, 3));
+  if (m->at >= 0) return number == (uint64_t)m->at ? faults[m->fault] : LNT__STORE_OK;
+  /* A lost or refused commit is tried again, and then it must pass. */
+  return m->fault == SIM_LANDED || number % 2 == 0 ? faults[m->fault] : LNT__STORE_OK;
+}
+
+static void commit(world *w, const lnt__batch *batch) {
+  lnt_error err = {0};
+  lnt_status status;
+  lnt__store_fault fault;
+  do {
+    fault = next_fault(w);
+    if (fault) lnt__store_fault_next(w->store, fault, 0);
+    status = w->store->vtable->commit(w->store, batch, &err);
+  } while (status == LNT_EFULL && fault == LNT__STORE_FULL);
+  if (fault == LNT__STORE_LOST || fault == LNT__STORE_UNACKNOWLEDGED) {
+    if (!status) broken(w, "the store hid its failure");
+    crash(w, fault == LNT__STORE_UNACKNOWLEDGED);
+    return;
+  }
+  if (status) broken(w, "commit: %s", err.message);
+  w->result->commits++;
+  lnt__engine_committed(w->engine);
+  if (w->mode->evict) lnt__engine_evict_all(w->engine);
+}
+
+/* One tick; false: nothing moved. */
+static bool tick(world *w) {
+  lnt_status status = LNT_OK;
+  lnt_error err = {0};
+  bool moved = false;
+  lnt__engine_set_now(w->engine, w->now_us);
+  EXPECT_OK(w, lnt__engine_fire(w->engine, &err_));
+  moved |= submit_due(w);
+  moved |= run_activities(w);
+  while (lnt__engine_turn(w->engine, &status, &err)) {
+    moved = true;
+    if (w->mode->slow) break;
+  }
+  if (status) broken(w, "a turn failed: %s", err.message);
+  const lnt__batch *batch = lnt__engine_seal(w->engine);
+  if (!batch) return moved;
+  commit(w, batch);
+  return true;
+}
+
+/* ---- Time ---- */
+
+static void sooner(int64_t *at_us, int64_t candidate_us) {
+  if (candidate_us < *at_us) *at_us = candidate_us;
+}
+
+static int64_t next_time(world *w) {
+  int64_t at_us = lnt__engine_next_due(w->engine);
+  for (int i = 0; i < w->item_count; i++)
+    if (w->items[i].state == ITEM_NEW) sooner(&at_us, w->items[i].at_us);
+  for (int i = 0; i < w->attempt_count; i++) {
+    const attempt *a = &w->attempts[i];
+    if (a->queued) sooner(&at_us, a->begin_us);
+    if (a->runs && a->verdict != VERDICT_NONE) sooner(&at_us, a->answer_us);
+  }
+  return at_us > w->now_us ? at_us : w->now_us;
+}
+
+static bool all_closed(world *w) {
+  for (int i = 0; i < w->program->workflows; i++) {
+    char id[16];
+    uint64_t run;
+    lnt__row row;
+    void *memory;
+    id_of(i, id);
+    if (lnt__journal_find(w->store, id, &run, NULL) || lnt__journal_row(w->store, run, &row, &memory, NULL)) return false;
+    lnt__free(memory);
+    if (row.status == LNT_RUN_STALLED) broken(w, "%s is stalled", id);
+    if (row.status == LNT_RUN_STALLED) return true;
+    if (!row.closed_us) return false;
+  }
+  return true;
+}
+
+static int count_row(void *user, lnt__slice key, lnt__slice value) {
+  (void)key;
+  (void)value;
+  ++*(int *)user;
+  return 0;
+}
+
+/* When everything is closed nothing may be left to look at, and nothing to come due. */
+static void check_leftovers(world *w) {
+  int active = 0, timers = 0;
+  lnt__slice all = {0};
+  EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_ACTIVE, all, all, false, count_row, &active, &err_));
+  EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_TIMER, all, all, false, count_row, &timers, &err_));
+  if (active) broken(w, "%d rows are left in ACTIVE", active);
+  if (timers) broken(w, "%d rows are left in TIMER", timers);
+}
+
+static void live(world *w) {
+  int ticks = 0;
+  while (w->result->broken.size == 0 && ticks++ < TICKS_MAX) {
+    if (tick(w)) continue;
+    if (all_closed(w)) break;
+    w->now_us = next_time(w);
+  }
+  if (ticks >= TICKS_MAX) broken(w, "it never ends: %d ticks", TICKS_MAX);
+  if (!w->result->broken.size) check_leftovers(w);
+}
+
+void sim_run(const sim_program *program, const sim_mode *mode, sim_result *result) {
+  world *w = calloc(1, sizeof *w);
+  lnt__store *memory = NULL;
+  memset(result, 0, sizeof *result);
+  w->program = program;
+  w->mode = mode;
+  w->result = result;
+  w->now_us = T0_US;
+  w->attempts = calloc(ATTEMPTS_MAX, sizeof *w->attempts);
+  lnt__rng_seed(&w->rng, sim_mix(program->seed, mode->fault, (uint64_t)mode->at));
+  lnt__buf_init(&w->bundle);
+  EXPECT_OK(w, lnt__store_open_memory(&memory, &err_));
+  EXPECT_OK(w, lnt__store_open_fault(memory, false, &w->store, &err_));
+  plan(w);
+  open_process(w);
+  live(w);
+  close_process(w);
+  sim_outcome(program, w->store, program->workflows, &result->text);
+  sim_commands(w->store, &result->commands);
+  w->store->vtable->destroy(w->store);
+  for (int i = 0; i < w->attempt_count; i++) {
+    lnt__buf_finish(&w->attempts[i].input);
+    lnt__buf_finish(&w->attempts[i].answer);
+  }
+  lnt__buf_finish(&w->bundle);
+  free(w->attempts);
+  free(w);
+}
+
+void sim_result_finish(sim_result *result) {
+  lnt__buf_finish(&result->text);
+  lnt__buf_finish(&result->commands);
+  lnt__buf_finish(&result->broken);
+}
