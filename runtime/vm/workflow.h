@@ -1,8 +1,9 @@
-/* workflow.h - what the files of the workflow VM share. workflow.c makes the VM and runs bodies, workflow_body.c keeps branches and their threads,
- * workflow_task.c keeps tasks, workflow_ctx.c and workflow_options.c are the functions of ctx, code.c and bundle.c know the source. Owner thread.
+/* workflow.h - what the files of the workflow VM share. workflow.c makes the VM and runs bodies, workflow_body.c keeps branches and their
+ * threads, workflow_task.c keeps tasks, workflow_ctx.c and workflow_options.c are the functions of ctx, code.c and bundle.c know the
+ * source. Owner thread.
  *
- * Everything here marked RAISES may raise a Lua error and runs inside lnt__protected() or inside a body. Things that Lua's collector must leave
- * alone stand in the registry under an integer, a slot, taken by lnt__anchor() and given back by lnt__release() alone. */
+ * Everything here marked RAISES may raise a Lua error and runs inside lnt__protected() or inside a body. Things that Lua's collector must
+ * leave alone stand in the registry under an integer, a slot, taken by lnt__anchor() and given back by lnt__release() alone. */
 #ifndef LNT__WORKFLOW_H
 #define LNT__WORKFLOW_H
 
@@ -43,7 +44,8 @@ typedef struct lnt__code {
   uint64_t used; /* stamp of the last use */
 } lnt__code;
 
-typedef struct lnt__definition { char *name, *file; lnt__code *code; } lnt__definition; /* newest code of a workflow name; file: its identity */
+/* newest code of a workflow name; file: its identity */
+typedef struct lnt__definition { char *name, *file; lnt__code *code; } lnt__definition;
 
 /* ---- Bodies ---- */
 
@@ -66,11 +68,12 @@ struct lnt__branch {
   uint8_t state, argument_count;
 };
 
-typedef enum lnt__task_kind { LNT__TASK_ACTIVITY, LNT__TASK_TIMER, LNT__TASK_EVENT, LNT__TASK_BRANCH, LNT__TASK_ALL, LNT__TASK_ANY } lnt__task_kind;
+typedef enum lnt__task_kind { LNT__TASK_ACTIVITY, LNT__TASK_TIMER, LNT__TASK_EVENT, LNT__TASK_BRANCH, LNT__TASK_ALL,
+                             LNT__TASK_ANY } lnt__task_kind;
 typedef enum lnt__task_state { LNT__TASK_PENDING, LNT__TASK_DONE, LNT__TASK_FAILED, LNT__TASK_CANCELED } lnt__task_state;
 
-/* A userdata. Its environment table holds: pending composites, their children 1..n; done, the values 1..n; failed, the failure at 1. While it is
- * pending it is anchored and in the body's list. */
+/* A userdata. Its environment table holds: pending composites, their children 1..n; done, the values 1..n; failed, the failure at 1. While
+ * it is pending it is anchored and in the body's list. */
 struct lnt__task {
   lnt__task *prev, *next;
   lnt__branch *branch; /* BRANCH */
@@ -188,13 +191,16 @@ void lnt__wait_add(lnt__body *body, uint32_t seq, int kind, lnt__branch *branch,
 lnt__wait *lnt__wait_find(lnt__body *body, uint32_t seq);
 void lnt__wait_remove(lnt__body *body, lnt__wait *wait);
 
-lnt__task *lnt__task_create(lua_State *L, lnt__body *body, lnt__task_kind kind, const char *name, size_t size); /* RAISES. Pushed; pending */
+/* RAISES. Pushed; pending */
+lnt__task *lnt__task_create(lua_State *L, lnt__body *body, lnt__task_kind kind, const char *name, size_t size);
 void lnt__task_abandon(lnt__wvm *wvm, lnt__body *body, lnt__task *task); /* one that was just made is not wanted */
 lnt__task *lnt__task_check(lua_State *L, int index); /* NULL: not a task */
 /* RAISES. The task's `count` values (or its failure) are at the top and are popped; everyone who waits for it is told. */
 void lnt__task_settle(lua_State *L, lnt__body *body, lnt__task *task, lnt__task_state state, int count);
 /* RAISES. Push true and the delivery's value, or false and the failure (nothing: a wait that ran out). Answers how many. */
 int lnt__push_delivery(lua_State *L, int kind, const lnt__delivery *delivery);
+/* RAISES. Settle a task of a command */
+void lnt__task_answer(lua_State *L, lnt__body *body, lnt__task *task, const lnt__delivery *delivery);
 void lnt__deliver(lua_State *L, lnt__body *body, const lnt__delivery *delivery); /* RAISES */
 void lnt__push_failure(lua_State *L, const char *type, const char *message, bool retryable); /* RAISES */
 void lnt__task_functions(lua_State *L); /* RAISES. Into the table at the top */
@@ -217,7 +223,8 @@ lnt_status lnt__code_get(lnt__wvm *wvm, const uint8_t *hash, lnt__code **out, ln
 void lnt__code_push_main(lua_State *L, const lnt__code *code); /* RAISES. Push a fresh function of the file, in a fresh environment */
 void lnt__code_free(lnt__wvm *wvm, lnt__code *code);
 lnt__module *lnt__code_module(lnt__code *code, const char *name);
-lnt__module *lnt__code_add_module(lnt__code *code, const char *name, const char *file, char *source, size_t size); /* owns source; NULL: no memory */
+/* owns source; NULL: no memory */
+lnt__module *lnt__code_add_module(lnt__code *code, const char *name, const char *file, char *source, size_t size);
 
 lnt_status lnt__bundle_write(const lnt__code *code, const char *source, size_t size, lnt__buf *out, lnt_error *err);
 lnt_status lnt__bundle_read(lnt_value bundle, lnt__code *code, lnt_value *source, lnt_error *err); /* file and modules into `code` */

@@ -1,5 +1,5 @@
-/* workflow_ctx.c - the functions of ctx: the commands of a workflow and what it may ask. Called by author code through workflow.lua; owner thread.
- * One ctx serves all instances: it stands for the one that runs. */
+/* workflow_ctx.c - the functions of ctx: the commands of a workflow and what it may ask. Called by author code through workflow.lua; owner
+ * thread. One ctx serves all instances: it stands for the one that runs. */
 #include <lauxlib.h>
 #include <math.h>
 #include <stdio.h>
@@ -41,14 +41,19 @@ static int issue(lua_State *L, lnt__body *body, request *r) {
   lnt__delivery answer = {0};
   uint32_t seq = 0;
   if (!r->async && !lua_isyieldable(L))
-    lnt__sandbox_error(L, "%s cannot wait here: a wait cannot cross a callback of C or the top level of a module; call it from the workflow's function",
+    lnt__sandbox_error(L, "%s cannot wait here: a wait cannot cross a callback of C or the top level of a module; call it from the "
+                       "workflow's function",
                        r->verb);
   lnt__guard_charge(L, r->command.input.size / UNITS_PER_BYTE);
   if (r->async) task = lnt__task_create(L, body, r->kind, r->command.name.data, r->command.name.size);
   if (!lnt__wait_reserve(body)) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
   r->command.alone = !r->async && !body->ready_head;
   switch (lnt__turn_command(body->turn, &r->command, &seq, &answer)) {
-    case LNT__COMMAND_ANSWERED: LNT__ASSERT(!task); return answered(L, wvm, r, &answer);
+    case LNT__COMMAND_ANSWERED: /* of tasks: a wait for an event that came before it */
+      if (!task) return answered(L, wvm, r, &answer);
+      lnt__guard_charge(L, answer.value.size / UNITS_PER_BYTE);
+      lnt__task_answer(L, body, task, &answer);
+      return 1;
     case LNT__COMMAND_REFUSED: body->refused = true; lnt__guard_kill(L, LNT__KILL_HOST, "%s was refused", r->verb);
     case LNT__COMMAND_WAITING: break;
   }
@@ -77,7 +82,8 @@ static lnt_value encode_argument(lua_State *L, int index, const char *verb, cons
   lnt_error err;
   lnt__buf_clear(out);
   if (lua_isnoneornil(L, index)) return LNT_VALUE_NIL;
-  if (lnt__value_encode(L, index, what, (size_t)wvm->limits.payload_bytes_max, out, &err)) lnt__sandbox_error(L, "%s: %s", verb, err.message);
+  if (lnt__value_encode(L, index, what, (size_t)wvm->limits.payload_bytes_max, out, &err))
+    lnt__sandbox_error(L, "%s: %s", verb, err.message);
   return (lnt_value){out->data, out->size};
 }
 
@@ -101,7 +107,8 @@ static int64_t timer_due(lua_State *L, lnt__body *body, const char *verb) {
   lua_pushliteral(L, "at");
   lua_rawget(L, 2);
   if (lua_type(L, -1) != LUA_TNUMBER)
-    lnt__sandbox_error(L, "%s: {at = seconds since 1970} expected, such as {at = ctx:now() + 60}; 'at' is a %s", verb, luaL_typename(L, -1));
+    lnt__sandbox_error(L, "%s: {at = seconds since 1970} expected, such as {at = ctx:now() + 60}; 'at' is a %s", verb,
+                       luaL_typename(L, -1));
   double at = lua_tonumber(L, -1);
   if (!(at >= 0 && at <= 1e11)) lnt__sandbox_error(L, "%s: 'at' is not a time in seconds since 1970", verb);
   return (int64_t)floor(at * 1e6 + 0.5);
@@ -253,18 +260,21 @@ static int ctx_field(lua_State *L) {
   else if (strcmp(key, "call_child_workflow") == 0 || strcmp(key, "continue_as_new") == 0 || strcmp(key, "is_patched") == 0)
     lnt__sandbox_error(L, "ctx.%s %s", key, later);
   else
-    lnt__sandbox_error(L, "ctx has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, spawn, async, "
-                       "set_custom_status, now, current_utc_datetime, uuid, random, log, is_replaying, history_length, instance_id, workflow_name", key);
+    lnt__sandbox_error(L, "ctx has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, "
+                       "spawn, async, set_custom_status, now, current_utc_datetime, uuid, random, log, is_replaying, history_length, "
+                       "instance_id, workflow_name", key);
   return 1;
 }
 
 static int async_field(lua_State *L) {
-  lnt__sandbox_error(L, "ctx.async has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, spawn",
+  lnt__sandbox_error(L, "ctx.async has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, "
+                     "spawn",
                      lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
 }
 
 static int task_field(lua_State *L) {
-  lnt__sandbox_error(L, "a task has no '%s'; it has await(), cancel() and done()", lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
+  lnt__sandbox_error(L, "a task has no '%s'; it has await(), cancel() and done()",
+                     lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
 }
 
 static int refuse_change(lua_State *L) {

@@ -1,5 +1,6 @@
-/* workflow_task.c - tasks: what stands for an answer that is not there yet, and who waits for it. Called by the functions of ctx and by deliveries;
- * owner thread. Nobody is resumed here: whoever can go on is put on the ready list, in the order in which they began to wait. */
+/* workflow_task.c - tasks: what stands for an answer that is not there yet, and who waits for it. Called by the functions of ctx and by
+ * deliveries; owner thread. Nobody is resumed here: whoever can go on is put on the ready list, in the order of
+ * their waits. */
 #include <lauxlib.h>
 #include <stdio.h>
 
@@ -291,7 +292,7 @@ void lnt__task_settle(lua_State *L, lnt__body *body, lnt__task *task, lnt__task_
   lua_settop(L, first - 1);
 }
 
-static void settle_delivery(lua_State *L, lnt__body *body, lnt__task *task, const lnt__delivery *delivery) {
+void lnt__task_answer(lua_State *L, lnt__body *body, lnt__task *task, const lnt__delivery *delivery) {
   int count = lnt__push_delivery(L, task->kind, delivery);
   bool ok = lua_toboolean(L, -count);
   if (count == 1 && ok) lua_pushnil(L);
@@ -304,7 +305,7 @@ void lnt__deliver(lua_State *L, lnt__body *body, const lnt__delivery *delivery) 
   if (!wait) return;
   lnt__wait found = *wait;
   lnt__wait_remove(body, wait);
-  if (found.task) settle_delivery(L, body, found.task, delivery);
+  if (found.task) lnt__task_answer(L, body, found.task, delivery);
   else wake(L, body, found.branch, lnt__push_delivery(L, found.kind, delivery));
 }
 
