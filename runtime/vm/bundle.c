@@ -1,5 +1,5 @@
-/* bundle.c - the form in which source is stored: a CBOR map {file, source, modules = {name = {file, source}}}. Called by code.c and, for the activity
- * VM, by the driver. Pure; any thread. */
+/* bundle.c - the form in which source is stored: a CBOR map {file, source, modules = {name = {file, source}}}. Called by code.c and, for
+ * the activity VM, by the driver. Pure; any thread. */
 #include <stdio.h>
 
 #include "vm/workflow.h"

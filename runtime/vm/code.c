@@ -1,9 +1,9 @@
-/* code.c - the code registry: files loaded, the newest code of each workflow name, code versions by hash, and `require`. Called by the driver through
- * vm.h and by workflow.c; owner thread.
+/* code.c - the code registry: files loaded, the newest code of each workflow name, code versions by hash, and `require`. Called by the
+ * driver through vm.h and by workflow.c; owner thread.
  *
- * A file's text is compiled once, wrapped as `return function(...) <text> end`: each instance asks that for a fresh function, gives it an environment
- * of its own and runs it, so that no instance sees another's variables. The text alone is compiled first, which keeps an `end` in it from
- * closing the wrapper. */
+ * A file's text is compiled once, wrapped as `return function(...) <text> end`: each instance asks that for a fresh function, gives it an
+ * environment of its own and runs it, so that no instance sees another's variables. The text alone is compiled first, which keeps an `end`
+ * in it from closing the wrapper. */
 #include <lauxlib.h>
 #include <stdio.h>
 
@@ -155,7 +155,8 @@ static lnt_status read_stored(lnt__wvm *wvm, const uint8_t *hash, const void *bu
   lnt__sha256_init(&sha);
   lnt__sha256_add(&sha, bundle, size);
   lnt__sha256_end(&sha, found);
-  if (memcmp(found, hash, sizeof found) != 0) return lnt__fail(err, LNT_ECORRUPT, "the stored code does not have the hash it is stored under");
+  if (memcmp(found, hash, sizeof found) != 0)
+    return lnt__fail(err, LNT_ECORRUPT, "the stored code does not have the hash it is stored under");
   lnt_status status = lnt__bundle_read((lnt_value){bundle, size}, code, &source, err);
   return status ? status : compile(wvm, code->file, source.data, source.size, &code->slot, err);
 }
@@ -289,7 +290,8 @@ static bool module_ready(lnt__wvm *wvm, lua_State *L, lnt__module *module) {
   snprintf(chunk, sizeof chunk, "@%s", module->file);
   uint32_t slot = 0;
   compile_job job = {chunk, module->source, module->size, &slot, LNT_OK, &err};
-  if (module->size > wvm->limits.source_bytes_max) job.status = lnt__fail(&err, LNT_ELIMIT, "%s is larger than source_bytes_max", module->file);
+  if (module->size > wvm->limits.source_bytes_max)
+    job.status = lnt__fail(&err, LNT_ELIMIT, "%s is larger than source_bytes_max", module->file);
   else compile_entry(L, &job);
   if (job.status) module_problem(module, err.message);
   module->slot = slot;
@@ -312,8 +314,8 @@ static void push_author_env(lua_State *L) {
 }
 
 static void push_missing(lua_State *L, const lnt__wvm *wvm, const lnt__code *code, const char *name) {
-  push_stub(L, "module '%s' was not found when %s was loaded (looked for %s.lua and %s/init.lua in %s; %s; %s); if only activities need it, use it inside "
-            "an activity", name, code->file, name, name, code->folder ? code->folder : "the folder of the file",
+  push_stub(L, "module '%s' was not found when %s was loaded (looked for %s.lua and %s/init.lua in %s; %s; %s); if only activities need "
+            "it, use it inside an activity", name, code->file, name, name, code->folder ? code->folder : "the folder of the file",
             wvm->module_path ? wvm->module_path : "no module path", wvm->stdlib_path ? wvm->stdlib_path : "no standard library");
 }
 
@@ -330,7 +332,8 @@ static void replace_by_stub(lua_State *L, lnt__wvm *wvm, const char *name) {
 static void run_module(lua_State *L, lnt__wvm *wvm, lnt__module *module) {
   char name[MODULE_NAME_BYTES_MAX + 1];
   snprintf(name, sizeof name, "%s", module->name); /* `modules` may move meanwhile */
-  if (wvm->require_depth >= LNT__REQUIRE_DEPTH_MAX) lnt__sandbox_error(L, "require: modules are nested more than %d deep", LNT__REQUIRE_DEPTH_MAX);
+  if (wvm->require_depth >= LNT__REQUIRE_DEPTH_MAX)
+    lnt__sandbox_error(L, "require: modules are nested more than %d deep", LNT__REQUIRE_DEPTH_MAX);
   push_author_env(L);
   push_fresh(L, module->slot);
   lua_insert(L, -2);
@@ -382,7 +385,8 @@ static int require(lua_State *L) {
   int loaded = lua_gettop(L);
   lua_pushvalue(L, 1);
   lua_rawget(L, loaded);
-  if (lua_type(L, -1) == LUA_TLIGHTUSERDATA) lnt__sandbox_error(L, "require: module '%s' requires itself, through other modules or directly", lua_tostring(L, 1));
+  if (lua_type(L, -1) == LUA_TLIGHTUSERDATA)
+    lnt__sandbox_error(L, "require: module '%s' requires itself, through other modules or directly", lua_tostring(L, 1));
   if (!lua_isnil(L, -1)) return 1;
   lua_pushvalue(L, 1);
   lua_pushlightuserdata(L, wvm);
@@ -399,7 +403,8 @@ static int require(lua_State *L) {
 static const char *definition_name(lua_State *L, const char *verb) {
   lnt_error err;
   size_t size;
-  if (lua_type(L, 1) != LUA_TSTRING) lnt__sandbox_error(L, "%s(name, function): the name must be a string, got %s", verb, luaL_typename(L, 1));
+  if (lua_type(L, 1) != LUA_TSTRING)
+    lnt__sandbox_error(L, "%s(name, function): the name must be a string, got %s", verb, luaL_typename(L, 1));
   const char *name = lua_tolstring(L, 1, &size);
   if (strlen(name) != size) lnt__sandbox_error(L, "%s: the name holds a zero byte", verb);
   if (lnt__check_name("the name", name, LNT_NAME_BYTES_MAX, true, &err)) lnt__sandbox_error(L, "%s: %s", verb, err.message);
@@ -408,7 +413,8 @@ static const char *definition_name(lua_State *L, const char *verb) {
 
 static void collect_name(lua_State *L, lnt__run *run, const char *name) {
   for (size_t i = 0; i < run->name_count; i++)
-    if (strcmp(run->names[i], name) == 0) lnt__sandbox_error(L, "the workflow \"%s\" is defined twice in %s; give one of them another name", name, run->code->file);
+    if (strcmp(run->names[i], name) == 0)
+      lnt__sandbox_error(L, "the workflow \"%s\" is defined twice in %s; give one of them another name", name, run->code->file);
   char *copy = lnt__strdup(name);
   if (!copy || !lnt__grow((void **)&run->names, &run->name_capacity, run->name_count + 1, sizeof *run->names)) {
     lnt__free(copy);
@@ -441,7 +447,8 @@ static int define_activity(lua_State *L) {
   if (run->wanted) return 0;
   const char *name = definition_name(L, "activity");
   int last = lua_istable(L, 2) ? 3 : 2;
-  if (!lua_isfunction(L, last)) lnt__sandbox_error(L, "activity(\"%s\", [options,] function): a function expected, got %s", name, luaL_typename(L, last));
+  if (!lua_isfunction(L, last))
+    lnt__sandbox_error(L, "activity(\"%s\", [options,] function): a function expected, got %s", name, luaL_typename(L, last));
   return 0;
 }
 
@@ -491,7 +498,8 @@ static lnt_status add_mentioned(lnt__wvm *wvm, lnt__code *code, const char *sour
 
 static lnt_status add_all_mentioned(lnt__wvm *wvm, lnt__code *code, const char *source, size_t size, lnt_error *err) {
   lnt_status status = add_mentioned(wvm, code, source, size, err);
-  for (size_t i = 0; i < code->module_count && !status; i++) status = add_mentioned(wvm, code, code->modules[i].source, code->modules[i].size, err);
+  for (size_t i = 0; i < code->module_count && !status; i++)
+    status = add_mentioned(wvm, code, code->modules[i].source, code->modules[i].size, err);
   return status;
 }
 
@@ -510,7 +518,8 @@ static void load_failed(load_job *job, lua_State *co) {
   size_t size = 0;
   lnt__buf_init(&failure);
   const char *text = NULL;
-  if (!lnt__failure_encode(co, -1, 4096, &failure, &err)) text = lnt__cbor_member_string((lnt_value){failure.data, failure.size}, "message", &size);
+  if (!lnt__failure_encode(co, -1, 4096, &failure, &err))
+    text = lnt__cbor_member_string((lnt_value){failure.data, failure.size}, "message", &size);
   job->status = lnt__fail(job->err, LNT_ESYNTAX, "%.*s", text ? (int)size : (int)strlen(file), text ? text : file);
   lnt__buf_finish(&failure);
 }
@@ -528,7 +537,8 @@ static void load_entry(lua_State *L, void *argument) {
   wvm->run = NULL;
   wvm->guard.host = host;
   if (rc == LUA_YIELD)
-    job->status = lnt__fail(job->err, LNT_ESYNTAX, "%s: the top level of a file cannot wait or yield; do it inside a workflow", job->run->code->file);
+    job->status = lnt__fail(job->err, LNT_ESYNTAX, "%s: the top level of a file cannot wait or yield; do it inside a workflow",
+                            job->run->code->file);
   else if (rc) load_failed(job, thread.co);
   lnt__thread_give(wvm, &thread, rc == 0);
 }
@@ -562,7 +572,8 @@ static lnt_status check_names(lnt__wvm *wvm, const lnt__run *run, const char *fi
   for (size_t i = 0; i < run->name_count; i++) {
     const lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
     if (known && strcmp(known->file, file) != 0)
-      return lnt__fail(err, LNT_EEXIST, "the workflow \"%s\" of %s is defined by %s already; give one of them another name", run->names[i], file, known->file);
+      return lnt__fail(err, LNT_EEXIST, "the workflow \"%s\" of %s is defined by %s already; give one of them another name", run->names[i],
+                       file, known->file);
   }
   return LNT_OK;
 }
@@ -611,7 +622,8 @@ static lnt_status define_names(lnt__wvm *wvm, const lnt__run *run, lnt__code *co
     lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
     if (known) continue;
     lnt__definition *fresh = definition_new(run->names[i], file, code);
-    if (!fresh || !lnt__strmap_put(&wvm->definitions, fresh->name, fresh)) return lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
+    if (!fresh || !lnt__strmap_put(&wvm->definitions, fresh->name, fresh))
+      return lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
     code->refs++;
   }
   for (size_t i = 0; i < run->name_count; i++) {
@@ -647,7 +659,8 @@ static lnt_status adopt(lnt__wvm *wvm, lnt__run *run, const char *file, const ln
   return status;
 }
 
-static lnt_status load(lnt__wvm *wvm, lnt__run *run, const char *file, const char *source, size_t size, lnt__buf *bundle, uint8_t *hash, lnt_error *err) {
+static lnt_status load(lnt__wvm *wvm, lnt__run *run, const char *file, const char *source, size_t size, lnt__buf *bundle, uint8_t *hash,
+                       lnt_error *err) {
   lnt_status status = prepare(run->code, file, err);
   if (!status) status = compile(wvm, run->code->file, source, size, &run->code->slot, err);
   if (!status) status = run_file(wvm, run, err);
@@ -663,7 +676,8 @@ lnt_status lnt__wvm_load(lnt__wvm *wvm, const char *file, const char *source, si
   lnt__buf text;
   lnt__run run = {.code = lnt__calloc(1, sizeof *run.code)};
   lnt__buf_init(&text);
-  lnt_status status = run.code ? load(wvm, &run, file, source, size, &text, hash, err) : lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
+  lnt_status status = run.code ? load(wvm, &run, file, source, size, &text, hash, err)
+                               : lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
   if (!status) *bundle = lnt__buf_detach(&text, bundle_size);
   lnt__buf_finish(&text);
   for (size_t i = 0; i < run.name_count; i++) lnt__free(run.names[i]);
@@ -706,7 +720,9 @@ static lnt_status no_such(const lnt__wvm *wvm, const char *workflow, lnt_error *
   }
   if (shown > NEAR_NAMES_MAX) lnt__buf_printf(&list, " and %zu more", shown - NEAR_NAMES_MAX);
   if (shown == 0) lnt__buf_printf(&list, "none");
-  if (nearest) lnt__fail(err, LNT_ENOTFOUND, "no workflow \"%s\" is loaded; did you mean \"%s\"? Loaded: %.*s", workflow, nearest, (int)list.size, list.data);
+  if (nearest)
+    lnt__fail(err, LNT_ENOTFOUND, "no workflow \"%s\" is loaded; did you mean \"%s\"? Loaded: %.*s", workflow, nearest, (int)list.size,
+              list.data);
   else lnt__fail(err, LNT_ENOTFOUND, "no workflow \"%s\" is loaded; loaded: %.*s", workflow, (int)list.size, list.data);
   lnt__buf_finish(&list);
   return LNT_ENOTFOUND;

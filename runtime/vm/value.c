@@ -1,5 +1,5 @@
-/* value.c - Lua values to CBOR and back, straight from the Lua stack. Called by the workflow VM, the activity VMs and lua_api.c, on the thread of
- * the lua_State.
+/* value.c - Lua values to CBOR and back, straight from the Lua stack. Called by the workflow VM, the activity VMs and lua_api.c, on the
+ * thread of the lua_State.
  *
  * The walk allocates nothing from Lua: lua_next and lua_rawgeti cannot raise, and the one thing that can, a growing stack, is done
  * under lua_cpcall before the walk goes deep. */
@@ -86,7 +86,8 @@ static lnt_status refuse_size(walk *w) {
   char path[PATH_BYTES_MAX];
   if (w->out->failed) return lnt__fail(w->err, LNT_ENOMEM, "out of memory while encoding %s", w->what);
   path_text(w, path, sizeof path);
-  return lnt__fail(w->err, LNT_ELIMIT, "%s is larger than %zu bytes when encoded (payload_bytes_max; reached at %s): pass a reference instead, such as a file name",
+  return lnt__fail(w->err, LNT_ELIMIT, "%s is larger than %zu bytes when encoded (payload_bytes_max; reached at %s): pass a reference "
+                   "instead, such as a file name",
                    w->what, w->bytes_max, path);
 }
 
@@ -156,7 +157,8 @@ static lnt_status encode_map(walk *w, int index, level *at) {
   return w->out->failed ? refuse_size(w) : refuse(w, LNT_EVALUE, "two keys of the table are the same number");
 }
 
-/* Are the keys exactly 1..count? The length of a table with holes is not to be trusted, so all keys are counted; encode_array meets the holes. */
+/* Are the keys exactly 1..count? The length of a table with holes is not to be trusted, so all keys are counted; encode_array meets the
+ * holes. */
 static bool looks_like_array(lua_State *L, int index, size_t count) {
   size_t seen = 0;
   lua_pushnil(L);
@@ -377,7 +379,8 @@ static int field_of(const char *name) {
   return -1;
 }
 
-/* Push the fields of the table at `index`, nil where it has none: FIELD_COUNT slots. Walks instead of asking by name, which would make a string. */
+/* Push the fields of the table at `index`, nil where it has none: FIELD_COUNT slots. Walks instead of asking by name, which would make a
+ * string. */
 static void push_fields(lua_State *L, int index) {
   int base = lua_gettop(L) + 1;
   for (int i = 0; i <= FIELD_COUNT; i++) lua_pushnil(L); /* the last is the first key of the walk */

@@ -1,5 +1,5 @@
-/* workflow.c - the workflow VM: its state, what the engine asks of it (start, deliver, drop, where), its memory between ticks. Called by the driver
- * through vm.h and by the engine through lnt__vm; owner thread.
+/* workflow.c - the workflow VM: its state, what the engine asks of it (start, deliver, drop, where), its memory between ticks. Called by
+ * the driver through vm.h and by the engine through lnt__vm; owner thread.
  *
  * Nothing of Lua that can raise runs outside lnt__protected(). A refused allocation there is not the instance's fault: its body becomes
  * UNAVAILABLE and is rebuilt later. One inside a branch is, and fails the instance. */
@@ -42,7 +42,8 @@ lnt_status lnt__protected(lnt__wvm *wvm, void (*fn)(lua_State *L, void *argument
 uint32_t lnt__anchor(lua_State *L) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   bool reused = wvm->free_slot_count > 0;
-  if (!reused && !lnt__grow((void **)&wvm->free_slots, &wvm->free_slot_capacity, wvm->slots + 1u, sizeof *wvm->free_slots)) luaL_error(L, "not enough memory");
+  if (!reused && !lnt__grow((void **)&wvm->free_slots, &wvm->free_slot_capacity, wvm->slots + 1u, sizeof *wvm->free_slots))
+    luaL_error(L, "not enough memory");
   uint32_t slot = reused ? wvm->free_slots[wvm->free_slot_count - 1] : wvm->slots + 1;
   lua_rawseti(L, LUA_REGISTRYINDEX, (int)slot);
   if (reused) wvm->free_slot_count--;
@@ -108,8 +109,11 @@ static bool run_top_level(lua_State *L, const start_job *job, lnt__run *run) {
     return true;
   }
   lnt_error err;
-  if (rc == 0) lnt__fail(&err, LNT_ENOTFOUND, "%s, as it was when the instance started, does not define the workflow \"%s\"", body->code->file, run->wanted);
-  if (rc == LUA_YIELD) lnt__fail(&err, LNT_ESYNTAX, "%s: the top level of a file cannot wait or yield; do it inside a workflow", body->code->file);
+  if (rc == 0)
+    lnt__fail(&err, LNT_ENOTFOUND, "%s, as it was when the instance started, does not define the workflow \"%s\"", body->code->file,
+              run->wanted);
+  if (rc == LUA_YIELD)
+    lnt__fail(&err, LNT_ESYNTAX, "%s: the top level of a file cannot wait or yield; do it inside a workflow", body->code->file);
   if (rc == 0 || rc == LUA_YIELD) unavailable(job->outcome, &err);
   else lnt__body_failed(wvm, body, co, job->outcome);
   return false;

@@ -1,5 +1,5 @@
--- workflow.lua - the trusted Lua of the workflow VM: the functions of ctx, of ctx.async and of tasks. Run once per state by workflow.c, with a
--- table of C functions.
+-- workflow.lua - the trusted Lua of the workflow VM: the functions of ctx, of ctx.async and of tasks. Run once per state by workflow.c,
+-- with a table of C functions.
 --
 -- A C function that waits answers after the wait with what it was resumed with: `true` and values, or `false` and a failure. Only Lua can
 -- raise that failure, so every waiting function has its Lua half here.

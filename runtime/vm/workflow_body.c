@@ -1,5 +1,5 @@
-/* workflow_body.c - the branches of a body: their threads, the ready list, running them, and what becomes of the body when they end. Called by
- * workflow.c; owner thread. */
+/* workflow_body.c - the branches of a body: their threads, the ready list, running them, and what becomes of the body when they end. Called
+ * by workflow.c; owner thread. */
 #include <lauxlib.h>
 #include <stdio.h>
 
@@ -231,7 +231,8 @@ static bool is_wait(lua_State *co) { return lua_gettop(co) >= 1 && lua_touserdat
 static bool stray_yield(lnt__body *body, lua_State *co, lnt__outcome *outcome) {
   char where[LUA_IDSIZE + 16], text[LUA_IDSIZE + 200];
   lnt__sandbox_where(co, 0, where, sizeof where);
-  snprintf(text, sizeof text, "%s: a yield that no coroutine of the workflow takes; to wait, call a function of ctx", where[0] ? where : body->code->file);
+  snprintf(text, sizeof text, "%s: a yield that no coroutine of the workflow takes; to wait, call a function of ctx",
+           where[0] ? where : body->code->file);
   lnt__traceback(co, &outcome->detail);
   fail_with(outcome, "Error", text);
   return true;

@@ -1,5 +1,5 @@
-/* workflow_options.c - what authors write beside a call: durations, retry policies, timeouts. Checked at the author's line, before anything is
- * recorded. Called by the functions of ctx; owner thread; everything here raises. */
+/* workflow_options.c - what authors write beside a call: durations, retry policies, timeouts. Checked at the author's line, before anything
+ * is recorded. Called by the functions of ctx; owner thread; everything here raises. */
 #include <lauxlib.h>
 #include <math.h>
 
@@ -116,7 +116,8 @@ static void write_int(lnt__buf *out, const char *key, int64_t value) {
 
 static void write_types(lua_State *L, lnt__buf *out) {
   int list = lua_gettop(L);
-  if (!lua_istable(L, list)) lnt__sandbox_error(L, "call_activity: retry.non_retryable must be a list of error types, got %s", luaL_typename(L, list));
+  if (!lua_istable(L, list))
+    lnt__sandbox_error(L, "call_activity: retry.non_retryable must be a list of error types, got %s", luaL_typename(L, list));
   size_t count = lua_objlen(L, list);
   if (count > TYPES_MAX) lnt__sandbox_error(L, "call_activity: retry.non_retryable has more than %d types", TYPES_MAX);
   lnt__cbor_cstring(out, "non_retryable");
@@ -127,7 +128,8 @@ static void write_types(lua_State *L, lnt__buf *out) {
     if (lua_type(L, -1) != LUA_TSTRING)
       lnt__sandbox_error(L, "call_activity: retry.non_retryable[%zu] must be a string (an error type), got %s", i, luaL_typename(L, -1));
     const char *type = lua_tolstring(L, -1, &size);
-    if (size > LNT_NAME_BYTES_MAX) lnt__sandbox_error(L, "call_activity: retry.non_retryable[%zu] is longer than %d bytes", i, LNT_NAME_BYTES_MAX);
+    if (size > LNT_NAME_BYTES_MAX)
+      lnt__sandbox_error(L, "call_activity: retry.non_retryable[%zu] is longer than %d bytes", i, LNT_NAME_BYTES_MAX);
     lnt__cbor_string(out, type, size);
     lua_pop(L, 1);
   }
@@ -138,7 +140,8 @@ static void write_retry(lua_State *L, int index, lnt__buf *out) {
                                       "non_retryable", NULL};
   lnt__cbor_map map;
   size_t count = 3;
-  if (!lua_istable(L, index)) lnt__sandbox_error(L, "call_activity: retry must be a table such as {max_attempts = 3}, got %s", luaL_typename(L, index));
+  if (!lua_istable(L, index))
+    lnt__sandbox_error(L, "call_activity: retry must be a table such as {max_attempts = 3}, got %s", luaL_typename(L, index));
   check_keys(L, index, "call_activity: retry", known, "max_attempts, first_interval (or interval), backoff, max_interval, non_retryable");
   lnt__cbor_map_begin(out, &map);
   double attempts = push_field(L, index, "max_attempts", NULL) ? number_field(L, "retry.max_attempts", 1, ATTEMPTS_MAX, 3) : 3;

@@ -255,7 +255,8 @@ static void story_fails(const char *source, const char *part) {
 /* ---- Stories ---- */
 
 static void test_values_go_in_and_out(void) {
-  story(MAIN("return input"), "{\"a\":[1,2.5,\"x\",true,{}],\"b\":[],\"c\":{\"d\":[[]]}}", "{\"a\":[1,2.5,\"x\",true,{}],\"b\":[],\"c\":{\"d\":[[]]}}");
+  story(MAIN("return input"), "{\"a\":[1,2.5,\"x\",true,{}],\"b\":[],\"c\":{\"d\":[[]]}}",
+        "{\"a\":[1,2.5,\"x\",true,{}],\"b\":[],\"c\":{\"d\":[[]]}}");
   story(MAIN("return ctx:call_activity('echo', input)"), "[1,[2,[3]]]", "[1,[2,[3]]]");
   story(MAIN("return nil"), NULL, "null");
   story(MAIN("local t = {1,2,3}; t[2] = nil; return {#input, t[1], t[3]}"), "\"four\"", "[4,1,3]");
@@ -268,76 +269,96 @@ static void test_activities_follow_each_other(void) {
 }
 
 static void test_failures_are_tables_that_pcall_catches(void) {
-  story(MAIN("local ok, e = pcall(function() return ctx:call_activity('fail') end) return {ok, e.type, e.message, tostring(e), 'so: ' .. e}"), NULL,
+  story(MAIN("local ok, e = pcall(function() return ctx:call_activity('fail') end) return {ok, e.type, e.message, tostring(e), 'so: ' .. "
+             "e}"), NULL,
         "[false,\"Boom\",\"it broke\",\"Boom: it broke\",\"so: Boom: it broke\"]");
   story(MAIN("local ok, e = pcall(ctx.call_activity, ctx, 'fail') return {ok, e.type}"), NULL, "[false,\"Boom\"]");
   story_fails(MAIN("ctx:call_activity('fail')"), "\"type\":\"Boom\"");
   story_fails(MAIN("error('my own')"), "story.lua:1: my own");
-  story_fails(MAIN("error({type = 'Mine', message = 'm', retryable = false, details = {1, 2}})"), "{\"type\":\"Mine\",\"details\":[1,2],\"message\":\"m\",\"retryable\":false}");
+  story_fails(MAIN("error({type = 'Mine', message = 'm', retryable = false, details = {1, 2}})"),
+              "{\"type\":\"Mine\",\"details\":[1,2],\"message\":\"m\",\"retryable\":false}");
   story_fails(MAIN("local x = nil; return x.field"), "story.lua:1: attempt to index local 'x'");
 }
 
 static void test_retries_are_the_engines(void) {
   story(MAIN("return ctx:call_activity('flaky', 5, {retry = {max_attempts = 3, interval = '100ms', backoff = 2}})"), NULL, "5");
-  story(MAIN("local ok, e = pcall(function() return ctx:call_activity('flaky', 5, {retry = {max_attempts = 3, non_retryable = {'Boom'}}}) end) return e.type"), NULL,
+  story(MAIN("local ok, e = pcall(function() return ctx:call_activity('flaky', 5, {retry = {max_attempts = 3, non_retryable = {'Boom'}}}) "
+             "end) return e.type"), NULL,
         "\"Boom\"");
-  story(MAIN("local ok, e = pcall(function() return ctx:call_activity('never', 5, {timeout = '1s'}) end) return e.type"), NULL, "\"Timeout\"");
+  story(MAIN("local ok, e = pcall(function() return ctx:call_activity('never', 5, {timeout = '1s'}) end) return e.type"), NULL,
+        "\"Timeout\"");
 }
 
 static void test_timers_move_the_time(void) {
-  story(MAIN("local a = ctx:now(); ctx:sleep(1.5); local b = ctx:now(); ctx:create_timer({at = b + 1}); return {b - a >= 1.5, ctx:now() - b >= 1, os.time() == math.floor(ctx:now())}"),
+  story(MAIN("local a = ctx:now(); ctx:sleep(1.5); local b = ctx:now(); ctx:create_timer({at = b + 1}); return {b - a >= 1.5, ctx:now() - "
+             "b >= 1, os.time() == math.floor(ctx:now())}"),
         NULL, "[true,true,true]");
   story(MAIN("return ctx:current_utc_datetime()"), NULL, "\"2023-11-14T22:13:20.000000Z\"");
 }
 
 static void test_events_arrive_in_order(void) {
   story(MAIN("local a = ctx:wait_for_external_event('go'); local b = ctx:wait_for_external_event('go'); return {a, b}"), NULL, "[1,2]");
-  story(MAIN("local ok, e = pcall(function() return ctx:wait_for_external_event('other', {timeout = '1s'}) end) return {ok, e.type, e.retryable, tostring(e)}"), NULL,
+  story(MAIN("local ok, e = pcall(function() return ctx:wait_for_external_event('other', {timeout = '1s'}) end) return {ok, e.type, "
+             "e.retryable, tostring(e)}"), NULL,
         "[false,\"Timeout\",false,\"Timeout: no event \\\"other\\\" came within the timeout\"]");
   story(MAIN("return ctx:wait_for_external_event('go', {timeout = '1h'})"), NULL, "1");
+  story(MAIN("ctx:sleep(5) local a, b = ctx.async:wait_for_external_event('go'), ctx.async:wait_for_external_event('go') "
+             "return {a:await(), ctx:when_all{b}[1], ctx:wait_for_external_event('go')}"), NULL, "[1,2,3]");
 }
 
 static void test_when_all_keeps_the_order_of_the_list(void) {
-  story(MAIN("local t = {} for i = 1, 10 do t[i] = ctx.async:call_activity('echo', i * i) end return ctx:when_all(t)"), NULL, "[1,4,9,16,25,36,49,64,81,100]");
+  story(MAIN("local t = {} for i = 1, 10 do t[i] = ctx.async:call_activity('echo', i * i) end return ctx:when_all(t)"), NULL,
+        "[1,4,9,16,25,36,49,64,81,100]");
   story(MAIN("return ctx:when_all({})"), NULL, "[]");
-  story(MAIN("local ok, e = pcall(function() ctx:when_all{ctx.async:call_activity('echo', 1), ctx.async:call_activity('fail')} end) return {ok, e.type}"), NULL,
+  story(MAIN("local ok, e = pcall(function() ctx:when_all{ctx.async:call_activity('echo', 1), ctx.async:call_activity('fail')} end) "
+             "return {ok, e.type}"), NULL,
         "[false,\"Boom\"]");
-  story(MAIN("local a = ctx.async:call_activity('echo', 1); local v = ctx:when_all{a, a}; return {v[1], v[2], a:await(), a:done()}"), NULL, "[1,1,1,true]");
+  story(MAIN("local a = ctx.async:call_activity('echo', 1); local v = ctx:when_all{a, a}; return {v[1], v[2], a:await(), a:done()}"), NULL,
+        "[1,1,1,true]");
 }
 
 static void test_when_any_tells_which(void) {
-  story(MAIN("local i, v = ctx:when_any{ctx.async:create_timer('1h'), ctx.async:call_activity('echo', 'x')} return {i, v}"), NULL, "[2,\"x\"]");
-  story(MAIN("local go = ctx.async:wait_for_external_event('go') local n = 0 while true do local i, v = ctx:when_any{go, ctx.async:sleep(1)} "
+  story(MAIN("local i, v = ctx:when_any{ctx.async:create_timer('1h'), ctx.async:call_activity('echo', 'x')} return {i, v}"), NULL,
+        "[2,\"x\"]");
+  story(MAIN("local go = ctx.async:wait_for_external_event('go') local n = 0 while true do local i, v = ctx:when_any{go, "
+             "ctx.async:sleep(1)} "
              "if i == 1 then return {n, v} end n = n + 1 end"), NULL, "[2,1]");
-  story(MAIN("local a = ctx.async:call_activity('never') local b = ctx.async:call_activity('echo', 2) local i = ctx:when_any{a, a, b, b} a:cancel() "
+  story(MAIN("local a = ctx.async:call_activity('never') local b = ctx.async:call_activity('echo', 2) local i = ctx:when_any{a, a, b, b} "
+             "a:cancel() "
              "local ok, e = pcall(a.await, a) return {i, ok, e.type, a:done()}"), NULL, "[3,false,\"Canceled\",true]");
   story(MAIN("local both = ctx.async:when_all{ctx.async:call_activity('echo', 1), ctx.async:call_activity('echo', 2)} "
              "local i, v = ctx:when_any{ctx.async:create_timer('1h'), both} return {i, v}"), NULL, "[2,[1,2]]");
 }
 
 static void test_tasks_fail_like_calls(void) {
-  story(MAIN("local t = {ctx.async:wait_for_external_event('other', {timeout = '1s'}), ctx.async:sleep('2s')} local ok, e = pcall(ctx.when_all, ctx, t) "
+  story(MAIN("local t = {ctx.async:wait_for_external_event('other', {timeout = '1s'}), ctx.async:sleep('2s')} local ok, e = "
+             "pcall(ctx.when_all, ctx, t) "
              "return {ok, tostring(e), t[2]:done(), tostring(t[1])}"), NULL,
         "[false,\"Timeout: no event \\\"other\\\" came within the timeout\",true,\"task (an event \\\"other\\\", failed)\"]");
   story(MAIN("local t = {} for i = 1, 300 do t[i] = ctx.async:call_activity('echo', i) end for i = 1, 300, 2 do t[i]:cancel() end "
              "local sum = 0 for i = 2, 300, 2 do sum = sum + t[i]:await() end return sum"), NULL, "22650");
-  story(MAIN("local t = ctx.async:when_all{ctx.async:sleep(100), ctx.async:sleep(200)} t:cancel() local ok, e = pcall(t.await, t) return e.type"), NULL,
+  story(MAIN("local t = ctx.async:when_all{ctx.async:sleep(100), ctx.async:sleep(200)} t:cancel() local ok, e = pcall(t.await, t) return "
+             "e.type"), NULL,
         "\"Canceled\"");
 }
 
 static void test_branches_run_side_by_side(void) {
-  story(MAIN("local out = {} local function walk(name, n) for i = 1, n do ctx:call_activity('echo', i) out[#out + 1] = name .. i end return name end "
+  story(MAIN("local out = {} local function walk(name, n) for i = 1, n do ctx:call_activity('echo', i) out[#out + 1] = name .. i end "
+             "return name end "
              "local a, b = ctx:spawn(walk, 'a', 3), ctx:spawn(walk, 'b', 2) local names = ctx:when_all{a, b} "
              "return {table.concat(out, ' '), names[1], names[2]}"), NULL, "[\"a1 b1 a2 b2 a3\",\"a\",\"b\"]");
-  story(MAIN("local t = ctx:spawn(function() ctx:sleep(1) error('in a branch') end) local ok, e = pcall(t.await, t) return {ok, e.message}"), NULL,
+  story(MAIN("local t = ctx:spawn(function() ctx:sleep(1) error('in a branch') end) local ok, e = pcall(t.await, t) return {ok, "
+             "e.message}"), NULL,
         "[false,\"story.lua:1: in a branch\"]");
-  story(MAIN("local t = ctx:spawn(function() ctx:wait_for_external_event('never') end) ctx:sleep(1) t:cancel() local ok, e = pcall(t.await, t) return e.type"), NULL,
+  story(MAIN("local t = ctx:spawn(function() ctx:wait_for_external_event('never') end) ctx:sleep(1) t:cancel() local ok, e = "
+             "pcall(t.await, t) return e.type"), NULL,
         "\"Canceled\"");
   story(MAIN("ctx:spawn(function() ctx:sleep(1000) end) return 'not waited for'"), NULL, "\"not waited for\"");
 }
 
 static void test_waits_pass_through_the_authors_coroutines(void) {
-  story(MAIN("local gen = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(ctx:call_activity('echo', i * 10)) end end) return {gen(), gen(), gen()}"), NULL,
+  story(MAIN("local gen = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(ctx:call_activity('echo', i * 10)) end end) return "
+             "{gen(), gen(), gen()}"), NULL,
         "[10,20,30]");
   story(MAIN("local t = {3, 1, 2} table.sort(t, function(a, b) return ctx:call_activity('echo', a < b) end) return t"), NULL, "[1,2,3]");
   story(MAIN("return (('a-b'):gsub('%a', function(c) return ctx:call_activity('echo', c:upper()) end))"), NULL, "\"A-B\"");
@@ -346,7 +367,8 @@ static void test_waits_pass_through_the_authors_coroutines(void) {
 static void test_random_numbers_repeat(void) {
   char outs[MODES][4000], log[2000];
   for (int how = 0; how < MODES; how++)
-    run_mode((mode)how, MAIN("local out = {math.random(1000000), ctx:random(1000000), ctx:uuid(), ctx:random(), ctx:random(5, 6)} ctx:call_activity('echo') "
+    run_mode((mode)how, MAIN("local out = {math.random(1000000), ctx:random(1000000), ctx:uuid(), ctx:random(), ctx:random(5, 6)} "
+                             "ctx:call_activity('echo') "
              "out[6] = math.random() out[7] = ctx:uuid() return out"), NULL, outs[how], sizeof outs[how], log, sizeof log);
   CHECK(strlen(outs[0]) > 90);
   CHECK_EQ_STR(outs[0], outs[1]);
@@ -358,8 +380,10 @@ static void test_ctx_knows_its_instance(void) {
 }
 
 static void test_mistakes_are_told_at_the_authors_line(void) {
-  story_fails("workflow('main', function(ctx)\n\n  ctx.call_activity('x')\nend)", "story.lua:3: call it with a colon: ctx:call_activity(...)");
-  story_fails("workflow('main', function(ctx)\n  ctx:call_activity('x', {a = {1, 2, print}})\nend)", "story.lua:2: call_activity: input.a[3]: a function cannot be stored");
+  story_fails("workflow('main', function(ctx)\n\n  ctx.call_activity('x')\nend)",
+              "story.lua:3: call it with a colon: ctx:call_activity(...)");
+  story_fails("workflow('main', function(ctx)\n  ctx:call_activity('x', {a = {1, 2, print}})\nend)",
+              "story.lua:2: call_activity: input.a[3]: a function cannot be stored");
   story_fails(MAIN("local t = {} t.self = t ctx:call_activity('x', t)"), "input.self: the table contains itself");
   story_fails(MAIN("local t = {} for i = 1, 100 do t = {t} end ctx:call_activity('x', t)"), "nested deeper than 64");
   story_fails(MAIN("ctx:call_activity('x', ('x'):rep(3000000))"), "payload_bytes_max");
@@ -372,7 +396,8 @@ static void test_mistakes_are_told_at_the_authors_line(void) {
   story_fails(MAIN("ctx:when_any({})"), "the list is empty");
   story_fails(MAIN("ctx:when_all({1})"), "item 1 of the list is a number, not a task");
   story_fails(MAIN("coroutine.yield(1)"), "story.lua:1: coroutine.yield outside a coroutine");
-  story_fails("workflow('main', function()\n  return {items = {1, print}}\nend)", "story.lua:1: the workflow's result cannot be stored: output.items[2]: a function");
+  story_fails("workflow('main', function()\n  return {items = {1, print}}\nend)",
+              "story.lua:1: the workflow's result cannot be stored: output.items[2]: a function");
   story_fails(MAIN("return function() end"), "\"type\":\"InvalidValue\"");
   story_fails(MAIN("workflow('x', print)"), "workflow() belongs to the top level");
 }
@@ -381,7 +406,8 @@ static void test_endless_and_greedy_workflows_are_stopped(void) {
   story_fails(MAIN("while true do end"), "\"type\":\"BudgetExceeded\"");
   story_fails(MAIN("while true do pcall(function() while true do end end) end"), "\"type\":\"BudgetExceeded\"");
   story_fails(MAIN("local t = {} while true do t[#t + 1] = ('x'):rep(100000) .. #t end"), "\"type\":\"OutOfMemory\"");
-  story_fails(MAIN("ctx:call_activity('echo', 1) local t = ctx:spawn(function() while true do end end) pcall(t.await, t)"), "\"type\":\"BudgetExceeded\"");
+  story_fails(MAIN("ctx:call_activity('echo', 1) local t = ctx:spawn(function() while true do end end) pcall(t.await, t)"),
+              "\"type\":\"BudgetExceeded\"");
   story_fails(MAIN("local function f() return 1 + f() end return f()"), "\"type\":\"StackOverflow\"");
 }
 
@@ -390,7 +416,8 @@ static void test_instances_share_nothing(void) {
   lnt_error err;
   char out[200];
   world_init(&w, KEEP);
-  CHECK_STATUS(load(&w, "story.lua", "local n = 0; g = 0; workflow('main', function(ctx) n = n + 1 g = g + 1 ctx:sleep(1) return {n, g} end)", &err), LNT_OK);
+  CHECK_STATUS(load(&w, "story.lua", "local n = 0; g = 0; workflow('main', function(ctx) n = n + 1 g = g + 1 ctx:sleep(1) return {n, g} "
+                    "end)", &err), LNT_OK);
   start(&w, "main", "a", NULL);
   start(&w, "main", "b", NULL);
   play(&w, "b");
@@ -407,7 +434,8 @@ static void test_a_hundred_instances_at_once(void) {
     lnt_error err;
     char id[20], out[200], wanted[20];
     world_init(&w, (mode)how);
-    CHECK_STATUS(load(&w, "story.lua", MAIN("local n = 0 for i = 1, 10 do n = n + ctx:call_activity('echo', input) end return n"), &err), LNT_OK);
+    CHECK_STATUS(load(&w, "story.lua", MAIN("local n = 0 for i = 1, 10 do n = n + ctx:call_activity('echo', input) end return n"), &err),
+                 LNT_OK);
     for (int i = 0; i < 100; i++) {
       snprintf(id, sizeof id, "i%d", i);
       snprintf(out, sizeof out, "%d", i);
@@ -529,10 +557,13 @@ static void test_modules_are_required_per_instance(void) {
     close_engine(&w);
     w.module_path = dir;
     open_engine(&w);
-    CHECK_STATUS(load(&w, "a.lua", "local c, bad, none, ring = require 'counter', require 'bad', require 'no.such', require('round')\nlocal socket = require 'socket'; local tcp = socket.tcp(); tcp.x = 1\n"
-                      MAIN("c.next() ctx:sleep(1) local _, e1 = pcall(function() return bad.x end) local _, e2 = pcall(function() return none() end) "
+    CHECK_STATUS(load(&w, "a.lua", "local c, bad, none, ring = require 'counter', require 'bad', require 'no.such', "
+                      "require('round')\nlocal socket = require 'socket'; local tcp = socket.tcp(); tcp.x = 1\n"
+                      MAIN("c.next() ctx:sleep(1) local _, e1 = pcall(function() return bad.x end) local _, e2 = pcall(function() return "
+                           "none() end) "
                            "local _, e3 = pcall(function() return ring.x end) "
-                           "return {c.next(), require('late').answer, require('counter') == c, e1:match('cannot be used') ~= nil, e2:match('no/such') or e2, "
+                           "return {c.next(), require('late').answer, require('counter') == c, e1:match('cannot be used') ~= nil, "
+                               "e2:match('no/such') or e2, "
                            "e3:match('requires itself')}"), &err), LNT_OK);
     start(&w, "main", "one", NULL);
     start(&w, "main", "two", NULL);
@@ -554,7 +585,8 @@ static void test_diverged_code_stalls_and_names_the_place(void) {
   world w;
   lnt_error err;
   world_init(&w, EVICT);
-  CHECK_STATUS(load(&w, "a.lua", "local first = ...\n" MAIN("ctx:call_activity('echo', os.time() > 0 and 1) ctx:sleep(100)"), &err), LNT_OK);
+  CHECK_STATUS(load(&w, "a.lua", "local first = ...\n" MAIN("ctx:call_activity('echo', os.time() > 0 and 1) ctx:sleep(100)"), &err),
+               LNT_OK);
   start(&w, "main", "one", NULL);
   settle(&w);
   CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_RUNNING);
@@ -570,14 +602,17 @@ static void test_diverged_code_stalls_and_names_the_place(void) {
 
 static void test_logging_is_silent_in_replay(void) {
   char out[400], log[2000];
-  run_mode(EVICT, MAIN("ctx:log('one') ctx:call_activity('echo') print('two', 2) ctx:call_activity('echo') ctx:log('warn', 'three')"), NULL, out, sizeof out, log, sizeof log);
+  run_mode(EVICT, MAIN("ctx:log('one') ctx:call_activity('echo') print('two', 2) ctx:call_activity('echo') ctx:log('warn', 'three')"),
+           NULL, out, sizeof out, log, sizeof log);
   CHECK_EQ_STR(log, "one\ntwo\t2\nthree\n");
 }
 
-CHECK_MAIN(test_values_go_in_and_out, test_activities_follow_each_other, test_failures_are_tables_that_pcall_catches, test_retries_are_the_engines,
-           test_timers_move_the_time, test_events_arrive_in_order, test_when_all_keeps_the_order_of_the_list, test_when_any_tells_which, test_tasks_fail_like_calls,
-           test_branches_run_side_by_side, test_waits_pass_through_the_authors_coroutines, test_random_numbers_repeat, test_ctx_knows_its_instance,
-           test_mistakes_are_told_at_the_authors_line, test_endless_and_greedy_workflows_are_stopped, test_instances_share_nothing,
-           test_a_hundred_instances_at_once, test_files_that_do_not_load_say_where, test_loading_is_atomic_and_names_belong_to_files,
-           test_instances_keep_the_code_they_began_with, test_bundles_hold_file_and_source, test_modules_are_required_per_instance,
-           test_diverged_code_stalls_and_names_the_place, test_logging_is_silent_in_replay);
+CHECK_MAIN(test_values_go_in_and_out, test_activities_follow_each_other, test_failures_are_tables_that_pcall_catches,
+           test_retries_are_the_engines, test_timers_move_the_time, test_events_arrive_in_order,
+           test_when_all_keeps_the_order_of_the_list, test_when_any_tells_which, test_tasks_fail_like_calls,
+           test_branches_run_side_by_side, test_waits_pass_through_the_authors_coroutines, test_random_numbers_repeat,
+           test_ctx_knows_its_instance, test_mistakes_are_told_at_the_authors_line, test_endless_and_greedy_workflows_are_stopped,
+           test_instances_share_nothing, test_a_hundred_instances_at_once, test_files_that_do_not_load_say_where,
+           test_loading_is_atomic_and_names_belong_to_files, test_instances_keep_the_code_they_began_with,
+           test_bundles_hold_file_and_source, test_modules_are_required_per_instance, test_diverged_code_stalls_and_names_the_place,
+           test_logging_is_silent_in_replay);
