@@ -6,20 +6,21 @@
 
 #include "codec/cbor.h"
 
-/* Append the encoding of the value at `index` to `out`. `what` names the root in messages ("input"): "input.items[3]: function cannot be
- * stored; ..." Refuses: functions, threads, userdata, cdata, keys that are not strings or finite
+/* Append the encoding of the value at `index` to `out`. `what` names the root in messages ("input"): "input.items[3]: a function cannot
+ * be stored; ..." Needs 12 free stack slots. Refuses: functions, threads, userdata, cdata, keys that are not strings or finite
  * numbers, mixed tables with both 1..n and holes are maps; cycles, depth over LNT_VALUE_DEPTH_MAX, more than bytes_max.
  * Raises no Lua error and runs no metamethods. On failure `out` is cut back to where it was. */
 lnt_status lnt__value_encode(lua_State *L, int index, const char *what, size_t bytes_max, lnt__buf *out, lnt_error *err);
 
-/* Push the Lua form; may raise "not enough memory": call protected. false: malformed, nothing pushed. Arrays come back with their array part
- * sized; empty arrays carry the array mark. */
+/* Push the Lua form; may raise "not enough memory": call protected. false: malformed, nothing pushed. Arrays come back with their array
+ * part sized; empty arrays carry the array mark. */
 bool lnt__value_push(lua_State *L, lnt_value value);
 
 /* Push the array mark (one metatable per state, in the registry). */
 void lnt__value_push_array_mark(lua_State *L);
 
-/* Failures: the map {type, message, retryable, details, cause} as a Lua table with a metatable whose __tostring is "type: message"; fields are plain. */
+/* Failures: the map {type, message, retryable, details, cause} as a Lua table with a metatable whose __tostring is "type: message"; its
+ * fields are plain. */
 bool lnt__failure_push(lua_State *L, lnt_value failure);
 /* Any Lua error value (string "file:line: text", failure table, other table with type/message, anything) as a failure map. */
 lnt_status lnt__failure_encode(lua_State *L, int index, size_t bytes_max, lnt__buf *out, lnt_error *err);

@@ -293,11 +293,12 @@ void lnt__task_settle(lua_State *L, lnt__body *body, lnt__task *task, lnt__task_
 }
 
 void lnt__task_answer(lua_State *L, lnt__body *body, lnt__task *task, const lnt__delivery *delivery) {
-  int count = lnt__push_delivery(L, task->kind, delivery);
+  int top = lua_gettop(L), count = lnt__push_delivery(L, task->kind, delivery);
   bool ok = lua_toboolean(L, -count);
   if (count == 1 && ok) lua_pushnil(L);
   if (count == 1 && !ok) push_timed_out(L, task->name);
   lnt__task_settle(L, body, task, ok ? LNT__TASK_DONE : LNT__TASK_FAILED, 1);
+  lua_settop(L, top);
 }
 
 void lnt__deliver(lua_State *L, lnt__body *body, const lnt__delivery *delivery) {
