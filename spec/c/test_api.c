@@ -193,7 +193,6 @@ static void test_one_commit_per_step(void) {
   lnt_tick_result result;
   CHECK_STATUS(lnt_tick(h.rt, 0, &result, NULL), LNT_OK);
   CHECK_EQ_INT(result.commits, 0); /* nothing to write, nothing committed */
-  CHECK(result.next_due_us == INT64_MAX);
   host_close(&h);
 }
 
