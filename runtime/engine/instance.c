@@ -287,6 +287,11 @@ static lnt__cmd *insert_slot(lnt__turn *turn, uint32_t seq) {
     return NULL;
   size_t at = turn->cmd_count;
   while (at > 0 && turn->cmds[at - 1].seq > seq) at--;
+  if (at > 0 && turn->cmds[at - 1].seq == seq) { /* answered in the history that was folded; one slot for each number */
+    turn->cmd_gone--;
+    memset(&turn->cmds[at - 1], 0, sizeof(lnt__cmd));
+    return &turn->cmds[at - 1];
+  }
   memmove(&turn->cmds[at + 1], &turn->cmds[at], (turn->cmd_count - at) * sizeof(lnt__cmd));
   turn->cmd_count++;
   memset(&turn->cmds[at], 0, sizeof(lnt__cmd));

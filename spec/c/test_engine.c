@@ -111,6 +111,7 @@ typedef struct host {
   lnt_token queue[4096];
   size_t head, tail;
   int ran, fail_first; /* activities begun; how many answers fail */
+  int per_tick;        /* answers given in one tick; 0: all */
   bool evict, crash;
 } host;
 
@@ -152,7 +153,7 @@ static void host_finish(host *h) {
 }
 
 static void answer_queue(host *h) {
-  while (h->head < h->tail) {
+  for (int given = 0; h->head < h->tail && (!h->per_tick || given < h->per_tick); given++) {
     lnt__attempt attempt;
     lnt_token token = h->queue[h->head++ % 4096];
     if (!lnt__engine_begin(h->engine, token, &attempt)) continue;
@@ -272,6 +273,21 @@ static void test_scripts_end_alike_however_often_bodies_are_lost(void) {
   }
 }
 
+/* Each rebuild finds some of the three answered in the history and others not. */
+static void test_answers_that_come_one_by_one_survive_a_crash_after_each(void) {
+  for (int per_tick = 1; per_tick <= 2; per_tick++) {
+    char history[128];
+    host h;
+    host_init(&h);
+    h.per_tick = per_tick;
+    h.crash = true;
+    play(&h, "ffa", history, sizeof(history));
+    CHECK_EQ_STR(history, "SAAACCCAAACCCACC");
+    CHECK_EQ_INT(status_of(&h, "one", NULL, 0), LNT_RUN_COMPLETED);
+    host_finish(&h);
+  }
+}
+
 static void test_a_failed_attempt_is_tried_again_until_the_policy_ends(void) {
   for (int fails = 0; fails < 5; fails++) {
     char history[128];
@@ -387,7 +403,8 @@ static void test_many_instances_share_each_commit(void) {
   host_finish(&h);
 }
 
-CHECK_MAIN(test_scripts_end_alike_however_often_bodies_are_lost, test_a_failed_attempt_is_tried_again_until_the_policy_ends,
+CHECK_MAIN(test_scripts_end_alike_however_often_bodies_are_lost, test_answers_that_come_one_by_one_survive_a_crash_after_each,
+           test_a_failed_attempt_is_tried_again_until_the_policy_ends,
            test_an_event_before_its_wait_is_kept, test_changed_code_stalls_and_resumes_when_mended,
            test_a_shorter_and_a_longer_body_are_divergences, test_terminate_stops_a_waiting_instance_and_its_timer,
            test_an_id_is_used_once, test_many_instances_share_each_commit);

@@ -10,7 +10,7 @@
 
 #include "sim.h"
 
-#define SINGLES_MAX 24 /* boundaries of a run that get a crash of their own; of longer runs, as many spread over them */
+#define SINGLES_MAX 10 /* boundaries of a run that get a crash of their own; of longer runs, as many spread over them */
 
 typedef struct totals { uint64_t passed, failed, runs, commits, crashes, steps, replays; } totals;
 
