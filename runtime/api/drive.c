@@ -44,7 +44,7 @@ static lnt_status wait_for(lnt_runtime *rt, const char *id, uint64_t until_ns, l
   lnt_tick_result result;
   for (;;) {
     lnt_status status = lnt__tick(rt, 0, &result, err);
-    if (!status && !known) {
+    if (!status && (!known || lnt__idle(rt))) { /* before a sleep too: a stalled one says nothing again */
       status = look(rt, id, &rt->awaited_settled, NULL);
       known = status == LNT_OK;
       if (status == LNT_ENOTFOUND && (rt->way.batch || lnt__engine_dirty(rt->engine))) status = LNT_OK;
@@ -54,7 +54,6 @@ static lnt_status wait_for(lnt_runtime *rt, const char *id, uint64_t until_ns, l
     if (lnt__monotonic_ns() >= until_ns) return lnt__fail(err, LNT_ETIMEOUT, "instance '%s' was not finished in the time given", id);
     status = lnt__pass(rt, until_ns, &result, err);
     if (status) return status;
-    if (known && !rt->awaited_settled) known = !lnt__idle(rt); /* look again rather than wait on a missed word */
   }
 }
 

@@ -9,7 +9,7 @@
 
 enum { FULL_RETRY_NS = 100 * 1000 * 1000 };
 
-typedef enum committer_state { IDLE, BUSY, ARRIVED, ENDING } committer_state;
+typedef enum committer_state { IDLE, BUSY, ARRIVED, ENDING } committer_state; /* ARRIVED until the next batch: nobody need be told of less */
 
 struct lnt__committer {
   lnt_runtime *rt;
@@ -125,7 +125,6 @@ lnt_status lnt__commit_reap(lnt_runtime *rt, bool wait, lnt_error *err) {
   if (!rt->way.flying) return LNT_OK;
   if (wait) wait_while(committer, BUSY, BUSY);
   if (atomic_load(&committer->state) == BUSY) return LNT_OK;
-  set_state(committer, IDLE);
   rt->way.flying = false;
   return arrived(rt, committer->status, &committer->error, err);
 }
@@ -134,6 +133,8 @@ lnt_status lnt__commit_send(lnt_runtime *rt, bool force, lnt_error *err) {
   lnt__way *way = &rt->way;
   if (way->flying) return LNT_OK;
   if (!way->batch) way->batch = lnt__engine_seal(rt->engine);
+  if (!way->batch && lnt__engine_dirty(rt->engine))
+    return lnt__fail(err, LNT_ENOMEM, "out of memory while a commit was built; close the runtime and open it again: it goes on from the last commit");
   if (!way->batch || (way->full && !force && lnt__monotonic_ns() < way->retry_ns)) return LNT_OK;
   if (rt->committer) {
     rt->committer->batch = way->batch;
@@ -154,7 +155,9 @@ lnt_status lnt__commit_flush(lnt_runtime *rt, lnt_error *err) {
     status = lnt__commit_send(rt, true, err);
     if (status == LNT_OK) status = lnt__commit_reap(rt, true, err);
     if (status != LNT_OK) return status;
-    if (rt->way.full) return lnt__fail(err, LNT_EFULL, "the store is full: %s", lnt_status_text(LNT_EFULL));
+    if (rt->way.full)
+      return lnt__fail(err, LNT_EFULL, "the store is full: what was accepted waits for room; free some on the disk, or open with a larger "
+                                       "store_bytes_max");
   }
   return LNT_OK;
 }

@@ -64,6 +64,7 @@ struct lnt_runtime {
   uv_timer_t timer;
   bool loop_open, handles_open, mailbox_open;
   uint32_t unpolled; /* passes since the loop was looked at */
+  bool garbage;      /* turns ran since the workflow VM was given time to collect */
 
   lnt__mailbox mailbox;
   lnt__tokens dispatch;  /* attempts that may begin */

@@ -12,7 +12,7 @@ enum {
   PASS_BUDGET_NS = 20 * 1000 * 1000, /* of a pass that nobody gave a budget: a batch of this length hides what a commit costs */
   PASS_TURNS_MAX = 20000,            /* bounds the batch */
   UNPOLLED_MAX = 64,                 /* passes without a look at an idle loop */
-  COLLECT_NS = 1000 * 1000,
+  COLLECT_NS = 100 * 1000,
   SLEEP_MS_MAX = 60 * 1000 /* the wall clock may be set; look at it now and then */
 };
 
@@ -82,6 +82,7 @@ lnt_status lnt__tick(lnt_runtime *rt, uint64_t budget_ns, lnt_tick_result *resul
   lnt_status status = pass(rt, budget_ns ? lnt__monotonic_ns() + budget_ns : 0, result, err);
   if (rt->evict) lnt__engine_evict_all(rt->engine);
   rt->evict = false;
+  rt->garbage = rt->garbage || result->turns;
   rt->driving--;
   result->commits = (uint32_t)(rt->way.commits - commits);
   result->ready = (uint32_t)(lnt__engine_ready(rt->engine) + lnt__mailbox_count(rt));
@@ -133,7 +134,8 @@ static void sleep_until(lnt_runtime *rt, uint64_t until_ns) {
 lnt_status lnt__pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err) {
   lnt_status status = lnt__tick(rt, PASS_BUDGET_NS, result, err);
   if (status || result->turns || result->commits || can_move(rt) || atomic_load(&rt->stop)) return status;
-  lnt__wvm_collect(rt->wvm, COLLECT_NS);
+  if (rt->garbage && !rt->way.flying) lnt__wvm_collect(rt->wvm, COLLECT_NS);
+  if (!rt->way.flying) rt->garbage = false;
   sleep_until(rt, until_ns);
   return LNT_OK;
 }
