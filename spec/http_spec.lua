@@ -75,7 +75,7 @@ describe("the HTTP API", function()
     request("POST", "/v1/workflows/waiter/start?id=w1")
     local folder = support.folder()
     local url = "'http://localhost/v1/instances/w1/wait?timeout_ms=60000'"
-    os.execute(("curl -s --max-time 60 --unix-socket %s %s >%s/out 2>&1 &"):format(support.quote(server.socket), url, folder))
+    os.execute(("%s --unix-socket %s %s >%s/out 2>&1 &"):format(support.curl, support.quote(server.socket), url, folder))
     local status, failure = request("GET", "/v1/instances/w1/wait?timeout_ms=1")
     assert.equal(504, status)
     assert.equal("LNT_ETIMEOUT", failure.error.code)
@@ -140,7 +140,7 @@ describe("the HTTP API", function()
     for _, megabytes in ipairs({ 3, 17 }) do
       local file = support.folder() .. "/large.json"
       support.write(file, '"' .. ("x"):rep(megabytes * 1048576) .. '"')
-      local command = "curl -s -o /dev/null -w '%%{http_code}' --max-time 60 --data-binary @%s --unix-socket %s %s"
+      local command = support.curl .. " -o /dev/null -w '%%{http_code}' --data-binary @%s --unix-socket %s %s"
       local url = "http://localhost/v1/workflows/echo/start"
       local code = support.output_of(command:format(file, support.quote(server.socket), url))
       assert.equal("413", code)

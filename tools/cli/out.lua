@@ -173,6 +173,7 @@ function out.table(headings, rows, paint)
       local padded = c == #row and cell or cell .. (" "):rep(widths[c] - #cell)
       cells[c] = heading and out.paint(1, "dim", padded) or (paint and paint(c, padded) or padded)
     end
+    while #row[#cells] == 0 do cells[#cells] = nil end -- nothing is padded at the end of a line
     io.write(table.concat(cells, "  "), "\n")
   end
   write(headings, true)

@@ -140,7 +140,7 @@ function run.run(parsed)
   local instance = rt:get(id, { json = true })
   data.close(rt)
   if signal and not (instance and OVER[instance.status]) then
-    error({ exit = 130, code = "LNT_EAGAIN", message = ("stopped; to go on: lunation run %s %s--id %s"):format(parsed[1],
+    error({ exit = 130, code = "LNT_EAGAIN", calm = true, message = ("stopped; to go on: lunation run %s %s--id %s"):format(parsed[1],
       parsed[2] and parsed[2] .. " " or "", id) }, 0)
   end
   return outcome.report(instance, parsed)
