@@ -578,23 +578,28 @@ static lnt_status check_names(lnt__wvm *wvm, const lnt__run *run, const char *fi
   return LNT_OK;
 }
 
-static lnt__definition *definition_new(const char *name, const char *file, lnt__code *code) {
-  lnt__definition *definition = lnt__calloc(1, sizeof *definition);
-  if (!definition) return NULL;
-  *definition = (lnt__definition){lnt__strdup(name), lnt__strdup(file), code};
-  if (definition->name && definition->file) return definition;
+static void definition_free(lnt__definition *definition) {
   lnt__free(definition->name);
   lnt__free(definition->file);
   lnt__free(definition);
-  return NULL;
+}
+
+static bool definition_add(lnt__wvm *wvm, const char *name, const char *file, lnt__code *code) {
+  lnt__definition *definition = lnt__calloc(1, sizeof *definition);
+  if (!definition) return false;
+  *definition = (lnt__definition){lnt__strdup(name), lnt__strdup(file), code, true};
+  if (definition->name && definition->file && lnt__strmap_put(&wvm->definitions, definition->name, definition)) {
+    code->refs++;
+    return true;
+  }
+  definition_free(definition);
+  return false;
 }
 
 static void definition_drop(lnt__wvm *wvm, lnt__definition *definition) {
   lnt__strmap_remove(&wvm->definitions, definition->name);
   lnt__code_release(wvm, definition->code);
-  lnt__free(definition->name);
-  lnt__free(definition->file);
-  lnt__free(definition);
+  definition_free(definition);
 }
 
 static bool run_defines(const lnt__run *run, const char *name) {
@@ -616,18 +621,26 @@ static void forget_names(lnt__wvm *wvm, const lnt__run *run, const char *file) {
   }
 }
 
+/* Take back the first `count` names, those that were not there before. */
+static void drop_fresh(lnt__wvm *wvm, const lnt__run *run, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
+    if (known && known->is_fresh) definition_drop(wvm, known);
+  }
+}
+
 /* All memory is got before anything changes. */
 static lnt_status define_names(lnt__wvm *wvm, const lnt__run *run, lnt__code *code, const char *file, lnt_error *err) {
   for (size_t i = 0; i < run->name_count; i++) {
     lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
     if (known) continue;
-    lnt__definition *fresh = definition_new(run->names[i], file, code);
-    if (!fresh || !lnt__strmap_put(&wvm->definitions, fresh->name, fresh))
-      return lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
-    code->refs++;
+    if (definition_add(wvm, run->names[i], file, code)) continue;
+    drop_fresh(wvm, run, i);
+    return lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
   }
   for (size_t i = 0; i < run->name_count; i++) {
     lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
+    known->is_fresh = false;
     if (known->code == code) continue;
     code->refs++;
     lnt__code_release(wvm, known->code);

@@ -44,8 +44,8 @@ typedef struct lnt__code {
   uint64_t used; /* stamp of the last use */
 } lnt__code;
 
-/* newest code of a workflow name; file: its identity */
-typedef struct lnt__definition { char *name, *file; lnt__code *code; } lnt__definition;
+/* Newest code of a workflow name; file: its identity; is_fresh: being added by the load under way. */
+typedef struct lnt__definition { char *name, *file; lnt__code *code; bool is_fresh; } lnt__definition;
 
 /* ---- Bodies ---- */
 

@@ -82,8 +82,9 @@ static lnt_value encode_argument(lua_State *L, int index, const char *verb, cons
   lnt_error err;
   lnt__buf_clear(out);
   if (lua_isnoneornil(L, index)) return LNT_VALUE_NIL;
-  if (lnt__value_encode(L, index, what, (size_t)wvm->limits.payload_bytes_max, out, &err))
-    lnt__sandbox_error(L, "%s: %s", verb, err.message);
+  lnt_status status = lnt__value_encode(L, index, what, (size_t)wvm->limits.payload_bytes_max, out, &err);
+  if (status == LNT_ENOMEM) lnt__guard_kill(L, LNT__KILL_MEMORY, "%s: %s", verb, err.message); /* not for a pcall to see */
+  if (status) lnt__sandbox_error(L, "%s: %s", verb, err.message);
   return (lnt_value){out->data, out->size};
 }
 
