@@ -835,6 +835,40 @@ static void test_full_store_bytes_max(void) {
   host_close(&h);
 }
 
+static lnt_activity_result run_stubborn(void *user, lnt_runtime *rt, const lnt_activity *activity) {
+  (void)user;
+  while (lnt_complete(rt, activity->token, activity->input, NULL) == LNT_ENOMEM) continue; /* one allocation fails, the next does not */
+  return LNT_ACTIVITY_DONE;
+}
+
+/* Wherever an allocation fails, the call says so or the work goes on; nothing crashes, and what was accepted is not half there. */
+static void test_out_of_memory(void) {
+  uint64_t checks = 1;
+  for (uint64_t skip = 0; skip < checks; skip++) {
+    host h = {0};
+    lnt_options_init(&h.options);
+    h.options.store = LNT_STORE_MEMORY;
+    lnt__fault_arm(LNT__FAULT_alloc, skip, 1);
+    lnt_status status = lnt_open(&h.options, &h.rt, &h.error);
+    if (!status) status = load(&h, "m.lua", "workflow('chain', function(ctx) return ctx:call_activity('native', 1) + ctx:call_activity('native', 2) end)");
+    if (!status) status = lnt_register_activity(h.rt, "native", run_stubborn, NULL, &h.error);
+    bool accepted = false;
+    if (!status) {
+      lnt_start_options start;
+      lnt_start_options_init(&start);
+      start.workflow = "chain";
+      start.id = "c";
+      status = lnt_start(h.rt, &start, NULL, &h.error);
+      accepted = status == LNT_OK;
+    }
+    for (int i = 0; accepted && i < 20; i++) status = lnt_tick(h.rt, 0, NULL, &h.error);
+    checks = lnt__fault_checks(LNT__FAULT_alloc) > skip ? skip + 2 : 0;
+    lnt__fault_arm(LNT__FAULT_alloc, 0, 0);
+    if (status && !strstr(h.error.message, "memory")) CHECK_FAIL("allocation %d: %s: %s", (int)skip, lnt_status_name(status), h.error.message);
+    if (h.rt) lnt_close(h.rt);
+  }
+}
+
 static void test_close_without_commit(void) {
   host h = {0};
   host_open(&h, INLINE);
@@ -1002,5 +1036,6 @@ static void test_headers_in_cxx(void) {
 CHECK_MAIN(test_memory, test_lmdb, test_committer, test_one_commit_per_step, test_answers_of_all_kinds, test_pending_inline, test_pending_committer,
            test_wrong_thread, test_workers, test_callbacks, test_observer_and_history, test_run_and_stop, test_list, test_terminate_and_get,
            test_missing_activity, test_timer_by_virtual_clock, test_eviction, test_limits, test_bad_arguments, test_load_all_or_nothing,
-           test_commit_fails_once, test_full_and_room_again, test_full_store_bytes_max, test_close_without_commit, test_kill_inline,
+           test_commit_fails_once, test_full_and_room_again, test_full_store_bytes_max, test_close_without_commit,
+           test_out_of_memory, test_kill_inline,
            test_kill_committer, test_stored_activities, test_read_only, test_snapshot, test_headers_in_cxx);
