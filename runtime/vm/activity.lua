@@ -319,10 +319,6 @@ end
 
 local children = {} -- those that have not ended
 
-local function child_done(child)
-  if child.code and (child.open == 0 or child.stopping) then child.done(child) end
-end
-
 local function close_pipes(child)
   for _, pipe in ipairs(child.pipes) do close(pipe) end
 end
@@ -332,13 +328,27 @@ local function stop_timer(child)
   child.timer = nil
 end
 
--- SIGTERM now, SIGKILL if that does not help. The handle stays until the process has ended, so that it is reaped.
+-- It has ended, and its output was read, or is not wanted any more.
+local function child_done(child)
+  if child.code and (child.open == 0 or child.stopping) and not child.finished then
+    child.finished = true
+    stop_timer(child)
+    child.done(child)
+  end
+end
+
+-- SIGTERM now, SIGKILL if that does not help. The handle stays until the process has ended, so that it is reaped. If it has ended
+-- already, then something that it started holds its output open.
 local function stop(child, reason)
-  if child.code or child.stopping then return end
+  if child.finished or child.stopping then return end
   child.stopping = reason
   stop_timer(child)
-  child.handle:kill("sigterm")
   close_pipes(child)
+  if child.code then
+    child_done(child)
+    return
+  end
+  child.handle:kill("sigterm")
   child.timer = after(KILL_AFTER_MS, function()
     child.timer = nil
     child.handle:kill("sigkill")
@@ -349,7 +359,7 @@ local function on_exit(child, code, signal)
   in_flight = in_flight - 1
   children[child] = nil
   child.code, child.signal = code, signal
-  stop_timer(child)
+  if child.stopping then stop_timer(child) end
   close(child.handle)
   child_done(child)
 end

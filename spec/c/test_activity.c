@@ -424,6 +424,7 @@ static void test_processes(void) {
                "[0,0,\"/\\nb\\n\",\"\"]");
   CHECK_EQ_STR(outcome(&w, "run", "{\"cmd\":\"kill -9 $$\"}"), "[0,9,\"\",\"\"]");
   CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"exec sleep 1000\",\"options\":{\"timeout\":\"50ms\"}}"), "\"Timeout\"");
+  CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"sleep 3 & true\",\"options\":{\"timeout\":\"50ms\"}}"), "\"Timeout\"");
   CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"yes\",\"options\":{\"output_bytes_max\":1000}}"), "\"LimitExceeded\"");
   CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"x\",\"options\":{\"tiemout\":5}}"), "tiemout");
   CHECK_HAS(outcome(&w, "run", "{\"cmd\":\"x\",\"options\":{\"cwd\":\"/no/where\"}}"), "/no/where");
@@ -499,9 +500,10 @@ static void test_destroy_while_running(void) {
            "activity('nap', function(d, act) pcall(act.sleep, act, d) act:sleep(d) end)\n"
            "activity('file', function(p, act) act:write_file(p, ('x'):rep(5e6)) end)");
   int pid = start_child(&w, &seq, "trap '' TERM;");
+  start(&w, "child", "\"sleep 3 & true\"");
   for (int i = 0; i < 10; i++) start(&w, "nap", "1000");
   start(&w, "file", in_dir(&w, "half"));
-  CHECK_EQ_UINT(lnt__avm_running(w.avm), 12);
+  CHECK_EQ_UINT(lnt__avm_running(w.avm), 13);
   lnt__avm_destroy(w.avm);
   w.avm = NULL;
   CHECK_EQ_INT(kill(pid, 0), -1);
