@@ -184,6 +184,17 @@ describe("lunation", function()
       assert.equal(2, with_data("ls", "--status", "faild").code)
     end)
 
+    it("lists ten thousand instances", function()
+      local rt = assert(lunation.open({ dir = dir, durability = "process" }))
+      assert(rt:load_file(file))
+      for i = 1, 10000 do assert(rt:start("waiter", { id = "m" .. i })) end
+      assert(rt:flush())
+      assert(rt:close())
+      local listed = with_data("ls", "--limit", "20000")
+      assert.equal(0, listed.code)
+      assert.equal(10001, select(2, listed.out:gsub("\n", "")))
+    end)
+
     it("tells a history as a timeline and as JSON", function()
       with_data("run", file, "greeter", "--id", "g", "--input", '{"name": "Ada"}')
       local text = with_data("history", "g").out
@@ -257,6 +268,19 @@ describe("lunation", function()
       serve()
       with_data("raise", "w", "go", "1")
       support.wait_until(function() return json(with_data("show", "w", "--json")).output == 1 end, "the instance to go on")
+    end)
+
+    it("is reached where the path is longer than a socket's address may be", function()
+      dir = dir .. "/" .. ("long"):rep(40)
+      serve()
+      assert.equal("hello you\n", with_data("start", "greeter", "--wait").out)
+    end)
+
+    it("gives up waiting when the time is over, and the instance goes on", function()
+      serve()
+      local result = with_data("start", "waiter", "--id", "w", "--wait", "--timeout", "0.05")
+      assert.equal(7, result.code)
+      assert.equal("RUNNING", json(with_data("show", "w", "--json")).status)
     end)
 
     it("replaces the socket of a server that was killed", function()

@@ -164,8 +164,9 @@ end
 --- Rows of texts under headings, in columns. `paint` (optional) gets (column, padded text) and answers what is written.
 function out.table(headings, rows, paint)
   local widths = {}
-  for _, row in ipairs({ headings, unpack(rows) }) do
-    for c, cell in ipairs(row) do widths[c] = math.max(widths[c] or 0, #cell) end
+  for c, heading in ipairs(headings) do widths[c] = #heading end
+  for _, row in ipairs(rows) do
+    for c, cell in ipairs(row) do widths[c] = math.max(widths[c], #cell) end
   end
   local function write(row, heading)
     local cells = {}
