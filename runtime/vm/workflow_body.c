@@ -53,8 +53,7 @@ lnt__branch *lnt__branch_create(lua_State *L, lnt__body *body) {
   lnt__branch *branch = lnt__calloc(1, sizeof *branch);
   if (!branch) {
     lnt__thread_give(lnt__wvm_of(L), &thread, false);
-    luaL_error(L, "not enough memory");
-    return NULL;
+    lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
   }
   branch->thread = thread;
   branch->older = body->branches;

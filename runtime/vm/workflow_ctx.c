@@ -97,7 +97,7 @@ static int call_activity_with(lua_State *L, bool async) {
   r.command.input = encode_argument(L, 3, r.verb, "input", &wvm->input);
   lnt__buf_clear(&wvm->extra);
   lnt__activity_options(L, 4, &wvm->extra);
-  if (wvm->extra.failed) luaL_error(L, "not enough memory");
+  if (wvm->extra.failed) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
   if (wvm->extra.size) r.command.options = (lnt_value){wvm->extra.data, wvm->extra.size};
   return issue(L, body, &r);
 }
@@ -190,7 +190,7 @@ static int current_utc_datetime(lua_State *L) {
 
 static lnt__rng *ctx_rng(lua_State *L, const char *verb) {
   lnt__rng *rng = lnt__body_rng(lnt__ctx_body(L, verb), 1);
-  if (!rng) luaL_error(L, "not enough memory");
+  if (!rng) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
   return rng;
 }
 

@@ -581,20 +581,45 @@ static void test_modules_are_required_per_instance(void) {
   CHECK_EQ_INT(system(command), 0);
 }
 
-static void test_diverged_code_stalls_and_names_the_place(void) {
+static void test_an_instance_whose_code_is_gone_stalls_until_it_is_back(void) {
   world w;
   lnt_error err;
+  char out[200];
   world_init(&w, EVICT);
-  CHECK_STATUS(load(&w, "a.lua", "local first = ...\n" MAIN("ctx:call_activity('echo', os.time() > 0 and 1) ctx:sleep(100)"), &err),
-               LNT_OK);
+  CHECK_STATUS(load(&w, "a.lua", MAIN("ctx:call_activity('echo', 1) return ctx:wait_for_external_event('go')"), &err), LNT_OK);
   start(&w, "main", "one", NULL);
   settle(&w);
-  CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_RUNNING);
-  w.bundle_count = 0; /* the code is gone: unavailable, so the instance stalls and says so */
-  lnt__free(w.bundles[0].data);
+  w.bundle_count = 0;
   close_engine(&w);
   open_engine(&w);
-  raise_event(&w, "one", "go", 1);
+  raise_event(&w, "one", "go", 5);
+  settle(&w);
+  CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_STALLED);
+  w.bundle_count = 1;
+  lnt__engine_retry_stalled(w.engine, NULL);
+  settle(&w);
+  CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_COMPLETED);
+  result_of(&w, "one", out, sizeof out);
+  CHECK_EQ_STR(out, "5");
+  world_finish(&w);
+}
+
+/* The bundle of another source under the pinned hash is refused: nothing runs that was not pinned. */
+static void test_code_with_another_hash_is_not_run(void) {
+  world w;
+  lnt_error err;
+  uint8_t pinned[LNT__SHA256_BYTES];
+  world_init(&w, EVICT);
+  CHECK_STATUS(load(&w, "a.lua", MAIN("ctx:wait_for_external_event('go') return 1"), &err), LNT_OK);
+  start(&w, "main", "one", NULL);
+  settle(&w);
+  CHECK_STATUS(load(&w, "a.lua", MAIN("ctx:wait_for_external_event('go') return 2"), &err), LNT_OK);
+  memcpy(pinned, w.bundles[0].hash, sizeof pinned);
+  memcpy(w.bundles[1].hash, pinned, sizeof pinned);
+  memset(w.bundles[0].hash, 0, sizeof pinned);
+  close_engine(&w);
+  open_engine(&w);
+  raise_event(&w, "one", "go", 5);
   settle(&w);
   CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_STALLED);
   world_finish(&w);
@@ -614,5 +639,6 @@ CHECK_MAIN(test_values_go_in_and_out, test_activities_follow_each_other, test_fa
            test_ctx_knows_its_instance, test_mistakes_are_told_at_the_authors_line, test_endless_and_greedy_workflows_are_stopped,
            test_instances_share_nothing, test_a_hundred_instances_at_once, test_files_that_do_not_load_say_where,
            test_loading_is_atomic_and_names_belong_to_files, test_instances_keep_the_code_they_began_with,
-           test_bundles_hold_file_and_source, test_modules_are_required_per_instance, test_diverged_code_stalls_and_names_the_place,
+           test_bundles_hold_file_and_source, test_modules_are_required_per_instance,
+           test_an_instance_whose_code_is_gone_stalls_until_it_is_back, test_code_with_another_hash_is_not_run,
            test_logging_is_silent_in_replay);
