@@ -1,4 +1,5 @@
-/* drive.c - driving the runtime: lnt_tick, lnt_run, lnt_wait, lnt_drain, lnt_flush and what belongs to them. Owner thread, never from a callback. */
+/* drive.c - driving the runtime: lnt_tick, lnt_run, lnt_wait, lnt_drain, lnt_flush and what belongs to them. Owner
+ * thread, never from a callback. */
 #include "driver/runtime.h"
 
 lnt_status lnt_tick(lnt_runtime *rt, uint64_t budget_ns, lnt_tick_result *result, lnt_error *err) {

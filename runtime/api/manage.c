@@ -50,7 +50,8 @@ lnt_status lnt_start(lnt_runtime *rt, const lnt_start_options *options, char *id
   return lnt__engine_start(rt->engine, &start, id_out ? id_out : id, err);
 }
 
-lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_value data, lnt_done_fn done, void *done_user, lnt_error *err) {
+lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_value data, lnt_done_fn done, void *done_user,
+                     lnt_error *err) {
   lnt_status status = check_request(rt, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (!status) status = lnt__check_name("event name", event, LNT_NAME_BYTES_MAX, true, err);
@@ -62,7 +63,8 @@ lnt_status lnt_terminate(lnt_runtime *rt, const char *id, const char *reason, ln
   lnt_status status = check_request(rt, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (status) return status;
-  if (reason && !lnt__utf8_valid(reason, strlen(reason))) return lnt__fail(err, LNT_EINVAL, "the reason to terminate '%s' is not UTF-8", id);
+  if (reason && !lnt__utf8_valid(reason, strlen(reason)))
+    return lnt__fail(err, LNT_EINVAL, "the reason to terminate '%s' is not UTF-8", id);
   if (reason && strlen(reason) > rt->options.limits.payload_bytes_max / 2)
     return lnt__fail(err, LNT_ELIMIT, "the reason to terminate '%s' is longer than half of payload_bytes_max", id);
   return lnt__engine_terminate(rt->engine, id, reason, done, done_user, err);

@@ -21,14 +21,16 @@ static lnt_status complete_limits(lnt_limits *limits, lnt_error *err) {
 static lnt_status take_options(const lnt_options *from, lnt_options *to, lnt_error *err) {
   lnt_options_init(to);
   if (!from) return lnt__fail(err, LNT_EINVAL, "no options were given (NULL)");
-  if (from->size < offsetof(lnt_options, store)) return lnt__fail(err, LNT_EINVAL, "options.size is not set; call lnt_options_init() first");
+  if (from->size < offsetof(lnt_options, store))
+    return lnt__fail(err, LNT_EINVAL, "options.size is not set; call lnt_options_init() first");
   memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
   to->size = sizeof *to;
   if (to->store != LNT_STORE_LMDB && to->store != LNT_STORE_MEMORY)
     return lnt__fail(err, LNT_EINVAL, "options.store is %d; it is LNT_STORE_LMDB or LNT_STORE_MEMORY", (int)to->store);
   if (to->durability != LNT_DURABILITY_SYNC && to->durability != LNT_DURABILITY_PROCESS)
     return lnt__fail(err, LNT_EINVAL, "options.durability is %d; it is LNT_DURABILITY_SYNC or LNT_DURABILITY_PROCESS", (int)to->durability);
-  if (to->store == LNT_STORE_LMDB && (!to->dir || !*to->dir)) return lnt__fail(err, LNT_EINVAL, "options.dir is not set; name a data directory");
+  if (to->store == LNT_STORE_LMDB && (!to->dir || !*to->dir))
+    return lnt__fail(err, LNT_EINVAL, "options.dir is not set; name a data directory");
   if (to->workers < 0 || to->workers > WORKERS_MAX)
     return lnt__fail(err, LNT_EINVAL, "options.workers is %d; it is 0 to %d", to->workers, WORKERS_MAX);
   return complete_limits(&to->limits, err);

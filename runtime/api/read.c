@@ -1,5 +1,5 @@
-/* read.c - what is durable: lnt_get, lnt_list, lnt_history; and lnt_observe, for what becomes durable from now on. Owner thread; reads work on a
- * read-only runtime too. No transaction of the store is open while a callback runs. */
+/* read.c - what is durable: lnt_get, lnt_list, lnt_history; and lnt_observe, for what becomes durable from now on. Owner thread; reads
+ * work on a read-only runtime too. No transaction of the store is open while a callback runs. */
 #include "driver/runtime.h"
 
 enum { LIST_LIMIT_DEFAULT = 100, LIST_CHUNK = 256, LIST_CHUNK_BYTES_MAX = 1 << 20 };
@@ -144,7 +144,8 @@ static bool starts_with(lnt_value text, const char *prefix) {
 
 static bool wanted(const lnt_list_options *options, const lnt__row *row) {
   if (options->status_mask && !(options->status_mask >> row->status & 1)) return false;
-  if (options->workflow && (row->workflow.size != strlen(options->workflow) || !starts_with(row->workflow, options->workflow))) return false;
+  if (options->workflow && (row->workflow.size != strlen(options->workflow) || !starts_with(row->workflow, options->workflow)))
+    return false;
   if (options->id_prefix && !starts_with(row->id, options->id_prefix)) return false;
   if (options->created_from_us && row->created_us < options->created_from_us) return false;
   return !options->created_to_us || row->created_us < options->created_to_us;
@@ -172,8 +173,9 @@ static lnt_status read_page(lnt_runtime *rt, page *into, lnt_error *err) {
                                               (lnt__slice){to, bounded ? sizeof to : 0}, true, gather, into, err);
   if (status) return status;
   if (into->rows.failed) return lnt__fail(err, LNT_ENOMEM, "out of memory while instances were listed");
-  if (into->corrupt) return lnt__fail(err, LNT_ECORRUPT, "the row after run %llu: the checksum or the shape is wrong; restore the data directory from a copy",
-                                      (unsigned long long)into->below);
+  if (into->corrupt)
+    return lnt__fail(err, LNT_ECORRUPT, "the row after run %llu: the checksum or the shape is wrong; restore the directory from a copy",
+                     (unsigned long long)into->below);
   return LNT_OK;
 }
 
@@ -216,8 +218,8 @@ static lnt_status next_cursor(lnt_runtime *rt, page *from, uint64_t last, uint64
   uint8_t to[LNT__KEY_RUN_BYTES];
   lnt__key_run(to, last);
   from->count = 0;
-  lnt_status status = rt->store->vtable->scan(rt->store, LNT__TABLE_INSTANCE, (lnt__slice){NULL, 0}, (lnt__slice){to, sizeof to}, true, see_one,
-                                              from, err);
+  lnt_status status = rt->store->vtable->scan(rt->store, LNT__TABLE_INSTANCE, (lnt__slice){NULL, 0}, (lnt__slice){to, sizeof to}, true,
+                                              see_one, from, err);
   *next = !status && from->count ? last : 0;
   return status;
 }
@@ -238,7 +240,8 @@ static lnt_status list(lnt_runtime *rt, page *from, uint32_t limit, lnt_instance
   }
 }
 
-lnt_status lnt_list(lnt_runtime *rt, const lnt_list_options *options, lnt_instance_fn fn, void *user, uint64_t *next, lnt_error *err) {
+lnt_status lnt_list(lnt_runtime *rt, const lnt_list_options *options, lnt_instance_fn fn, void *user, uint64_t *next,
+                    lnt_error *err) {
   lnt_list_options complete;
   lnt_list_options_init(&complete);
   if (next) *next = 0;

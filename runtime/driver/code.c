@@ -1,5 +1,5 @@
-/* code.c - loads files into both VMs and keeps their bundles in the store. Called by api/code.c, by the workflow VM when it misses code, and by
- * dispatch.c when it misses an activity; owner thread. */
+/* code.c - loads files into both VMs and keeps their bundles in the store. Called by api/code.c, by the workflow VM when it misses
+ * code, and by dispatch.c when it misses an activity; owner thread. */
 #include "driver/runtime.h"
 
 /* The text of a file that is loaded: what to go back to when a newer one fails halfway. */

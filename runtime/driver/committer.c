@@ -1,5 +1,5 @@
-/* committer.c - how a batch becomes durable: inline, or on a thread of its own while the owner thread runs the next turns. Called by tick.c and
- * runtime.c on the owner thread; only run_thread() runs on the other one, and it touches the store and nothing else.
+/* committer.c - how a batch becomes durable: inline, or on a thread of its own while the owner thread runs the next turns. Called by
+ * tick.c and api/ on the owner thread; only run_thread() runs on the other one, and it touches the store and nothing else.
  *
  * One batch is on its way at a time. A batch that fails stays and is tried again: a full store every FULL_RETRY_NS, other failures at each
  * tick. Nothing that waits behind it is lost or reordered. */
@@ -9,7 +9,8 @@
 
 enum { FULL_RETRY_NS = 100 * 1000 * 1000 };
 
-typedef enum committer_state { IDLE, BUSY, ARRIVED, ENDING } committer_state; /* ARRIVED until the next batch: nobody need be told of less */
+/* It stays ARRIVED until the next batch is sent: nobody need be told of less. */
+typedef enum committer_state { IDLE, BUSY, ARRIVED, ENDING } committer_state;
 
 struct lnt__committer {
   lnt_runtime *rt;
@@ -90,7 +91,8 @@ void lnt__committer_destroy(lnt__committer *committer) {
 
 static void found_no_room(lnt_runtime *rt, const lnt_error *cause) {
   lnt__way *way = &rt->way;
-  if (!way->full) lnt__logf(rt, LNT_LOG_ERROR, "the store is full: %s; no new work is accepted until there is room, nothing is lost", cause->message);
+  if (!way->full)
+    lnt__logf(rt, LNT_LOG_ERROR, "the store is full: %s; no new work is accepted until there is room, nothing is lost", cause->message);
   way->full = true;
   way->retry_ns = lnt__monotonic_ns() + FULL_RETRY_NS;
 }
@@ -134,7 +136,8 @@ lnt_status lnt__commit_send(lnt_runtime *rt, bool force, lnt_error *err) {
   if (way->flying) return LNT_OK;
   if (!way->batch) way->batch = lnt__engine_seal(rt->engine);
   if (!way->batch && lnt__engine_dirty(rt->engine))
-    return lnt__fail(err, LNT_ENOMEM, "out of memory while a commit was built; close the runtime and open it again: it goes on from the last commit");
+    return lnt__fail(err, LNT_ENOMEM, "out of memory while a commit was built; close the runtime and open it again: it goes on from "
+                                      "the last commit");
   if (!way->batch || (way->full && !force && lnt__monotonic_ns() < way->retry_ns)) return LNT_OK;
   if (rt->committer) {
     rt->committer->batch = way->batch;

@@ -1,5 +1,5 @@
-/* dispatch.c - starts activities whose scheduling is durable: functions in C, Lua on the owner thread, Lua on workers. Called by tick.c, and by
- * mailbox.c for each answer; owner thread. */
+/* dispatch.c - starts activities whose scheduling is durable: functions in C, Lua on the owner thread, Lua on workers. Called by
+ * tick.c, and by mailbox.c for each answer; owner thread. */
 #include "base/hash.h"
 #include "driver/runtime.h"
 
@@ -81,7 +81,8 @@ static void fail_missing(lnt_runtime *rt, const lnt_activity *activity) {
   lnt__buf_init(&message);
   lnt__buf_init(&failure);
   list_names(rt, &names);
-  lnt__buf_printf(&message, "no activity '%s' is registered (registered: %s); load the file that defines it, or register it in C before the first tick",
+  lnt__buf_printf(&message, "no activity '%s' is registered (registered: %s); load the file that defines it, or register it in C "
+                  "before the first tick",
                   activity->name, names.bytes.failed ? "?" : (const char *)names.bytes.data);
   lnt__buf_u8(&message, 0);
   lnt__failure_text(&failure, "ActivityNotRegistered", message.failed ? "no such activity" : (const char *)message.data, false);

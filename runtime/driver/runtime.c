@@ -27,8 +27,9 @@ lnt_status lnt__enter(const lnt_runtime *rt, int needs, lnt_error *err) {
 
 static void on_dispatch(void *user, lnt_token token) {
   lnt_runtime *rt = user;
-  if (!lnt__dispatch_push(rt, token)) lnt__logf(rt, LNT_LOG_ERROR, "out of memory: an activity of run %llu waits for the next start of the process",
-                                                (unsigned long long)token.run);
+  if (!lnt__dispatch_push(rt, token))
+    lnt__logf(rt, LNT_LOG_ERROR, "out of memory: an activity of run %llu waits for the next start of the process",
+              (unsigned long long)token.run);
 }
 
 static void on_abandon(void *user, lnt_token token) { lnt__dispatch_abandon(user, token); }
@@ -76,7 +77,8 @@ static lnt_status open_loop(lnt_runtime *rt, lnt_error *err) {
   if (uv_loop_init(&rt->loop)) return lnt__fail(err, LNT_EIO, "the system gives no event loop (too many open files?)");
   rt->loop_open = true;
   rt->loop.data = rt;
-  if (uv_async_init(&rt->loop, &rt->async, on_wake)) return lnt__fail(err, LNT_EIO, "the system gives no wake-up handle (too many open files?)");
+  if (uv_async_init(&rt->loop, &rt->async, on_wake))
+    return lnt__fail(err, LNT_EIO, "the system gives no wake-up handle (too many open files?)");
   uv_timer_init(&rt->loop, &rt->timer);
   rt->handles_open = true;
   uv_unref((uv_handle_t *)&rt->async); /* they keep no loop alive; see sleep_until() in tick.c */
@@ -86,8 +88,8 @@ static lnt_status open_loop(lnt_runtime *rt, lnt_error *err) {
 
 static lnt_status make_vms(lnt_runtime *rt, lnt_error *err) {
   const lnt_options *options = &rt->options;
-  lnt__wvm_options wvm = {.limits = &options->limits, .module_path = options->module_path, .stdlib_path = options->stdlib_path, .user = rt,
-                          .log = lnt__runtime_log, .fetch = lnt__code_fetch};
+  lnt__wvm_options wvm = {.limits = &options->limits, .module_path = options->module_path,
+                          .stdlib_path = options->stdlib_path, .user = rt, .log = lnt__runtime_log, .fetch = lnt__code_fetch};
   lnt__avm_options avm = {.loop = &rt->loop, .memory_bytes_max = options->limits.activity_memory_bytes_max,
                           .payload_bytes_max = options->limits.payload_bytes_max, .module_path = options->module_path,
                           .stdlib_path = options->stdlib_path, .user = rt, .complete = lnt__runtime_complete, .fail = lnt__runtime_fail,
@@ -96,7 +98,8 @@ static lnt_status make_vms(lnt_runtime *rt, lnt_error *err) {
   if (!status) status = lnt__avm_create(&avm, &rt->avm, err);
   if (status || options->workers == 0) return status;
   avm.loop = NULL;
-  lnt__workers_options workers = {.threads = (size_t)options->workers, .queue_max = (size_t)options->limits.activities_running_max, .avm = avm};
+  lnt__workers_options workers = {.threads = (size_t)options->workers, .avm = avm,
+                                  .queue_max = (size_t)options->limits.activities_running_max};
   return lnt__workers_create(&workers, &rt->workers, err);
 }
 

@@ -100,12 +100,13 @@ void lnt__runtime_destroy(lnt_runtime *rt); /* commits nothing */
 lnt_status lnt__mailbox_init(lnt__mailbox *mailbox);
 void lnt__mailbox_finish(lnt__mailbox *mailbox);
 /* Any thread. `is_failure`: `value` is a failure map. `bounded`: mailbox_max applies. */
-lnt_status lnt__mailbox_post(lnt_runtime *rt, lnt_token token, bool is_failure, lnt_value value, lnt_value detail, bool bounded, lnt_error *err);
+lnt_status lnt__mailbox_post(lnt_runtime *rt, lnt_token token, bool is_failure, lnt_value value, lnt_value detail, bool bounded,
+                             lnt_error *err);
 void lnt__mailbox_drain(lnt_runtime *rt); /* answers to the engine, log lines to the hook */
 static inline size_t lnt__mailbox_count(lnt_runtime *rt) {
   return rt->mailbox.local.count + atomic_load_explicit(&rt->mailbox.waiting, memory_order_acquire);
 }
-/* Any thread: to the host's hook, at once on the owner thread, else in its next tick. The avms, the workers and the store log through it. */
+/* Any thread: to the host's hook, at once on the owner thread, else in its next tick. The VMs, the workers and the store use it. */
 void lnt__runtime_log(void *runtime, lnt_log_level level, const char *id, const char *message);
 void lnt__logf(lnt_runtime *rt, lnt_log_level level, const char *format, ...) LNT__PRINTF(3, 4);
 /* Answers of the avms and the workers. Any thread. */

@@ -1,9 +1,9 @@
-/* tick.c - the order of things: completions, due timers, turns, one commit, effects; and waiting when nothing can move. Called by api/drive.c;
- * owner thread.
+/* tick.c - the order of things: completions, due timers, turns, one commit, effects; and waiting when nothing can move. Called by
+ * api/drive.c; owner thread.
  *
  * An activity that ends at once leaves its answer in the local queue; the next pass puts it into the batch that also carries the next
- * step. So a step costs one commit, whatever the number of instances, and no system call beside it. With the committer thread the batch that
- * arrived is taken back first, for the same reason. */
+ * step. So a step costs one commit, whatever the number of instances, and no system call beside it. With the committer thread the batch
+ * that arrived is taken back first, for the same reason. */
 #include <time.h>
 
 #include "driver/runtime.h"

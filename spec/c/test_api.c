@@ -47,7 +47,8 @@ static const char library[] =
     "workflow('gate', function(ctx) return ctx:wait_for_external_event('go') end)\n"
     "workflow('nap', function(ctx) ctx:create_timer(3600) return 'awake' end)\n"
     "workflow('missing', function(ctx) return ctx:call_activity('nowhere') end)\n"
-    "workflow('caught', function(ctx) local ok, e = pcall(ctx.call_activity, ctx, 'native', 1) return {ok = ok, type = e.type, message = e.message} end)\n"
+    "workflow('caught', function(ctx) local ok, e = pcall(ctx.call_activity, ctx, 'native', 1)\n"
+    "  return {ok = ok, type = e.type, message = e.message} end)\n"
     "workflow('empty', function() end)\n";
 
 static void host_open(host *h, mode how) {
@@ -186,7 +187,7 @@ static void test_one_commit_per_step(void) {
     snprintf(id, sizeof id, "c%d", i);
     host_start(&h, "chain", id, "20");
   }
-  CHECK_STATUS(lnt_drain(h.rt, PATIENCE, NULL), LNT_OK);
+  for (int i = 0; i < 21; i++) CHECK_STATUS(lnt_tick(h.rt, 0, NULL, NULL), LNT_OK);
   lnt_get_stats(h.rt, &after);
   CHECK_EQ_UINT(after.closed, 50);
   CHECK_EQ_UINT(after.commits - before.commits, 21);
@@ -850,7 +851,8 @@ static void test_out_of_memory(void) {
     h.options.store = LNT_STORE_MEMORY;
     lnt__fault_arm(LNT__FAULT_alloc, skip, 1);
     lnt_status status = lnt_open(&h.options, &h.rt, &h.error);
-    if (!status) status = load(&h, "m.lua", "workflow('chain', function(ctx) return ctx:call_activity('native', 1) + ctx:call_activity('native', 2) end)");
+    if (!status) status = load(&h, "m.lua", "workflow('chain', function(ctx)\n"
+                                           "return ctx:call_activity('native', 1) + ctx:call_activity('native', 2) end)");
     if (!status) status = lnt_register_activity(h.rt, "native", run_stubborn, NULL, &h.error);
     bool accepted = false;
     if (!status) {
@@ -864,7 +866,8 @@ static void test_out_of_memory(void) {
     for (int i = 0; accepted && i < 20; i++) status = lnt_tick(h.rt, 0, NULL, &h.error);
     checks = lnt__fault_checks(LNT__FAULT_alloc) > skip ? skip + 2 : 0;
     lnt__fault_arm(LNT__FAULT_alloc, 0, 0);
-    if (status && !strstr(h.error.message, "memory")) CHECK_FAIL("allocation %d: %s: %s", (int)skip, lnt_status_name(status), h.error.message);
+    if (status && !strstr(h.error.message, "memory"))
+      CHECK_FAIL("allocation %d: %s: %s", (int)skip, lnt_status_name(status), h.error.message);
     if (h.rt) lnt_close(h.rt);
   }
 }
@@ -957,7 +960,8 @@ static void test_stored_activities(void) {
   host h = {0};
   host_open(&h, INLINE);
   CHECK_STATUS(load(&h, "s.lua", "activity('stored', function(x) return x .. '!' end)\n"
-                                 "workflow('s', function(ctx) return ctx:call_activity('stored', ctx:wait_for_external_event('go')) end)"), LNT_OK);
+                                 "workflow('s', function(ctx)\n"
+                                 "return ctx:call_activity('stored', ctx:wait_for_external_event('go')) end)"), LNT_OK);
   host_start(&h, "s", "s", NULL);
   CHECK_STATUS(lnt_drain(h.rt, PATIENCE, NULL), LNT_OK);
   CHECK_STATUS(lnt_close(h.rt), LNT_OK);
@@ -1033,8 +1037,9 @@ static void test_headers_in_cxx(void) {
                       "-fsyntax-only -I'" LNT_SOURCE_DIR "/runtime/include' - || exit 1; done"), 0);
 }
 
-CHECK_MAIN(test_memory, test_lmdb, test_committer, test_one_commit_per_step, test_answers_of_all_kinds, test_pending_inline, test_pending_committer,
-           test_wrong_thread, test_workers, test_callbacks, test_observer_and_history, test_run_and_stop, test_list, test_terminate_and_get,
+CHECK_MAIN(test_memory, test_lmdb, test_committer, test_one_commit_per_step, test_answers_of_all_kinds, test_pending_inline,
+           test_pending_committer, test_wrong_thread, test_workers, test_callbacks, test_observer_and_history, test_run_and_stop, test_list,
+           test_terminate_and_get,
            test_missing_activity, test_timer_by_virtual_clock, test_eviction, test_limits, test_bad_arguments, test_load_all_or_nothing,
            test_commit_fails_once, test_full_and_room_again, test_full_store_bytes_max, test_close_without_commit,
            test_out_of_memory, test_kill_inline,
