@@ -277,6 +277,52 @@ static void pending_answered_elsewhere(mode how) {
 static void test_pending_inline(void) { pending_answered_elsewhere(INLINE); }
 static void test_pending_committer(void) { pending_answered_elsewhere(THREADED); }
 
+static void count_wakes(void *user) { __atomic_add_fetch((int *)user, 1, __ATOMIC_SEQ_CST); }
+
+/* A host with a loop of its own ticks when the hook says so. */
+static void test_wake_hook(void) {
+  host h = {0};
+  native n = {.answer = LNT_ACTIVITY_PENDING};
+  int wakes = 0;
+  pthread_t thread;
+  lnt_options_init(&h.options);
+  h.options.wake = count_wakes;
+  h.options.wake_user = &wakes;
+  host_open(&h, MEMORY);
+  if (!host_load(&h)) return;
+  lnt_register_activity(h.rt, "native", run_native, &n, NULL);
+  host_start(&h, "once", "w", "1");
+  for (int i = 0; i < 5; i++) lnt_tick(h.rt, 0, NULL, NULL);
+  answerer a = {.rt = h.rt, .token = n.last};
+  REQUIRE(pthread_create(&thread, NULL, answer_elsewhere, &a) == 0);
+  pthread_join(thread, NULL);
+  CHECK_EQ_INT(__atomic_load_n(&wakes, __ATOMIC_SEQ_CST), 2); /* the answer, and lnt_wake() */
+  for (int i = 0; i < 3; i++) lnt_tick(h.rt, 0, NULL, NULL);
+  CHECK_EQ_STR(outcome(&h, "w"), "COMPLETED \"from elsewhere\"");
+  host_close(&h);
+}
+
+/* The smallest budget still moves something, and what is left is told. */
+static void test_budget(void) {
+  host h = {0};
+  char id[16];
+  lnt_tick_result result;
+  host_open(&h, MEMORY);
+  if (!host_load(&h)) return;
+  for (int i = 0; i < 10; i++) {
+    snprintf(id, sizeof id, "b%d", i);
+    host_start(&h, "empty", id, NULL);
+  }
+  for (uint32_t left = 10; left > 0; left--) {
+    CHECK_STATUS(lnt_tick(h.rt, 1, &result, NULL), LNT_OK);
+    CHECK_EQ_UINT(result.turns, 1);
+    CHECK_EQ_UINT(result.ready, left - 1);
+    CHECK_EQ_UINT(result.commits, 1);
+  }
+  CHECK_EQ_STR(outcome(&h, "b9"), "COMPLETED null");
+  host_close(&h);
+}
+
 static void *call_everything(void *user) {
   lnt_runtime *rt = user;
   lnt_instance *instance;
@@ -1038,8 +1084,8 @@ static void test_headers_in_cxx(void) {
 }
 
 CHECK_MAIN(test_memory, test_lmdb, test_committer, test_one_commit_per_step, test_answers_of_all_kinds, test_pending_inline,
-           test_pending_committer, test_wrong_thread, test_workers, test_callbacks, test_observer_and_history, test_run_and_stop, test_list,
-           test_terminate_and_get,
+           test_pending_committer, test_wake_hook, test_budget, test_wrong_thread, test_workers, test_callbacks, test_observer_and_history,
+           test_run_and_stop, test_list, test_terminate_and_get,
            test_missing_activity, test_timer_by_virtual_clock, test_eviction, test_limits, test_bad_arguments, test_load_all_or_nothing,
            test_commit_fails_once, test_full_and_room_again, test_full_store_bytes_max, test_close_without_commit,
            test_out_of_memory, test_kill_inline,
