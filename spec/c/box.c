@@ -15,7 +15,7 @@ bool box_stressed(void) {
 }
 
 lnt__guard_limits box_limits(void) {
-  if (box_stressed()) return (lnt__guard_limits){200000, 64u << 20, 1u << 20, 0};
+  if (box_stressed()) return (lnt__guard_limits){1000000, 64u << 20, 2u << 20, 0};
   return (lnt__guard_limits){5000000, 256u << 20, 32u << 20, 0};
 }
 
