@@ -183,6 +183,8 @@ void lnt__body_free(lnt__wvm *wvm, lnt__body *body);
 lnt__rng *lnt__body_rng(lnt__body *body, int which); /* NULL: out of memory */
 void lnt__traceback(lua_State *co, lnt__buf *out);
 void lnt__where(lua_State *L, char *out, size_t size);
+/* RAISES, catchably, at the author's line. A tail call (`return ctx:verb(...)`) leaves none: then it is where the workflow begins. */
+_Noreturn void lnt__mistake(lua_State *L, const char *format, ...) LNT__PRINTF(2, 3);
 
 /* ---- workflow_task.c ---- */
 

@@ -1,6 +1,7 @@
 /* workflow_body.c - the branches of a body: their threads, the ready list, running them, and what becomes of the body when they end. Called
  * by workflow.c; owner thread. */
 #include <lauxlib.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "journal/journal.h"
@@ -127,13 +128,27 @@ void lnt__traceback(lua_State *co, lnt__buf *out) {
 
 void lnt__where(lua_State *L, char *out, size_t size) {
   lua_Debug ar;
-  snprintf(out, size, "?");
+  const lnt__body *body = lnt__wvm_of(L)->body;
+  if (body) snprintf(out, size, "%s:%d, in a return of the function that begins here", body->code->file, body->line);
+  else snprintf(out, size, "?");
   for (int level = 0; level < TRACEBACK_LEVELS_MAX && lua_getstack(L, level, &ar); level++) {
     if (!lua_getinfo(L, "nSl", &ar) || !is_author(&ar)) continue;
     if (ar.name && ar.name[0]) snprintf(out, size, "%s:%d in function '%s'", ar.short_src, ar.currentline, ar.name);
     else snprintf(out, size, "%s:%d", ar.short_src, ar.currentline);
     return;
   }
+}
+
+void lnt__mistake(lua_State *L, const char *format, ...) {
+  const lnt__body *body = lnt__wvm_of(L)->body;
+  char text[LNT_ERROR_MESSAGE_MAX], where[LUA_IDSIZE + 16];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  lnt__sandbox_where(L, 0, where, sizeof where);
+  if (where[0] || !body) lnt__sandbox_error(L, "%s", text);
+  lnt__sandbox_error(L, "%s:%d: in a return of the function that begins here: %s", body->code->file, body->line, text);
 }
 
 /* ---- Ends ---- */

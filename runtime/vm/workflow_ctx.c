@@ -14,8 +14,8 @@
 lnt__body *lnt__ctx_body(lua_State *L, const char *verb) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   const void *self = lua_touserdata(L, 1);
-  if (!self || (self != wvm->ctx && self != wvm->async)) lnt__sandbox_error(L, "call it with a colon: ctx:%s(...)", verb);
-  if (!wvm->body || !wvm->branch) lnt__sandbox_error(L, "%s: ctx is for a running workflow", verb);
+  if (!self || (self != wvm->ctx && self != wvm->async)) lnt__mistake(L, "call it with a colon: ctx:%s(...)", verb);
+  if (!wvm->body || !wvm->branch) lnt__mistake(L, "%s: ctx is for a running workflow", verb);
   wvm->calling = L;
   return wvm->body;
 }
@@ -41,9 +41,9 @@ static int issue(lua_State *L, lnt__body *body, request *r) {
   lnt__delivery answer = {0};
   uint32_t seq = 0;
   if (!r->async && !lua_isyieldable(L))
-    lnt__sandbox_error(L, "%s cannot wait here: a wait cannot cross a callback of C or the top level of a module; call it from the "
-                       "workflow's function",
-                       r->verb);
+    lnt__mistake(L, "%s cannot wait here: a wait cannot cross a callback of C or the top level of a module; call it from the "
+                 "workflow's function",
+                 r->verb);
   lnt__guard_charge(L, r->command.input.size / UNITS_PER_BYTE);
   if (r->async) task = lnt__task_create(L, body, r->kind, r->command.name.data, r->command.name.size);
   if (!lnt__wait_reserve(body)) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
@@ -69,10 +69,10 @@ static int issue(lua_State *L, lnt__body *body, request *r) {
 static lnt_value name_argument(lua_State *L, const char *verb, const char *what) {
   lnt_error err;
   size_t size;
-  if (lua_type(L, 2) != LUA_TSTRING) lnt__sandbox_error(L, "%s: the name of %s must be a string, got %s", verb, what, luaL_typename(L, 2));
+  if (lua_type(L, 2) != LUA_TSTRING) lnt__mistake(L, "%s: the name of %s must be a string, got %s", verb, what, luaL_typename(L, 2));
   const char *name = lua_tolstring(L, 2, &size);
-  if (strlen(name) != size) lnt__sandbox_error(L, "%s: the name of %s holds a zero byte", verb, what);
-  if (lnt__check_name("the name", name, LNT_NAME_BYTES_MAX, true, &err)) lnt__sandbox_error(L, "%s: %s", verb, err.message);
+  if (strlen(name) != size) lnt__mistake(L, "%s: the name of %s holds a zero byte", verb, what);
+  if (lnt__check_name("the name", name, LNT_NAME_BYTES_MAX, true, &err)) lnt__mistake(L, "%s: %s", verb, err.message);
   return (lnt_value){name, size};
 }
 
@@ -84,7 +84,7 @@ static lnt_value encode_argument(lua_State *L, int index, const char *verb, cons
   if (lua_isnoneornil(L, index)) return LNT_VALUE_NIL;
   lnt_status status = lnt__value_encode(L, index, what, (size_t)wvm->limits.payload_bytes_max, out, &err);
   if (status == LNT_ENOMEM) lnt__guard_kill(L, LNT__KILL_MEMORY, "%s: %s", verb, err.message); /* not for a pcall to see */
-  if (status) lnt__sandbox_error(L, "%s: %s", verb, err.message);
+  if (status) lnt__mistake(L, "%s: %s", verb, err.message);
   return (lnt_value){out->data, out->size};
 }
 
@@ -108,10 +108,10 @@ static int64_t timer_due(lua_State *L, lnt__body *body, const char *verb) {
   lua_pushliteral(L, "at");
   lua_rawget(L, 2);
   if (lua_type(L, -1) != LUA_TNUMBER)
-    lnt__sandbox_error(L, "%s: {at = seconds since 1970} expected, such as {at = ctx:now() + 60}; 'at' is a %s", verb,
-                       luaL_typename(L, -1));
+    lnt__mistake(L, "%s: {at = seconds since 1970} expected, such as {at = ctx:now() + 60}; 'at' is a %s", verb,
+                 luaL_typename(L, -1));
   double at = lua_tonumber(L, -1);
-  if (!(at >= 0 && at <= 1e11)) lnt__sandbox_error(L, "%s: 'at' is not a time in seconds since 1970", verb);
+  if (!(at >= 0 && at <= 1e11)) lnt__mistake(L, "%s: 'at' is not a time in seconds since 1970", verb);
   return (int64_t)floor(at * 1e6 + 0.5);
 }
 
@@ -145,10 +145,10 @@ static int wait_event_async(lua_State *L) { return wait_event_with(L, true); }
 static int spawn(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "spawn");
   int arguments = lua_gettop(L) - 2;
-  if (!lua_isfunction(L, 2)) lnt__sandbox_error(L, "spawn: a function expected, got %s", luaL_typename(L, 2));
+  if (!lua_isfunction(L, 2)) lnt__mistake(L, "spawn: a function expected, got %s", luaL_typename(L, 2));
   if (arguments > LNT__SPAWN_ARGUMENTS_MAX)
-    lnt__sandbox_error(L, "spawn: more than %d arguments for the function; put them in a table", LNT__SPAWN_ARGUMENTS_MAX);
-  if (body->branch_count >= LNT__BRANCHES_MAX) lnt__sandbox_error(L, "spawn: more than %d branches run at once", LNT__BRANCHES_MAX);
+    lnt__mistake(L, "spawn: more than %d arguments for the function; put them in a table", LNT__SPAWN_ARGUMENTS_MAX);
+  if (body->branch_count >= LNT__BRANCHES_MAX) lnt__mistake(L, "spawn: more than %d branches run at once", LNT__BRANCHES_MAX);
   lnt__task *task = lnt__task_create(L, body, LNT__TASK_BRANCH, NULL, 0);
   lua_insert(L, 2);
   lnt__branch *branch = lnt__branch_create(L, body);
@@ -202,9 +202,9 @@ static int uuid(lua_State *L) {
 }
 
 static double bound_argument(lua_State *L, int index) {
-  if (lua_type(L, index) != LUA_TNUMBER) lnt__sandbox_error(L, "random: a number expected, got %s", luaL_typename(L, index));
+  if (lua_type(L, index) != LUA_TNUMBER) lnt__mistake(L, "random: a number expected, got %s", luaL_typename(L, index));
   double value = floor(lua_tonumber(L, index));
-  if (!(value >= -0x1p53 && value <= 0x1p53)) lnt__sandbox_error(L, "random: a bound is not an integer within +-2^53");
+  if (!(value >= -0x1p53 && value <= 0x1p53)) lnt__mistake(L, "random: a bound is not an integer within +-2^53");
   return value;
 }
 
@@ -216,7 +216,7 @@ static int random_number(lua_State *L) {
     return 1;
   }
   double low = lua_isnoneornil(L, 3) ? 1 : bound_argument(L, 2), high = bound_argument(L, lua_isnoneornil(L, 3) ? 2 : 3);
-  if (high < low) lnt__sandbox_error(L, "random: the interval is empty");
+  if (high < low) lnt__mistake(L, "random: the interval is empty");
   lua_pushnumber(L, low + (double)lnt__rng_below(rng, (uint64_t)(high - low) + 1));
   return 1;
 }
@@ -241,9 +241,9 @@ static int log_text(lua_State *L) {
     known = lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), levels[i].name) == 0;
     if (known) level = levels[i].level;
   }
-  if (!known) lnt__sandbox_error(L, "log: the level must be \"debug\", \"info\", \"warn\" or \"error\"; the text comes after it");
+  if (!known) lnt__mistake(L, "log: the level must be \"debug\", \"info\", \"warn\" or \"error\"; the text comes after it");
   int index = has_level ? 3 : 2;
-  if (!lua_isstring(L, index)) lnt__sandbox_error(L, "log: the text must be a string, got %s; use tostring()", luaL_typename(L, index));
+  if (!lua_isstring(L, index)) lnt__mistake(L, "log: the text must be a string, got %s; use tostring()", luaL_typename(L, index));
   lnt__turn_log(body->turn, level, lua_tostring(L, index));
   return 0;
 }
@@ -259,27 +259,27 @@ static int ctx_field(lua_State *L) {
   if (wvm->body && strcmp(key, "instance_id") == 0) lua_pushstring(L, lnt__turn_id(wvm->body->turn));
   else if (wvm->body && strcmp(key, "workflow_name") == 0) lua_pushstring(L, lnt__turn_workflow(wvm->body->turn));
   else if (strcmp(key, "call_child_workflow") == 0 || strcmp(key, "continue_as_new") == 0 || strcmp(key, "is_patched") == 0)
-    lnt__sandbox_error(L, "ctx.%s %s", key, later);
+    lnt__mistake(L, "ctx.%s %s", key, later);
   else
-    lnt__sandbox_error(L, "ctx has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, "
-                       "spawn, async, set_custom_status, now, current_utc_datetime, uuid, random, log, is_replaying, history_length, "
-                       "instance_id, workflow_name", key);
+    lnt__mistake(L, "ctx has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, "
+                 "spawn, async, set_custom_status, now, current_utc_datetime, uuid, random, log, is_replaying, history_length, "
+                 "instance_id, workflow_name", key);
   return 1;
 }
 
 static int async_field(lua_State *L) {
-  lnt__sandbox_error(L, "ctx.async has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, "
-                     "spawn",
-                     lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
+  lnt__mistake(L, "ctx.async has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, "
+               "spawn",
+               lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
 }
 
 static int task_field(lua_State *L) {
-  lnt__sandbox_error(L, "a task has no '%s'; it has await(), cancel() and done()",
-                     lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
+  lnt__mistake(L, "a task has no '%s'; it has await(), cancel() and done()",
+               lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
 }
 
 static int refuse_change(lua_State *L) {
-  lnt__sandbox_error(L, "ctx and tasks cannot be changed; keep it in a local variable");
+  lnt__mistake(L, "ctx and tasks cannot be changed; keep it in a local variable");
 }
 
 static int ctx_text(lua_State *L) {

@@ -59,16 +59,16 @@ int64_t lnt__duration_us(lua_State *L, int index, const char *what) {
   int type = lua_type(L, index);
   if (type == LUA_TNUMBER) seconds = lua_tonumber(L, index);
   else if (type == LUA_TSTRING) seconds = parse_duration(lua_tostring(L, index));
-  else lnt__sandbox_error(L, "%s: a duration expected, got %s; " DURATION_HELP, what, luaL_typename(L, index));
+  else lnt__mistake(L, "%s: a duration expected, got %s; " DURATION_HELP, what, luaL_typename(L, index));
   if (seconds >= 0 && seconds <= SECONDS_MAX) return (int64_t)floor(seconds * 1e6 + 0.5);
   char text[60];
   if (type == LUA_TSTRING) {
     size_t size;
     const char *given = lua_tolstring(L, index, &size);
-    lnt__sandbox_error(L, "%s: \"%.*s\" is not a duration; " DURATION_HELP, what, size > 40 ? 40 : (int)size, given);
+    lnt__mistake(L, "%s: \"%.*s\" is not a duration; " DURATION_HELP, what, size > 40 ? 40 : (int)size, given);
   }
   lnt__number_text(seconds, text);
-  lnt__sandbox_error(L, "%s: %s is not a duration (0 to 1000 years); " DURATION_HELP, what, text);
+  lnt__mistake(L, "%s: %s is not a duration (0 to 1000 years); " DURATION_HELP, what, text);
 }
 
 /* ---- Tables of options ---- */
@@ -80,7 +80,7 @@ static void check_keys(lua_State *L, int index, const char *what, const char *co
     const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
     bool found = false;
     for (const char *const *at = known; key && *at && !found; at++) found = strcmp(*at, key) == 0;
-    if (!found) lnt__sandbox_error(L, "%s: unknown option '%s'; known are %s", what, key ? key : luaL_typename(L, -2), list);
+    if (!found) lnt__mistake(L, "%s: unknown option '%s'; known are %s", what, key ? key : luaL_typename(L, -2), list);
     lua_pop(L, 1);
   }
 }
@@ -99,12 +99,12 @@ static bool push_field(lua_State *L, int index, const char *name, const char *ot
 }
 
 static double number_field(lua_State *L, const char *what, double min, double max, double otherwise) {
-  if (lua_type(L, -1) != LUA_TNUMBER) lnt__sandbox_error(L, "call_activity: %s must be a number, got %s", what, luaL_typename(L, -1));
+  if (lua_type(L, -1) != LUA_TNUMBER) lnt__mistake(L, "call_activity: %s must be a number, got %s", what, luaL_typename(L, -1));
   double value = lua_tonumber(L, -1);
   if (!(value >= min && value <= max)) {
     char text[LNT__NUMBER_TEXT_BYTES];
     lnt__number_text(value, text);
-    lnt__sandbox_error(L, "call_activity: %s cannot be %s; the default is %g", what, text, otherwise);
+    lnt__mistake(L, "call_activity: %s cannot be %s; the default is %g", what, text, otherwise);
   }
   return value;
 }
@@ -117,19 +117,19 @@ static void write_int(lnt__buf *out, const char *key, int64_t value) {
 static void write_types(lua_State *L, lnt__buf *out) {
   int list = lua_gettop(L);
   if (!lua_istable(L, list))
-    lnt__sandbox_error(L, "call_activity: retry.non_retryable must be a list of error types, got %s", luaL_typename(L, list));
+    lnt__mistake(L, "call_activity: retry.non_retryable must be a list of error types, got %s", luaL_typename(L, list));
   size_t count = lua_objlen(L, list);
-  if (count > TYPES_MAX) lnt__sandbox_error(L, "call_activity: retry.non_retryable has more than %d types", TYPES_MAX);
+  if (count > TYPES_MAX) lnt__mistake(L, "call_activity: retry.non_retryable has more than %d types", TYPES_MAX);
   lnt__cbor_cstring(out, "non_retryable");
   lnt__cbor_array(out, count);
   for (size_t i = 1; i <= count; i++) {
     size_t size;
     lua_rawgeti(L, list, (int)i);
     if (lua_type(L, -1) != LUA_TSTRING)
-      lnt__sandbox_error(L, "call_activity: retry.non_retryable[%zu] must be a string (an error type), got %s", i, luaL_typename(L, -1));
+      lnt__mistake(L, "call_activity: retry.non_retryable[%zu] must be a string (an error type), got %s", i, luaL_typename(L, -1));
     const char *type = lua_tolstring(L, -1, &size);
     if (size > LNT_NAME_BYTES_MAX)
-      lnt__sandbox_error(L, "call_activity: retry.non_retryable[%zu] is longer than %d bytes", i, LNT_NAME_BYTES_MAX);
+      lnt__mistake(L, "call_activity: retry.non_retryable[%zu] is longer than %d bytes", i, LNT_NAME_BYTES_MAX);
     lnt__cbor_string(out, type, size);
     lua_pop(L, 1);
   }
@@ -141,7 +141,7 @@ static void write_retry(lua_State *L, int index, lnt__buf *out) {
   lnt__cbor_map map;
   size_t count = 3;
   if (!lua_istable(L, index))
-    lnt__sandbox_error(L, "call_activity: retry must be a table such as {max_attempts = 3}, got %s", luaL_typename(L, index));
+    lnt__mistake(L, "call_activity: retry must be a table such as {max_attempts = 3}, got %s", luaL_typename(L, index));
   check_keys(L, index, "call_activity: retry", known, "max_attempts, first_interval (or interval), backoff, max_interval, non_retryable");
   lnt__cbor_map_begin(out, &map);
   double attempts = push_field(L, index, "max_attempts", NULL) ? number_field(L, "retry.max_attempts", 1, ATTEMPTS_MAX, 3) : 3;
@@ -169,7 +169,7 @@ void lnt__activity_options(lua_State *L, int index, lnt__buf *out) {
   lnt__cbor_map map;
   if (lua_isnoneornil(L, index)) return;
   if (!lua_istable(L, index))
-    lnt__sandbox_error(L, "call_activity: options must be a table such as {timeout = \"30s\"}, got %s", luaL_typename(L, index));
+    lnt__mistake(L, "call_activity: options must be a table such as {timeout = \"30s\"}, got %s", luaL_typename(L, index));
   check_keys(L, index, "call_activity", known, "retry and timeout");
   lnt__cbor_map_begin(out, &map);
   if (push_field(L, index, "retry", NULL)) {
@@ -179,7 +179,7 @@ void lnt__activity_options(lua_State *L, int index, lnt__buf *out) {
   }
   if (push_field(L, index, "timeout", NULL)) {
     int64_t timeout_us = lnt__duration_us(L, -1, "call_activity: timeout");
-    if (timeout_us == 0) lnt__sandbox_error(L, "call_activity: a timeout of 0 would never let the activity run; leave it out for none");
+    if (timeout_us == 0) lnt__mistake(L, "call_activity: a timeout of 0 would never let the activity run; leave it out for none");
     write_int(out, "timeout_us", timeout_us);
     count++;
   }
@@ -192,7 +192,7 @@ bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us) {
   static const char *const known[] = {"timeout", NULL};
   if (lua_isnoneornil(L, index)) return false;
   if (!lua_istable(L, index))
-    lnt__sandbox_error(L, "wait_for_external_event: options must be a table such as {timeout = \"24h\"}, got %s", luaL_typename(L, index));
+    lnt__mistake(L, "wait_for_external_event: options must be a table such as {timeout = \"24h\"}, got %s", luaL_typename(L, index));
   check_keys(L, index, "wait_for_external_event", known, "timeout");
   if (!push_field(L, index, "timeout", NULL)) return false;
   *timeout_us = lnt__duration_us(L, -1, "wait_for_external_event: timeout");

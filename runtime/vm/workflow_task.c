@@ -314,7 +314,7 @@ void lnt__deliver(lua_State *L, lnt__body *body, const lnt__delivery *delivery) 
 
 static lnt__body *running(lua_State *L, const char *verb) {
   lnt__wvm *wvm = lnt__wvm_of(L);
-  if (!wvm->body) lnt__sandbox_error(L, "%s: tasks are for a running workflow", verb);
+  if (!wvm->body) lnt__mistake(L, "%s: tasks are for a running workflow", verb);
   return wvm->body;
 }
 
@@ -322,10 +322,10 @@ int lnt__await(lua_State *L) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   lnt__task *task = lnt__task_check(L, 1);
   lnt__body *body = running(L, "await");
-  if (!task) lnt__sandbox_error(L, "await: a task expected, got %s; call it with a colon: task:await()", luaL_typename(L, 1));
+  if (!task) lnt__mistake(L, "await: a task expected, got %s; call it with a colon: task:await()", luaL_typename(L, 1));
   if (task->state != LNT__TASK_PENDING) return push_result(L, 1, task);
-  if (!lua_isyieldable(L)) lnt__sandbox_error(L, "a task cannot be awaited here: a wait cannot cross the top level of a module");
-  if (task->branch == wvm->branch) lnt__sandbox_error(L, "a branch cannot wait for its own end");
+  if (!lua_isyieldable(L)) lnt__mistake(L, "a task cannot be awaited here: a wait cannot cross the top level of a module");
+  if (task->branch == wvm->branch) lnt__mistake(L, "a branch cannot wait for its own end");
   link_add(L, body, task, wvm->branch, NULL);
   wvm->branch->waits_for = task;
   lua_pushlightuserdata(L, LNT__SANDBOX_YIELD);
@@ -334,7 +334,7 @@ int lnt__await(lua_State *L) {
 
 static int task_done(lua_State *L) {
   lnt__task *task = lnt__task_check(L, 1);
-  if (!task) lnt__sandbox_error(L, "done: a task expected, got %s; call it with a colon: task:done()", luaL_typename(L, 1));
+  if (!task) lnt__mistake(L, "done: a task expected, got %s; call it with a colon: task:done()", luaL_typename(L, 1));
   lua_pushboolean(L, task->state != LNT__TASK_PENDING);
   return 1;
 }
@@ -358,7 +358,7 @@ static void cancel_children(lua_State *L, lnt__body *body, int index, lnt__task 
 static void cancel_branch(lua_State *L, lnt__body *body, lnt__task *task) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   lnt__branch *branch = task->branch;
-  if (branch == wvm->branch) lnt__sandbox_error(L, "a branch cannot cancel itself; return, or raise an error");
+  if (branch == wvm->branch) lnt__mistake(L, "a branch cannot cancel itself; return, or raise an error");
   if (branch->state == LNT__BRANCH_WAITING && branch->waits_for) link_remove(body, branch->waits_for, branch, NULL);
   lnt__wait *wait = branch->state == LNT__BRANCH_WAITING && !branch->waits_for ? lnt__wait_find(body, branch->seq) : NULL;
   if (wait) {
@@ -384,7 +384,7 @@ static void cancel_task(lua_State *L, lnt__body *body, int index, lnt__task *tas
 
 static int task_cancel(lua_State *L) {
   lnt__task *task = lnt__task_check(L, 1);
-  if (!task) lnt__sandbox_error(L, "cancel: a task expected, got %s; call it with a colon: task:cancel()", luaL_typename(L, 1));
+  if (!task) lnt__mistake(L, "cancel: a task expected, got %s; call it with a colon: task:cancel()", luaL_typename(L, 1));
   cancel_task(L, running(L, "cancel"), 1, task);
   return 0;
 }
@@ -397,12 +397,12 @@ static int take_children(lua_State *L, const char *verb, size_t count) {
     lua_rawgeti(L, 2, (int)i);
     const lnt__task *child = lnt__task_check(L, -1);
     if (!child)
-      lnt__sandbox_error(L, "%s: item %zu of the list is a %s, not a task; tasks come from ctx.async:... and ctx:spawn()", verb, i,
-                         luaL_typename(L, -1));
+      lnt__mistake(L, "%s: item %zu of the list is a %s, not a task; tasks come from ctx.async:... and ctx:spawn()", verb, i,
+                   luaL_typename(L, -1));
     if (child->depth > depth) depth = child->depth;
     lua_rawseti(L, -2, (int)i);
   }
-  if (depth >= LNT__TASK_DEPTH_MAX) lnt__sandbox_error(L, "%s: tasks are nested more than %d deep", verb, LNT__TASK_DEPTH_MAX);
+  if (depth >= LNT__TASK_DEPTH_MAX) lnt__mistake(L, "%s: tasks are nested more than %d deep", verb, LNT__TASK_DEPTH_MAX);
   return depth + 1;
 }
 
@@ -430,10 +430,10 @@ static void link_children(lua_State *L, lnt__body *body, int children, lnt__task
 
 static int composite(lua_State *L, lnt__task_kind kind, const char *verb) {
   lnt__body *body = lnt__ctx_body(L, verb);
-  if (!lua_istable(L, 2)) lnt__sandbox_error(L, "%s: a list of tasks expected, got %s", verb, luaL_typename(L, 2));
+  if (!lua_istable(L, 2)) lnt__mistake(L, "%s: a list of tasks expected, got %s", verb, luaL_typename(L, 2));
   size_t count = lua_objlen(L, 2);
-  if (count > INT32_MAX / 2) lnt__sandbox_error(L, "%s: too many tasks", verb);
-  if (count == 0 && kind == LNT__TASK_ANY) lnt__sandbox_error(L, "%s: the list is empty; nothing would ever end the wait", verb);
+  if (count > INT32_MAX / 2) lnt__mistake(L, "%s: too many tasks", verb);
+  if (count == 0 && kind == LNT__TASK_ANY) lnt__mistake(L, "%s: the list is empty; nothing would ever end the wait", verb);
   lnt__guard_charge(L, count * 4);
   lua_settop(L, 2);
   int depth = take_children(L, verb, count);

@@ -388,6 +388,8 @@ static void test_mistakes_are_told_at_the_authors_line(void) {
   story_fails(MAIN("local t = {} for i = 1, 100 do t = {t} end ctx:call_activity('x', t)"), "nested deeper than 64");
   story_fails(MAIN("ctx:call_activity('x', ('x'):rep(3000000))"), "payload_bytes_max");
   story_fails("workflow('main', function(ctx)\n  ctx:sleep('5 parsecs')\nend)", "story.lua:2: sleep: \\\"5 parsecs\\\" is not a duration");
+  story_fails("\n\nworkflow('main', function(ctx)\n  return ctx:call_activity(5)\nend)",
+              "story.lua:3: in a return of the function that begins here");
   story_fails(MAIN("ctx:sleep(-1)"), "-1 is not a duration");
   story_fails(MAIN("ctx:call_activity('x', 1, {tries = 3})"), "unknown option 'tries'");
   story_fails(MAIN("ctx:call_activity('x', 1, {retry = {max_attempts = 0}})"), "retry.max_attempts cannot be 0");
