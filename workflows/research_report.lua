@@ -1,5 +1,5 @@
--- The research worker. It plans a question into sub-questions, may ask a person to approve the plan, searches a folder of text files for each
--- sub-question at the same time, analyses what was found, checks every quotation at its file and line, and writes a report in Markdown.
+-- The research worker. It plans a question into sub-questions, may ask a person to approve the plan, searches a folder of text
+-- files for each sub-question at the same time, analyses what was found, checks every quotation at its file and line, and writes a report in Markdown.
 --
 --   lunation run workflows/research_report.lua --input '{"question":"How is a crash survived?","folder":".","report":"report.md"}'
 --
@@ -15,8 +15,8 @@ local function ledger(act, what)
   if path then act:append_file(path, ("%s %s %s\n"):format(what, act.idempotency_key, act.name)) end
 end
 
-local function step(name, fn)
-  activity(name, function(input, act)
+local function step(name, fn, options)
+  activity(name, options or {}, function(input, act)
     ledger(act, "start")
     local result = fn(input, act)
     ledger(act, "end")
@@ -29,7 +29,7 @@ step("plan", function(question) return research.plan(question) end)
 step("search", function(job, act)
   if job.pace then act:sleep(job.pace) end
   return research.search(job.folder, job.query, job.limit)
-end)
+end, { blocking = true }) -- reads and ranks every file: on a worker thread, beside the others
 
 step("analyse", function(findings) return research.analyse(findings) end)
 

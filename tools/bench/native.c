@@ -1,5 +1,5 @@
-/* native.c - what the benchmark needs from the system, as the Lua module "bench.native": clocks, memory, a bare LMDB probe, children to kill.
- * Part of the program `lunation` only. Errors are raised: a benchmark that cannot measure has nothing to go on with. */
+/* native.c - what the benchmark needs from the system, as the Lua module "bench.native": clocks, memory, a bare LMDB probe,
+ * children to kill. Part of the program `lunation` only. Errors are raised: a benchmark that cannot measure has nothing to go on with. */
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -36,7 +36,8 @@ static int native_now(lua_State *L) {
 static int native_cpu(lua_State *L) {
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);
-  lua_pushnumber(L, (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
+  time_t whole = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec;
+  lua_pushnumber(L, (double)whole + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
   return 1;
 }
 
@@ -165,9 +166,9 @@ static int native_scratch(lua_State *L) {
 }
 
 int luaopen_bench_native(lua_State *L) {
-  static const luaL_Reg functions[] = {{"now", native_now},     {"cpu", native_cpu},       {"rss", native_rss},   {"probe", native_probe},
-                                       {"killed", native_killed}, {"timed", native_timed}, {"self", native_self}, {"scratch", native_scratch},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"now", native_now},       {"cpu", native_cpu},         {"rss", native_rss},
+                                       {"probe", native_probe},   {"killed", native_killed},   {"timed", native_timed},
+                                       {"self", native_self},     {"scratch", native_scratch}, {NULL, NULL}};
   lua_newtable(L);
   luaL_register(L, NULL, functions);
   return 1;
