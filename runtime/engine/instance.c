@@ -158,7 +158,7 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   turn->inbox_last_us = turn->inbox_read_us = 0;
   turn->inbox_count = 0;
   fold(turn, &replay->history);
-  turn->active_durable = turn->active_durable || turn->pending_activities || turn->inbox_count;
+  turn->active_durable = turn->active_durable || turn->pending_activities || turn->inbox_count || turn->status == LNT_RUN_STALLED;
   lnt__reader reader = lnt__reader_of(accepted.data, accepted.size);
   lnt__event event;
   int64_t read_us = 0;

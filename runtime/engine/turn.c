@@ -232,6 +232,10 @@ static lnt_status recover_one(lnt__engine *engine, lnt_error *err) {
   lnt_status status = LNT_OK;
   lnt__turn *turn = lnt__instance_by_run(engine, engine->recover.items[engine->recover_at++], &status, err);
   if (!turn) return status;
+  if (lnt__instance_closed(turn)) { /* a timer or a request came first, and it ended */
+    lnt__instance_release(turn);
+    return LNT_OK;
+  }
   turn->active_durable = true;
   status = lnt__instance_load(turn, err);
   if (status == LNT_ECORRUPT) {

@@ -373,6 +373,28 @@ static void test_terminate_stops_a_waiting_instance_and_its_timer(void) {
   host_finish(&h);
 }
 
+/* The instance ends before its turn comes in the list of what was active at the crash. */
+static void test_what_ended_right_after_a_restart_is_not_taken_up_again(void) {
+  char history[128];
+  lnt_status status;
+  lnt_error err;
+  host h;
+  host_init(&h);
+  start(&h, "a", "one");
+  tick(&h);
+  lnt__engine_destroy(h.engine);
+  host_open(&h);
+  CHECK_EQ_INT(lnt__engine_terminate(h.engine, "one", "enough", NULL, NULL, &err), LNT_OK);
+  CHECK(lnt__engine_turn(h.engine, &status, &err));
+  CHECK_EQ_INT(h.store->vtable->commit(h.store, lnt__engine_seal(h.engine), &err), LNT_OK);
+  lnt__engine_committed(h.engine);
+  settle_all(&h);
+  history_of(&h, "one", history, sizeof(history));
+  CHECK_EQ_STR(history, "SAtZ");
+  CHECK_EQ_INT(h.ran, 0);
+  host_finish(&h);
+}
+
 static void test_an_id_is_used_once(void) {
   uint8_t hash[LNT__SHA256_BYTES] = {1};
   lnt__start options = {.workflow = "a", .id = "one", .hash = hash};
@@ -407,4 +429,4 @@ CHECK_MAIN(test_scripts_end_alike_however_often_bodies_are_lost, test_answers_th
            test_a_failed_attempt_is_tried_again_until_the_policy_ends,
            test_an_event_before_its_wait_is_kept, test_changed_code_stalls_and_resumes_when_mended,
            test_a_shorter_and_a_longer_body_are_divergences, test_terminate_stops_a_waiting_instance_and_its_timer,
-           test_an_id_is_used_once, test_many_instances_share_each_commit);
+           test_what_ended_right_after_a_restart_is_not_taken_up_again, test_an_id_is_used_once, test_many_instances_share_each_commit);

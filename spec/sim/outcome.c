@@ -44,6 +44,11 @@ static void sort_lines(lnt__buf *lines) {
   free(line);
 }
 
+/* Where turns end is not the workflow's business. In untimed programs an event that nobody needs may come before or after the end. */
+static bool counts(const sim_program *program, lnt_event_kind kind) {
+  return kind != LNT_EVENT_TURN && (program->timed || kind != LNT_EVENT_EVENT_RAISED);
+}
+
 static void add_history(const sim_program *program, lnt__store *store, uint64_t run, lnt__buf *out) {
   lnt__history history;
   lnt__buf lines;
@@ -52,7 +57,7 @@ static void add_history(const sim_program *program, lnt__store *store, uint64_t 
   lnt__buf_init(&lines);
   if (lnt__journal_history(store, run, &history, &err)) lnt__buf_printf(&lines, "  unreadable: %s\n", err.message);
   for (size_t i = 0; i < history.count; i++)
-    if (history.events[i].kind != LNT_EVENT_TURN) add_event(program, &history.events[i], &lines);
+    if (counts(program, history.events[i].kind)) add_event(program, &history.events[i], &lines);
   if (!program->timed) sort_lines(&lines);
   lnt__buf_append(out, lines.data, lines.size);
   lnt__buf_finish(&lines);
