@@ -78,7 +78,11 @@ static void observe(lnt__turn *turn, lnt__commit *commit, uint64_t first_index) 
     return;
   }
   memcpy(observed.record, turn->record.data, turn->record.size);
+  size_t count = commit->observed.count;
   LNT__PUSH(engine, commit->observed, observed);
+  if (commit->observed.count > count) return;
+  lnt__free(observed.id);
+  lnt__free(observed.record);
 }
 
 static uint64_t events_in(const lnt__buf *record) {

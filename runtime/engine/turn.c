@@ -81,8 +81,10 @@ static void (*const HANDLERS[])(lnt__turn *, const lnt__event *) = {
 static void settle(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
   lnt__settled settled = {lnt__strdup(turn->id), turn->status};
+  size_t count = lnt__open_commit(engine)->settled.count;
   if (settled.id) LNT__PUSH(engine, lnt__open_commit(engine)->settled, settled);
   else lnt__poison(engine);
+  if (lnt__open_commit(engine)->settled.count == count) lnt__free(settled.id);
 }
 
 static void set_failure(lnt__turn *turn, lnt_value failure) {
