@@ -114,9 +114,12 @@ static void env_stop(env *e) {
   e->mdb = NULL;
 }
 
+/* The owner begins a transaction of writing even to look: an owner before it may have been killed after its last commit reached the file
+ * and before it told so in lock.mdb, which a reader elsewhere has kept alive. Who takes the writer's lock next puts that right; until then
+ * LMDB would show the state before that commit, and our first commit would go on top of something we had not seen. */
 static int open_tables(env *e, bool create) {
   MDB_txn *txn;
-  int rc = mdb_txn_begin(e->mdb, NULL, create ? 0 : MDB_RDONLY, &txn);
+  int rc = mdb_txn_begin(e->mdb, NULL, e->flags & MDB_RDONLY, &txn);
   if (rc) return rc;
   for (size_t i = 0; i < LNT__TABLE_COUNT && !rc; i++)
     rc = mdb_dbi_open(txn, lnt__table_name((lnt__table)i), create ? MDB_CREATE : 0, &e->tables[i]);

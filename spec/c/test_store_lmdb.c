@@ -40,10 +40,18 @@ typedef enum disk_fault {
   DISK_SYNC_ERROR
 } disk_fault;
 static _Atomic disk_fault disk;
+static _Atomic int calls_to_live = -1; /* 0: the process is killed at the next call, before or after it is carried out; negative: never */
+static _Atomic bool die_after;
 
 ssize_t pwrite(int fd, const void *data, size_t size, off_t at);
 ssize_t writev(int fd, const struct iovec *parts, int count);
 int fdatasync(int fd);
+
+/* Around each call, with after = false and then true. */
+static void die_in_time(bool after) {
+  if (calls_to_live == 0 && after == die_after) kill(getpid(), SIGKILL);
+  if (after && calls_to_live > 0) calls_to_live--;
+}
 
 static bool refuse(off_t at) {
   bool is_head = at >= 0 && at < 8192;
@@ -54,19 +62,28 @@ static bool refuse(off_t at) {
 ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
   if (disk == DISK_SHORT && size > 512 && at >= 8192) size = 512;
   else if (refuse(at)) return -1;
-  return syscall(SYS_pwrite64, fd, data, size, at);
+  die_in_time(false);
+  ssize_t done = syscall(SYS_pwrite64, fd, data, size, at);
+  die_in_time(true);
+  return done;
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
   struct iovec first = {parts[0].iov_base, 512};
   if (disk == DISK_SHORT) return syscall(SYS_writev, fd, &first, 1);
   if (refuse(-1)) return -1;
-  return syscall(SYS_writev, fd, parts, count);
+  die_in_time(false);
+  ssize_t done = syscall(SYS_writev, fd, parts, count);
+  die_in_time(true);
+  return done;
 }
 
 int fdatasync(int fd) {
   if (disk == DISK_SYNC_ERROR) return errno = EIO, -1;
-  return (int)syscall(SYS_fdatasync, fd);
+  die_in_time(false);
+  int done = (int)syscall(SYS_fdatasync, fd);
+  die_in_time(true);
+  return done;
 }
 
 /* ---- Helpers ---- */
@@ -405,33 +422,90 @@ static void test_kill(void) {
   }
 }
 
-/* A reader's process keeps LMDB's lock region alive over the owner's death, with the dead one's lock in it. */
-static void test_kill_beside_reader(void) {
-  char dir[SCRATCH_PATH_MAX];
-  scratch_make(dir);
-  lnt__store *owner = open_at(dir, LNT_DURABILITY_PROCESS);
-  close_store(owner);
+/* A process that reads for as long as it lives, and so keeps LMDB's lock region alive over the death of an owner. */
+static pid_t start_reader(const char *dir) {
   int ready[2];
-  REQUIRE(pipe(ready) == 0);
+  char byte;
+  CHECK(pipe(ready) == 0);
   fflush(NULL);
   pid_t reader = fork();
   if (reader == 0) {
     lnt__store *store = read_at(dir);
     if (write(ready[1], "r", 1) != 1) _exit(1);
-    for (;;) store_records(store);
+    for (int i = 0; i < 20000; i++) store_records(store);
+    for (;;) pause();
   }
-  char byte;
   CHECK(read(ready[0], &byte, 1) == 1);
-  for (uint64_t round = 0; round < 5; round++) {
-    uint64_t acknowledged = run_and_kill(dir, LNT_DURABILITY_PROCESS, 30);
+  close(ready[0]);
+  close(ready[1]);
+  return reader;
+}
+
+static void test_kill_beside_reader(void) {
+  char dir[SCRATCH_PATH_MAX];
+  scratch_make(dir);
+  close_store(open_at(dir, LNT_DURABILITY_PROCESS));
+  pid_t reader = start_reader(dir);
+  for (uint64_t round = 0; round < 8; round++) {
+    uint64_t acknowledged = run_and_kill(dir, (lnt_durability)(round % 2), 30);
     check_after_kill(dir, acknowledged, LNT_DURABILITY_PROCESS);
   }
   wait_killed(reader);
   uint64_t acknowledged = run_and_kill(dir, LNT_DURABILITY_PROCESS, 300); /* with the dead reader's slot still in lock.mdb */
   check_after_kill(dir, acknowledged, LNT_DURABILITY_PROCESS);
-  close(ready[0]);
-  close(ready[1]);
   scratch_remove(dir);
+}
+
+static bool commit_and_die(const char *dir, lnt_durability durability, int call, bool after) {
+  fflush(NULL);
+  pid_t pid = fork();
+  if (pid == 0) {
+    lnt__store *store = open_at(dir, durability);
+    die_after = after;
+    calls_to_live = call;
+    store_put(store, LNT__TABLE_META, "new", "2");
+    _exit(0);
+  }
+  int status = 0;
+  CHECK(waitpid(pid, &status, 0) == pid);
+  return WIFSIGNALED(status);
+}
+
+/* What the next owner sees at once is what it commits on top of, and what stays. */
+static void check_settled(const char *dir, int call) {
+  lnt__store *store = open_at(dir, LNT_DURABILITY_SYNC);
+  bool landed = store_has(store, LNT__TABLE_META, "new", "2");
+  CHECK(landed || store_has(store, LNT__TABLE_META, "new", NULL));
+  char number[16];
+  snprintf(number, sizeof number, "%d", call);
+  CHECK_STATUS(store_put(store, LNT__TABLE_META, "next", number), LNT_OK);
+  CHECK(store_has(store, LNT__TABLE_META, "new", landed ? "2" : NULL));
+  CHECK(store_has(store, LNT__TABLE_META, "next", number) && store_has(store, LNT__TABLE_META, "old", "1"));
+  lnt__batch *batch = lnt__batch_create();
+  CHECK(lnt__batch_delete(batch, LNT__TABLE_META, "new", 3));
+  CHECK_STATUS(store->vtable->commit(store, batch, NULL), LNT_OK);
+  lnt__batch_destroy(batch);
+  close_store(store);
+  check_file(dir, 2);
+}
+
+/* Killed before and after every write and sync of a commit, alone and beside a reader. */
+static void test_kill_at_each_write(void) {
+  for (int round = 0; round < 8; round++) {
+    bool after = round & 1, beside_reader = round & 2;
+    lnt_durability durability = round & 4 ? LNT_DURABILITY_PROCESS : LNT_DURABILITY_SYNC;
+    char dir[SCRATCH_PATH_MAX];
+    scratch_make(dir);
+    lnt__store *store = open_at(dir, LNT_DURABILITY_SYNC);
+    CHECK_STATUS(store_put(store, LNT__TABLE_META, "old", "1"), LNT_OK);
+    close_store(store);
+    pid_t reader = beside_reader ? start_reader(dir) : 0;
+    int call = 0;
+    while (call < 100 && commit_and_die(dir, durability, call, after)) check_settled(dir, call++);
+    CHECK(call >= 2); /* the data, and the head */
+    if (reader) wait_killed(reader);
+    scratch_remove(dir);
+  }
 }
 
 /* ---- Growth, and ends of it ---- */
@@ -493,8 +567,11 @@ static void test_full_at_limit(void) {
   CHECK(count >= 1000);
   CHECK_STATUS(put_many(store, 1, count, 50, 1000), LNT_EFULL); /* still, and nothing is lost */
   CHECK_EQ_UINT(store_records(store), count);
-  CHECK_STATUS(delete_many(store, 1, 0, 500), LNT_OK);
-  CHECK_STATUS(delete_many(store, 1, 500, 500), LNT_OK);
+  static const size_t sizes[] = {1000, 10};
+  for (size_t i = 0; i < LNT__COUNT(sizes); i++) /* to the last page */
+    while (put_many(store, 1, count, 1, sizes[i]) == LNT_OK && count < 10000) count++;
+  CHECK_EQ_UINT(store_records(store), count);
+  for (uint32_t first = 0; first < 1000; first += 100) CHECK_STATUS(delete_many(store, 1, first, 100), LNT_OK);
   CHECK_STATUS(put_many(store, 1, count, 50, 1000), LNT_OK); /* room again */
   CHECK_EQ_UINT(store_records(store), count - 1000 + 50);
   while (put_many(store, 2, count, 50, 1000) == LNT_OK && count < 10000) count += 50;
@@ -640,10 +717,10 @@ static void live_on_small_disk(void *user) {
   CHECK_REFUSED(dir, LNT_EFULL, "free some room");
   lnt__store *store = NULL;
   int refused = 0;
-  for (; !store && refused < 50; refused++) { /* full at each step of making the directory, with a page more each time */
+  for (; !store && refused < 50; refused++) { /* full at each step of making the directory, with a page more every other time */
     lnt_error err = {LNT_OK, ""};
     lnt__store_options options = options_of(dir, LNT_DURABILITY_PROCESS);
-    fill_disk(mountpoint, "filler", 4096 * (size_t)refused);
+    fill_disk(mountpoint, "filler", 4096 * (size_t)(refused / 2));
     if (lnt__store_open_lmdb(&options, NULL, &store, &err) == LNT_OK) break;
     CHECK_STATUS(err.code, LNT_EFULL);
     CHECK_HAS(err.message, dir);
@@ -929,6 +1006,30 @@ static void test_damaged_beginnings(void) {
   scratch_remove(dir);
 }
 
+/* Two tables with one root: each page is sound by itself. */
+static void test_pages_used_twice(void) {
+  char dir[SCRATCH_PATH_MAX], path[SCRATCH_PATH_MAX];
+  enum { TREE_BYTES = 48 };
+  scratch_make(dir);
+  lnt__store *store = open_at(dir, LNT_DURABILITY_SYNC);
+  CHECK_STATUS(store_put(store, LNT__TABLE_META, "a", "1"), LNT_OK);
+  CHECK_STATUS(store_put(store, LNT__TABLE_TIMER, "b", "2"), LNT_OK);
+  close_store(store);
+  file_bytes file = load(dir);
+  for (size_t i = 8192; i + 100 < file.size; i++) {
+    uint8_t *meta = file.data + i, *timer = memcmp(meta, "META", 4) == 0 ? memmem(meta - i % 4096, 4096, "TIMER", 5) : NULL;
+    if (timer) memcpy(timer + 5, meta + 4, TREE_BYTES);
+  }
+  scratch_write(dir, "data.mdb", file.data, file.size);
+  lnt_error err = {LNT_OK, ""};
+  uint64_t count = 0;
+  CHECK_STATUS(lnt__lmdb_file_check(scratch_join(path, dir, "data.mdb"), check_any, &count, &err), LNT_ECORRUPT);
+  CHECK_HAS(err.message, "used twice");
+  CHECK_HAS(err.message, "table TIMER");
+  lnt__free(file.data);
+  scratch_remove(dir);
+}
+
 /* Cut off at any length: found, whether or not the machine was rebooted. */
 static void test_cut_off(void) {
   char dir[SCRATCH_PATH_MAX], data[SCRATCH_PATH_MAX];
@@ -1022,7 +1123,7 @@ static void test_synced_commits_need_no_mark(void) {
 }
 
 CHECK_MAIN(test_reopen, test_reader_beside_owner, test_open_out_of_memory, test_second_owner, test_reader_follows_growth_elsewhere,
-           test_kill, test_kill_beside_reader, test_growth_beside_readers, test_full_at_limit, test_disk_faults, test_file_size_limit,
-           test_address_space_limit, test_small_disk, test_strangers, test_markers, test_half_made, test_not_writable, test_read_only_disk,
-           test_damaged_heads, test_damaged_pages, test_damaged_beginnings, test_cut_off,
-           test_unclean_reboot, test_synced_commits_need_no_mark);
+           test_kill, test_kill_beside_reader, test_kill_at_each_write, test_growth_beside_readers, test_full_at_limit, test_disk_faults,
+           test_file_size_limit, test_address_space_limit, test_small_disk, test_strangers, test_markers, test_half_made,
+           test_not_writable, test_read_only_disk, test_damaged_heads, test_damaged_pages, test_damaged_beginnings,
+           test_pages_used_twice, test_cut_off, test_unclean_reboot, test_synced_commits_need_no_mark);
