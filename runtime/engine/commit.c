@@ -173,9 +173,10 @@ static void run_effects(lnt__engine *engine, lnt__commit *commit) {
 
 /* Timers that were beyond the horizon when they were made, and no longer are. */
 static void near_timers(lnt__engine *engine, lnt__commit *commit) {
-  for (size_t i = 0; i < commit->far_timers.count; i++)
-    if (commit->far_timers.items[i].due_us < engine->horizon_us && !lnt__heap_push(&engine->heap, commit->far_timers.items[i]))
-      lnt__poison(engine);
+  for (size_t i = 0; i < commit->far_timers.count; i++) {
+    if (commit->far_timers.items[i].due_us >= engine->horizon_us) engine->far = true;
+    else if (!lnt__heap_push(&engine->heap, commit->far_timers.items[i])) lnt__poison(engine);
+  }
 }
 
 void lnt__commit_finish(lnt__commit *commit, lnt_status status) {

@@ -134,6 +134,7 @@ struct lnt__engine {
   size_t recover_at;
   lnt__heap heap;
   int64_t horizon_us; /* TIMER rows due before this are in the heap */
+  bool far;           /* there may be rows due after it */
   lnt__commit commits[2];
   int open;          /* index of the commit that accepts */
   bool sealed;       /* the other one is on its way */

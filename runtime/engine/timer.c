@@ -18,6 +18,7 @@ void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd) {
     push_due(engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMER);
     return;
   }
+  engine->far = true;
   lnt__due far = {cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMER};
   LNT__PUSH(engine, lnt__open_commit(engine)->far_timers, far);
 }
@@ -119,15 +120,25 @@ static int take_row(void *user, lnt__slice key, lnt__slice value) {
   return engine->poisoned;
 }
 
+static int saw_row(void *user, lnt__slice key, lnt__slice value) {
+  (void)key;
+  (void)value;
+  *(bool *)user = true;
+  return 1;
+}
+
 static lnt_status advance_horizon(lnt__engine *engine, lnt_error *err) {
   int64_t to_us = engine->now_us + HORIZON_US;
   uint8_t from[LNT__KEY_TIMER_BYTES], to[LNT__KEY_TIMER_BYTES];
   lnt__key_timer(from, engine->horizon_us, 0, 0);
   lnt__key_timer(to, to_us, 0, 0);
-  lnt_status status = engine->store->vtable->scan(engine->store, LNT__TABLE_TIMER, (lnt__slice){from, sizeof(from)},
-                                                  (lnt__slice){to, sizeof(to)}, false, take_row, engine, err);
-  if (status == LNT_OK) engine->horizon_us = to_us;
-  return status;
+  lnt__slice edge = {to, sizeof(to)};
+  lnt_status status =
+      engine->store->vtable->scan(engine->store, LNT__TABLE_TIMER, (lnt__slice){from, sizeof(from)}, edge, false, take_row, engine, err);
+  if (status != LNT_OK) return status;
+  engine->horizon_us = to_us;
+  engine->far = false;
+  return engine->store->vtable->scan(engine->store, LNT__TABLE_TIMER, edge, (lnt__slice){0}, false, saw_row, &engine->far, err);
 }
 
 lnt_status lnt__engine_fire(lnt__engine *engine, lnt_error *err) {
@@ -143,10 +154,10 @@ lnt_status lnt__engine_fire(lnt__engine *engine, lnt_error *err) {
   return status;
 }
 
-/* The horizon itself is a reason to wake: far timers come into the heap then. */
+/* With timers beyond the horizon, the horizon itself is a reason to wake: they come into the heap then. */
 int64_t lnt__engine_next_due(const lnt__engine *engine) {
   const lnt__due *due = lnt__heap_peek(&engine->heap);
-  int64_t horizon_us = engine->horizon_us - HORIZON_US / 2;
+  int64_t horizon_us = engine->far ? engine->horizon_us - HORIZON_US / 2 : INT64_MAX;
   return due && due->due_us < horizon_us ? due->due_us : horizon_us;
 }
 
