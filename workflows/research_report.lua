@@ -1,5 +1,6 @@
 -- The research worker. It plans a question into sub-questions, may ask a person to approve the plan, searches a folder of text
--- files for each sub-question at the same time, analyses what was found, checks every quotation at its file and line, and writes a report in Markdown.
+-- files for each sub-question at the same time, analyses what was found, checks every quotation at its file and line, and writes a report
+-- in Markdown.
 --
 --   lunation run workflows/research_report.lua --input '{"question":"How is a crash survived?","folder":".","report":"report.md"}'
 --

@@ -75,7 +75,8 @@ lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char 
   turn->loaded = turn->is_new = turn->row_dirty = true;
   turn->created_us = turn->updated_us = engine->now_us;
   lnt__event event = {.kind = LNT_EVENT_STARTED, .name = text_value(turn->workflow), .value = start->input, .id = text_value(turn->id),
-                      .hash = {turn->hash, LNT__SHA256_BYTES}, .engine = text_value(engine->fingerprint), .seed = lnt__rng_next(&engine->rng)};
+                      .hash = {turn->hash, LNT__SHA256_BYTES}, .engine = text_value(engine->fingerprint),
+                      .seed = lnt__rng_next(&engine->rng)};
   lnt__accept(turn, &event);
   push_done(engine, start->done, start->done_user);
   engine->stats.started++;
@@ -215,7 +216,8 @@ static bool failure_allows_retry(lnt_value failure, lnt_value retry) {
   return !(type && lnt__cbor_member(retry, "non_retryable", &member) && listed(member, type, size));
 }
 
-/* Dapr's formula: min(first * coefficient ^ (attempt - 1), max). The product is made step by step, so that every machine gets the same number. */
+/* Dapr's formula: min(first * coefficient ^ (attempt - 1), max). The product is made step by step, so that every machine gets the same
+ * number. */
 static int64_t retry_delay_us(lnt_value retry, uint32_t attempt) {
   double delay = member_number(retry, "first_interval_us", 0);
   double coefficient = member_number(retry, "backoff_coefficient", 1);

@@ -104,7 +104,8 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
 static bool within_limits(lnt__turn *turn) {
   const lnt_limits *limits = &turn->engine->limits;
   if (turn->history_events >= limits->history_events_max)
-    lnt__refuse(turn, LNT__REFUSAL_LIMIT, "the history has %llu events: the limit history_events_max; split the work into shorter workflows",
+    lnt__refuse(turn, LNT__REFUSAL_LIMIT,
+                "the history has %llu events: the limit history_events_max; split the work into shorter workflows",
                 (unsigned long long)turn->history_events);
   else if (turn->history_bytes + turn->record.size >= limits->history_bytes_max)
     lnt__refuse(turn, LNT__REFUSAL_LIMIT, "the history has %llu bytes: the limit history_bytes_max; pass smaller values",

@@ -1,4 +1,5 @@
-/* commit.c - the batch: everything that one tick changed, built, handed over, and its effects once it is durable. Also the engine's own life. */
+/* commit.c - the batch: everything that one tick changed, built, handed over, and its effects once it is durable. Also the engine's own
+ * life. */
 #include "engine/internal.h"
 
 void lnt__poison(lnt__engine *engine) { engine->poisoned = true; }
@@ -168,7 +169,8 @@ static void run_effects(lnt__engine *engine, lnt__commit *commit) {
   for (size_t i = 0; i < commit->dones.count; i++) commit->dones.items[i].fn(commit->dones.items[i].user, LNT_OK);
   commit->dones.count = 0;
   for (size_t i = 0; i < commit->settled.count; i++)
-    if (engine->effects.settled) engine->effects.settled(engine->effects.user, commit->settled.items[i].id, commit->settled.items[i].status);
+    if (engine->effects.settled) engine->effects.settled(engine->effects.user, commit->settled.items[i].id,
+        commit->settled.items[i].status);
 }
 
 /* Timers that were beyond the horizon when they were made, and no longer are. */

@@ -55,7 +55,8 @@ typedef struct lnt__start_info {
 
 typedef struct lnt__vm {
   void *vm;
-  /* Make the body and run it until every branch waits or it ends. *body is the VM's; it is set also when the body ended at once, and the engine
+  /* Make the body and run it until every branch waits or it ends. *body is the VM's; it is set also when the body ended at once, and the
+   * engine
    * drops it. */
   void (*start)(void *vm, lnt__turn *turn, const lnt__start_info *start, void **body, lnt__outcome *outcome);
   /* Resolve the task of command `seq` and run every branch that this wakes (first ready, first run), until all wait or the body ends. */
@@ -174,7 +175,8 @@ int64_t lnt__engine_next_due(const lnt__engine *engine); /* INT64_MAX: none */
 bool lnt__engine_turn(lnt__engine *engine, lnt_status *status, lnt_error *err);
 size_t lnt__engine_ready(const lnt__engine *engine);
 
-/* Close the current batch and hand it over for commit; a new one begins. NULL: nothing to write. At most one sealed batch is on its way: call
+/* Close the current batch and hand it over for commit; a new one begins. NULL: nothing to write. At most one sealed batch is on its way:
+ * call
  * again only after lnt__engine_committed(). The batch stays the engine's memory. A failed commit is tried again with the same batch. */
 const lnt__batch *lnt__engine_seal(lnt__engine *engine);
 /* The sealed batch is durable: run its effects and its `done` callbacks. */

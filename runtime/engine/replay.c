@@ -1,4 +1,5 @@
-/* replay.c - the stream of events that a body consumes: first the recorded history up to its last finished turn, then the inbox. At the end of each
+/* replay.c - the stream of events that a body consumes: first the recorded history up to its last finished turn, then the inbox. At the
+ * end of each
  * recorded turn the body must have made exactly the commands that were recorded by then. */
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* timer.c - what is due: timers and timeouts of waits (rows of table TIMER, near ones in the heap), retries and start-to-close timeouts (heap only:
+/* timer.c - what is due: timers and timeouts of waits (rows of table TIMER, near ones in the heap), retries and start-to-close timeouts
+ * (heap only:
  * the history rebuilds them). A heap entry may be stale; it is checked when it comes due. */
 #include <stdio.h>
 

@@ -294,6 +294,7 @@ typedef struct lnt_start_options {
   void *done_user;
 } lnt_start_options;
 
+/* Fill `options` with defaults. Any thread. */
 LNT_API void lnt_start_options_init(lnt_start_options *options);
 
 /* Accept a new instance. `id_out` (may be NULL) receives its id: LNT_ID_BYTES_MAX + 1 bytes.
@@ -343,6 +344,7 @@ typedef struct lnt_list_options {
   uint32_t limit;          /* instances per page; 0: 100 */
 } lnt_list_options;
 
+/* Fill `options` with defaults. Any thread. */
 LNT_API void lnt_list_options_init(lnt_list_options *options);
 
 /* Return non-zero to stop early. */

@@ -1,4 +1,5 @@
-/* event.c - events and records as bytes. The engine writes them on its hot path; replay and the API read them. Any thread. FORMAT.md tells the layout. */
+/* event.c - events and records as bytes. The engine writes them on its hot path; replay and the API read them. Any thread. FORMAT.md tells
+ * the layout. */
 #include "journal/journal.h"
 
 enum {

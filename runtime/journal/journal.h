@@ -14,7 +14,8 @@
 
 /* ---- Events ---- */
 
-/* One event. Slices point into the memory of whoever made it (a record, the caller). Which fields a kind carries: EVENT_FIELDS in event.c. */
+/* One event. Slices point into the memory of whoever made it (a record, the caller). Which fields a kind carries: EVENT_FIELDS in event.c.
+ * */
 typedef struct lnt__event {
   lnt_event_kind kind;
   uint32_t seq;

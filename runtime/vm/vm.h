@@ -7,7 +7,8 @@
 
 typedef struct lnt__wvm lnt__wvm;
 
-/* A bundle: one file of Lua and every module it required when it was loaded, as text. Its CBOR form is what table CODE holds (sealed); its SHA-256
+/* A bundle: one file of Lua and every module it required when it was loaded, as text. Its CBOR form is what table CODE holds (sealed); its
+ * SHA-256
  * is the code hash that instances pin. */
 typedef struct lnt__wvm_options {
   const lnt_limits *limits;
@@ -27,7 +28,8 @@ size_t lnt__wvm_memory(const lnt__wvm *wvm);     /* bytes */
 
 /* Load a file's text for its workflows. `file` is the path for messages and the identity of the file (its base name is used in messages).
  * On success *bundle (lnt__free) and hash describe what was loaded, and the file's workflows are the newest of their names. Loading is
- * atomic: on failure nothing changes. Errors: LNT_ESYNTAX with file:line and the source line, LNT_EEXIST when another file defines the workflow, LNT_ELIMIT.
+ * atomic: on failure nothing changes. Errors: LNT_ESYNTAX with file:line and the source line, LNT_EEXIST when another file defines the
+ * workflow, LNT_ELIMIT.
  * A file without workflows loads fine (activities only). */
 lnt_status lnt__wvm_load(lnt__wvm *wvm, const char *file, const char *source, size_t size, void **bundle, size_t *bundle_size,
                          uint8_t hash[LNT__SHA256_BYTES], lnt_error *err);

@@ -1,4 +1,5 @@
-/* test_engine.c - the engine on the memory store with a scripted body instead of Lua: chains, fan-out, waits, timers, retries; each also with
+/* test_engine.c - the engine on the memory store with a scripted body instead of Lua: chains, fan-out, waits, timers, retries; each also
+ * with
  * every body evicted after each commit, and with the process "killed" at each commit boundary. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,7 +255,8 @@ static void play(host *h, const char *script, char *history, size_t size) {
   history_of(h, "one", history, size);
 }
 
-static const char *SCRIPTS[] = {"", "a", "aaaa", "f", "afaf", "e", "ea", "aet", "t", "tta", "wa", "wwe", "faetwx", "x", "axfq", "q", "eeee"};
+static const char *SCRIPTS[] = {"", "a", "aaaa", "f", "afaf", "e", "ea", "aet", "t", "tta", "wa", "wwe", "faetwx", "x", "axfq", "q",
+    "eeee"};
 
 static void test_scripts_end_alike_however_often_bodies_are_lost(void) {
   for (size_t i = 0; i < sizeof(SCRIPTS) / sizeof(SCRIPTS[0]); i++) {

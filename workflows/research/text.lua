@@ -2,9 +2,12 @@
 local text = {}
 
 local STOP = {}
-for word in ([[a an and are as at be been by can could did do does for from had has have how i if in into is it its may might of
-  on or our shall should so than that the their them then there these they this those to was we were what when where which who why will with would you
-  your not no but about after all also any because before between both each few more most other over same some such too very]]):gmatch("%S+") do
+for word in ([[
+  a an and are as at be been by can could did do does for from had has have how i if in into is it its may
+  might of on or our shall should so than that the their them then there these they this those to was we were
+  what when where which who why will with would you your not no but about after all also any because before
+  between both each few more most other over same some such too very
+]]):gmatch("%S+") do
   STOP[word] = true
 end
 
