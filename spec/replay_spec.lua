@@ -1,5 +1,5 @@
--- The same workflow with the same history makes the same commands, byte for byte, in every process. lnt_sim prints them: once as the workflow
--- made them, and once after a run that was killed and rebuilt by replay at every commit.
+-- The same workflow with the same history makes the same commands, byte for byte, in every process. lnt_sim prints them: once as the
+-- workflow made them, and once after a run that was killed and rebuilt by replay at every commit.
 local build = os.getenv("LUNATION_BUILD") or "build"
 
 local function commands(environment)

@@ -1,5 +1,5 @@
--- replay_workflow.lua - a workflow that asks for everything that differs between processes in plain LuaJIT: the order of pairs, random numbers, text of
--- numbers, addresses, the clock. spec/replay_spec.lua runs it in many processes and compares its commands byte for byte.
+-- replay_workflow.lua - a workflow that asks for everything that differs between processes in plain LuaJIT: the order of pairs, random
+-- numbers, text of numbers, addresses, the clock. spec/replay_spec.lua runs it in many processes and compares its commands byte for byte.
 
 local function describe(t)
   local parts = {}
@@ -29,7 +29,8 @@ workflow("w0", function(ctx, input)
     end
   end
 
-  ctx:call_activity("echo", { ctx:uuid(), math.random(), math.random(10), math.random(-5, 5), ctx:random(), os.time(), os.date("!%c"), ctx:now() })
+  ctx:call_activity("echo", { ctx:uuid(), math.random(), math.random(10), math.random(-5, 5), ctx:random() })
+  ctx:call_activity("echo", { os.time(), os.date("!%c"), ctx:now() })
   ctx:call_activity("echo", string.format("%.17g %5.3f %e %x %q %s", math.pi * ctx:random(), 1 / 3, 1e-7 / 7, 255, "a\nb", 0.1 + 0.2))
   ctx:call_activity("echo", { tostring(1e15), tostring(2 ^ 53), tostring(-0.0), math.sin(1) * 1e10, math.exp(1.5), 10 % 3.3 })
   ctx:call_activity("echo", { tostring({}), tostring(print), tostring(ctx), tostring(coroutine.create(function() end)) })
@@ -44,7 +45,8 @@ workflow("w0", function(ctx, input)
   for i = 1, 5 do
     branches[i] = ctx:spawn(function(number)
       ctx:create_timer(ctx:random(200) / 1000)
-      return ctx:call_activity("flaky", { number, ctx:uuid() }, { retry = { max_attempts = 3, interval = "20ms", non_retryable = { "B", "A" } } }).d
+      local options = { retry = { max_attempts = 3, interval = "20ms", non_retryable = { "B", "A" } } }
+      return ctx:call_activity("flaky", { number, ctx:uuid() }, options).d
     end, i)
   end
   log[#log + 1] = ctx:when_all(branches)

@@ -1,6 +1,7 @@
 /* generate.c - random workflows as Lua text. Called by main.c.
  *
- * Every statement appends what it learned to the local `out`, which the workflow returns: an answer that is lost, doubled or swapped shows. */
+ * Every statement appends what it learned to the local `out`, which the workflow returns: an answer that is lost, doubled or swapped
+ * shows. */
 #include <stdio.h>
 
 #include "sim.h"
@@ -16,7 +17,8 @@ typedef struct gen {
 
 static int below(gen *g, int bound) { return (int)lnt__rng_below(&g->rng, (uint64_t)bound); }
 
-#define LINE(g, ...) (lnt__buf_printf((g)->out, "%*s", 2 * (g)->indent, ""), lnt__buf_printf((g)->out, __VA_ARGS__), lnt__buf_u8((g)->out, '\n'))
+#define LINE(g, ...)                                                                                                       \
+  (lnt__buf_printf((g)->out, "%*s", 2 * (g)->indent, ""), lnt__buf_printf((g)->out, __VA_ARGS__), lnt__buf_u8((g)->out, '\n'))
 
 /* ---- Expressions ---- */
 
@@ -53,11 +55,15 @@ static void call_text(gen *g, char *text, size_t size) {
   char value[160];
   value_text(g, value, sizeof value);
   switch (below(g, g->program->timed ? 6 : 8)) {
-    case 0: snprintf(text, size, "call_activity(\"flaky\", %s, { retry = { max_attempts = 3, interval = \"150ms\", backoff = 2 } })", value); break;
+    case 0:
+      snprintf(text, size, "call_activity(\"flaky\", %s, { retry = { max_attempts = 3, interval = \"150ms\", backoff = 2 } })", value);
+      break;
     case 1: snprintf(text, size, "call_activity(\"slow\", %s)", value); break;
     case 2: snprintf(text, size, "call_activity(\"big\", %s, { timeout = \"90s\" })", value); break;
     case 6:
-    case 7: snprintf(text, size, "call_activity(\"hang\", %s, { timeout = \"6s\", retry = { max_attempts = 3, interval = 0.1 } })", value); break;
+    case 7:
+      snprintf(text, size, "call_activity(\"hang\", %s, { timeout = \"6s\", retry = { max_attempts = 3, interval = 0.1 } })", value);
+      break;
     default: snprintf(text, size, "call_activity(\"echo\", %s)", value); break;
   }
 }
@@ -125,10 +131,14 @@ static void wait_step(gen *g) {
 }
 
 static void compensated(gen *g) {
-  static const char *const ends[] = {"error(\"plain words\")", "error({ type = \"Quit\", message = \"enough\", details = { 1, 2 } })",
-                                     "ctx:call_activity(\"bad\", #out)", "ctx:call_activity(\"bad\", 1, { retry = { max_attempts = 4, interval = 0.2, "
-                                     "non_retryable = { \"Bad\" } } })", "local x = out.nothing.more", "ctx:call_activity(\"flaky\", #out, { retry = "
-                                     "{ max_attempts = 2, interval = \"50ms\" } })", "out[#out + 1] = \"fine\""};
+  static const char *const ends[] = {
+      "error(\"plain words\")",
+      "error({ type = \"Quit\", message = \"enough\", details = { 1, 2 } })",
+      "ctx:call_activity(\"bad\", #out)",
+      "ctx:call_activity(\"bad\", 1, { retry = { max_attempts = 4, interval = 0.2, non_retryable = { \"Bad\" } } })",
+      "local x = out.nothing.more",
+      "ctx:call_activity(\"flaky\", #out, { retry = { max_attempts = 2, interval = \"50ms\" } })",
+      "out[#out + 1] = \"fine\""};
   LINE(g, "local ok, e = pcall(function()");
   g->indent++;
   block(g, 1 + below(g, 2));
@@ -179,7 +189,8 @@ static void helper(gen *g) { LINE(g, "out[#out + 1] = helper(ctx, #out, %d)", be
 static void give_up(gen *g) {
   char name[SIM_NAME_BYTES];
   snprintf(name, sizeof name, "never%d", ++g->labels);
-  LINE(g, "local timer, wait = ctx.async:create_timer(\"%dh\"), ctx.async:wait_for_external_event(\"%s\", { timeout = \"2h\" })", 2 + below(g, 9), name);
+  LINE(g, "local timer = ctx.async:create_timer(\"%dh\")", 2 + below(g, 9));
+  LINE(g, "local wait = ctx.async:wait_for_external_event(\"%s\", { timeout = \"2h\" })", name);
   LINE(g, "out[#out + 1] = ctx:call_activity(\"echo\", tostring(timer:done()))");
   LINE(g, "timer:cancel()");
   LINE(g, "wait:cancel()");
@@ -193,8 +204,11 @@ static void race(gen *g) {
   call_text(g, call, sizeof call);
   duration_text(g, duration, sizeof duration);
   event_name(g, name);
-  LINE(g, "local racers = { ctx.async:%s, ctx.async:create_timer(%s), ctx.async:wait_for_external_event(\"%s\") }", call, duration, name);
-  if (below(g, 3) == 0) LINE(g, "racers[4] = ctx.async:when_all({ ctx.async:call_activity(\"echo\", 1), ctx.async:call_activity(\"echo\", 2) })");
+  LINE(g, "local racers = { ctx.async:%s }", call);
+  LINE(g, "racers[2] = ctx.async:create_timer(%s)", duration);
+  LINE(g, "racers[3] = ctx.async:wait_for_external_event(\"%s\")", name);
+  if (below(g, 3) == 0)
+    LINE(g, "racers[4] = ctx.async:when_all({ ctx.async:call_activity(\"echo\", 1), ctx.async:call_activity(\"echo\", 2) })");
   LINE(g, "out[#out + 1] = { ctx:when_any(racers) }");
   if (below(g, 2)) LINE(g, "for _, racer in ipairs(racers) do racer:cancel() end");
   else LINE(g, "out[#out + 1] = racers[2]:done()");
@@ -208,14 +222,16 @@ static void wait_with_timeout(gen *g) {
   LINE(g, "out[#out + 1] = ok and { got } or why(got)");
 }
 
-static void note_time(gen *g) { LINE(g, "out[#out + 1] = { ctx:now(), ctx:current_utc_datetime(), os.date(\"!%%c\"), ctx:history_length() }"); }
+static void note_time(gen *g) {
+  LINE(g, "out[#out + 1] = { ctx:now(), ctx:current_utc_datetime(), os.date(\"!%%c\"), ctx:history_length() }");
+}
 
 static void loose_branch(gen *g) {
   LINE(g, "ctx:spawn(function() ctx:create_timer(0.3); ctx:set_custom_status(ctx:call_activity(\"echo\", \"loose\").n) end)");
 }
 
-static void (*const STATEMENTS[])(gen *g) = {activity_step, activity_step, fan_out, branches, timer_step, wait_step, compensated, loop, choice,
-                                             over_pairs, status, helper, give_up, activity_step,
+static void (*const STATEMENTS[])(gen *g) = {activity_step, activity_step, fan_out, branches, timer_step, wait_step, compensated, loop,
+                                             choice, over_pairs, status, helper, give_up, activity_step,
                                              /* timed only: */ race, race, wait_with_timeout, wait_with_timeout, note_time, loose_branch};
 enum { UNTIMED_STATEMENTS = 14 };
 

@@ -1,5 +1,5 @@
-/* sim.h - what the files of the simulation share. generate.c writes random workflows as Lua text, world.c runs them on the shipped engine and
- * VM in virtual time with a store that fails on command, outcome.c tells what came of a run, main.c compares runs. One thread. */
+/* sim.h - what the files of the simulation share. generate.c writes random workflows as Lua text, world.c runs them on the shipped engine
+ * and VM in virtual time with a store that fails on command, outcome.c tells what came of a run, main.c compares runs. One thread. */
 #ifndef LNT_SPEC_SIM_H
 #define LNT_SPEC_SIM_H
 
@@ -14,9 +14,9 @@
 
 typedef struct sim_wait { int workflow; char name[SIM_NAME_BYTES]; int count; } sim_wait; /* an event that the workflow may wait for */
 
-/* TIMED programs race: timers against events against activities, when_any, the clock. Their world answers at times that no crash moves, so the
- * histories must be equal to the microsecond. UNTIMED programs have results that no order of answers changes; their world is late and lazy after a
- * crash, attempts hang and time out, and the histories must be equal as sets. */
+/* TIMED programs race: timers against events against activities, when_any, the clock. Their world answers at times that no crash moves, so
+ * the histories must be equal to the microsecond. UNTIMED programs have results that no order of answers changes; their world is late and
+ * lazy after a crash, attempts hang and time out, and the histories must be equal as sets. */
 typedef struct sim_program {
   uint64_t seed;
   lnt__buf source;

@@ -1,5 +1,6 @@
-/* world.c - everything around the engine: the clock, the store that fails, the activities, the clients who start, raise and terminate, and the
- * crashes. Called by main.c through sim_run(). The engine and the VM are the ones that ship; a crash destroys both and opens new ones on the store.
+/* world.c - everything around the engine: the clock, the store that fails, the activities, the clients who start, raise and terminate,
+ * and the crashes. Called by main.c through sim_run(). The engine and the VM are the ones that ship; a crash destroys both and opens new ones on
+ * the store.
  *
  * What the world remembers beyond a crash is what stands outside the process: what clients were told, and how long an activity takes. */
 #include <stdarg.h>
@@ -154,11 +155,14 @@ static void on_done(void *user, lnt_status status) {
   it->acknowledged = true;
   it->state = ITEM_SETTLED;
   id_of(it->instance, id);
-  if (it->kind == ITEM_START && lnt__journal_find(w->store, id, &run, NULL)) broken(w, "start of %s was acknowledged before it was durable", id);
+  if (it->kind == ITEM_START && lnt__journal_find(w->store, id, &run, NULL))
+    broken(w, "start of %s was acknowledged before it was durable", id);
   if (it->kind != ITEM_RAISE) return;
   int told = 0;
-  for (int i = 0; i < w->item_count; i++)
-    told += w->items[i].acknowledged && w->items[i].kind == ITEM_RAISE && w->items[i].instance == it->instance && !strcmp(w->items[i].name, it->name);
+  for (int i = 0; i < w->item_count; i++) {
+    const item *other = &w->items[i];
+    told += other->acknowledged && other->kind == ITEM_RAISE && other->instance == it->instance && !strcmp(other->name, it->name);
+  }
   if (raised_events(w, it->instance, it->name) < told) broken(w, "event %s of %s was acknowledged before it was durable", it->name, id);
 }
 
@@ -197,7 +201,8 @@ static bool submit_due(world *w) {
     lnt_status status = submit(w, it, &err);
     it->state = status ? ITEM_SETTLED : ITEM_SUBMITTED;
     moved = true;
-    if (status && status != LNT_ECLOSED && !(it->kind == ITEM_START && status == LNT_EEXIST)) broken(w, "a client was refused: %s", err.message);
+    bool fine = !status || status == LNT_ECLOSED || (it->kind == ITEM_START && status == LNT_EEXIST);
+    if (!fine) broken(w, "a client was refused: %s", err.message);
   }
   return moved;
 }
@@ -226,8 +231,8 @@ static void on_dispatch(void *user, lnt_token token) {
     return;
   }
   if (!may_run(w, token, &answered))
-    broken(w, "attempt %u of command %u of run %llu was dispatched before it was durable", token.attempt, token.seq, (unsigned long long)token.run);
-  if (answered) broken(w, "command %u of run %llu was dispatched again after its result was journaled", token.seq, (unsigned long long)token.run);
+    broken(w, "attempt %u of command %u of run %u was dispatched before it was durable", token.attempt, token.seq, (unsigned)token.run);
+  if (answered) broken(w, "command %u of run %u was dispatched again after its result was journaled", token.seq, (unsigned)token.run);
   a->queued = true;
   a->begin_us = w->now_us + (w->program->timed ? 0 : (int64_t)lnt__rng_below(&w->rng, 400000));
 }
@@ -272,7 +277,8 @@ static void remember(world *w, attempt *a, const lnt__attempt *given) {
   for (int i = 0; i < w->attempt_count; i++) {
     const attempt *b = &w->attempts[i];
     bool step = b->token.run == a->token.run && b->token.seq == a->token.seq;
-    if (b->begun && step != !strcmp(b->key, given->idempotency_key)) broken(w, "the idempotency key %s is not one to a step", given->idempotency_key);
+    if (b->begun && step != !strcmp(b->key, given->idempotency_key))
+      broken(w, "the idempotency key %s is not one to a step", given->idempotency_key);
   }
   snprintf(a->name, sizeof a->name, "%s", given->name);
   snprintf(a->key, sizeof a->key, "%s", given->idempotency_key);
@@ -410,7 +416,9 @@ static void crash(world *w, bool landed) {
 /* ---- Commits ---- */
 
 static lnt__store_fault next_fault(world *w) {
-  static const lnt__store_fault faults[] = {[SIM_CALM] = LNT__STORE_OK, [SIM_LOST] = LNT__STORE_LOST, [SIM_LANDED] = LNT__STORE_UNACKNOWLEDGED,
+  static const lnt__store_fault faults[] = {[SIM_CALM] = LNT__STORE_OK,
+                                            [SIM_LOST] = LNT__STORE_LOST,
+                                            [SIM_LANDED] = LNT__STORE_UNACKNOWLEDGED,
                                             [SIM_FULL] = LNT__STORE_FULL};
   const sim_mode *m = w->mode;
   uint64_t number = w->tries++;
@@ -485,7 +493,8 @@ static bool all_closed(world *w) {
     lnt__row row;
     void *memory;
     id_of(i, id);
-    if (lnt__journal_find(w->store, id, &run, NULL) || lnt__journal_row(w->store, run, &row, &memory, NULL)) return false;
+    if (lnt__journal_find(w->store, id, &run, NULL)) return false;
+    if (lnt__journal_row(w->store, run, &row, &memory, NULL)) return false;
     lnt__free(memory);
     if (row.status == LNT_RUN_STALLED) broken(w, "%s is stalled", id);
     if (row.status == LNT_RUN_STALLED) return true;
@@ -511,6 +520,34 @@ static void check_leftovers(world *w) {
   if (timers) broken(w, "%d rows are left in TIMER", timers);
 }
 
+/* Does the history hold what the attempt really answered? */
+static bool true_answer(world *w, uint64_t run, const lnt__event *event) {
+  const attempt *a = attempt_of(w, (lnt_token){run, event->seq, event->attempt});
+  if (!a || !a->begun) return false;
+  if (event->kind == LNT_EVENT_ACTIVITY_COMPLETED && a->verdict != VERDICT_OK) return false;
+  if (a->verdict == VERDICT_NONE) return true; /* its failure is the engine's own: Timeout */
+  return a->answer.size == event->value.size && memcmp(a->answer.data, event->value.data, event->value.size) == 0;
+}
+
+static void check_answers(world *w) {
+  for (int i = 0; i < w->program->workflows; i++) {
+    char id[16];
+    uint64_t run = 0;
+    lnt__history history;
+    id_of(i, id);
+    lnt__history_init(&history);
+    EXPECT_OK(w, lnt__journal_find(w->store, id, &run, &err_));
+    EXPECT_OK(w, lnt__journal_history(w->store, run, &history, &err_));
+    for (size_t at = 0; at < history.count; at++) {
+      const lnt__event *e = &history.events[at];
+      bool fails = e->kind == LNT_EVENT_ACTIVITY_FAILED || e->kind == LNT_EVENT_ACTIVITY_RETRIED;
+      if ((fails || e->kind == LNT_EVENT_ACTIVITY_COMPLETED) && !true_answer(w, run, e))
+        broken(w, "command %u of %s has an answer that attempt %u did not give", e->seq, id, e->attempt);
+    }
+    lnt__history_finish(&history);
+  }
+}
+
 static void live(world *w) {
   int ticks = 0;
   while (w->result->broken.size == 0 && ticks++ < TICKS_MAX) {
@@ -520,6 +557,7 @@ static void live(world *w) {
   }
   if (ticks >= TICKS_MAX) broken(w, "it never ends: %d ticks", TICKS_MAX);
   if (!w->result->broken.size) check_leftovers(w);
+  if (!w->result->broken.size) check_answers(w);
 }
 
 void sim_run(const sim_program *program, const sim_mode *mode, sim_result *result) {

@@ -1,5 +1,6 @@
--- child.lua - the process that tools/torture kills: it takes up what the directory holds, starts workflows, raises their signals one after
--- another, and tells on stdout what was acknowledged: "start ID", "signal ID SIGNAL". With `finish` it starts nothing new and ends when all is done.
+-- child.lua - the process that tools/torture kills: it takes up what the directory holds, starts workflows, raises their signals one
+-- after another, and tells on stdout what was acknowledged: "start ID", "signal ID SIGNAL". With `finish` it starts nothing new and ends
+-- when all is done.
 --
 --   luajit child.lua DIR LEDGER LIFE DURABILITY work|finish
 
