@@ -1,6 +1,6 @@
 /* world.c - everything around the engine: the clock, the store that fails, the activities, the clients who start, raise and terminate,
- * and the crashes. Called by main.c through sim_run(). The engine and the VM are the ones that ship; a crash destroys both and opens new ones on
- * the store.
+ * and the crashes. Called by main.c through sim_run(). The engine and the VM are the ones that ship; a crash destroys both and opens new
+ * ones on the store.
  *
  * What the world remembers beyond a crash is what stands outside the process: what clients were told, and how long an activity takes. */
 #include <stdarg.h>
