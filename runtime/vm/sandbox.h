@@ -1,19 +1,21 @@
-/* sandbox.h - the deterministic, bounded Lua that workflow code sees, and the guard that stops it. Used by the workflow VM (workflow.c, code.c);
- * owner thread of the lua_State.
+/* sandbox.h - the deterministic, bounded Lua that workflow code sees, and the guard that stops it. Used by the workflow VM (workflow.c,
+ * code.c); owner thread of the lua_State.
  *
  * CAVEATS FIRST
  *  - The state must be made with lua_newstate(lnt__guard_alloc, guard): every function here finds its guard through the allocator.
- *  - Functions marked RAISES may raise a Lua error (out of memory too): call them inside lua_cpcall/lua_pcall/lua_resume only.
- *  - `killed` is the truth. When lua_resume or lua_pcall answers an error, look at guard->killed first: if it is not LNT__KILL_NONE, the error
- *    value means nothing and guard->text says what happened and where. C code that runs author code under lua_pcall must raise again
- *    (lnt__guard_rethrow) while `killed` is set; the sandbox's own pcall, xpcall, coroutine.resume and wrap do.
- *  - Each coroutine that was killed, or that holds one that was, must be dropped, never resumed.
- *  - A C function that waits yields LNT__SANDBOX_YIELD (a light userdata) as its FIRST value. The sandbox passes such a yield outward through any
- *    number of the author's own coroutines, so lua_resume of the body sees it, and what it is resumed with arrives at the C function's
- *    caller. Resume with at most LNT__SANDBOX_RESUME_VALUES_MAX values: LuaJIT grows a coroutine's stack unprotected (its issue 1066).
- *    A yield of the author's outside his own coroutines is refused by the sandbox's coroutine.yield: lua_resume never sees one.
+ *  - Functions marked RAISES may raise a Lua error (out of memory too): call them inside lua_cpcall, lua_pcall or lua_resume only.
+ *  - `killed` is the truth. When lua_resume or lua_pcall answers an error, look at guard->killed first: if it is not LNT__KILL_NONE, the
+ *    error value means nothing and guard->text says what happened and where. C code that runs author code under lua_pcall must raise
+ *    again (lnt__guard_rethrow) while `killed` is set; the sandbox's own pcall, xpcall, coroutine.resume and wrap do.
+ *  - A coroutine that was killed, or that holds one that was, must be dropped, never resumed.
+ *  - A C function that waits yields LNT__SANDBOX_YIELD (a light userdata) as its FIRST value. The sandbox passes such a yield outward
+ *    through any number of the author's own coroutines, so lua_resume of the body sees it, and what it is resumed with arrives at the
+ *    C function's caller. Resume with at most LNT__SANDBOX_RESUME_VALUES_MAX values: LuaJIT grows a coroutine's stack unprotected (its
+ *    issue 1066). A yield of the author's outside his own coroutines is refused by coroutine.yield: lua_resume never sees one.
  *  - Nothing of the sandbox calls Lua from C, so a C function called by an author can always yield (check lua_isyieldable all the same).
  *  - JIT is off; the count hook belongs to the guard. Do not call lua_sethook on this state.
+ *  - The budget bounds everything but the few VM instructions that take as long as their strings are (s .. t, s < t, s + 0: up to some
+ *    ms on the largest). Only the clock sees those: set turn_ns_max, generously.
  */
 #ifndef LNT__SANDBOX_H
 #define LNT__SANDBOX_H
@@ -48,36 +50,36 @@ const char *lnt__kill_name(lnt__kill kill); /* "INSTRUCTIONS" ... */
 typedef struct lnt__guard_limits {
   uint64_t turn_instructions_max; /* lnt_limits.turn_instructions_max */
   uint64_t state_bytes_max;       /* lnt_limits.workflow_memory_bytes_max */
-  uint64_t turn_bytes_max;        /* lnt_limits.turn_memory_bytes_max: net growth during one turn; 512 times it is the limit of gross
-                                     allocation in one turn, so that churning huge strings ends too */
+  uint64_t turn_bytes_max;        /* lnt_limits.turn_memory_bytes_max: net growth during one turn. 512 times it is the limit of all that one
+                                   * turn may ask for, freed or not, so that churning huge strings ends too. */
   uint64_t turn_ns_max;           /* wall time of one turn; 0: none. Not deterministic: a last resort, journal it as such */
 } lnt__guard_limits;
 
-/* What the environment asks of whoever runs the body. Set guard->host before each resume (or while a file loads: NULL, then os.time(), os.date() and
- * math.random() say that they have no meaning there). */
+/* What the environment asks of whoever runs the body. Set guard->host before each resume. NULL, or functions that are NULL, while a file
+ * loads: os.time(), os.date() and math.random() then say that they have no meaning there. */
 typedef struct lnt__sandbox_host {
   void *user;
-  int64_t (*now_us)(void *user);       /* microseconds since 1970, from the history */
-  lnt__rng *(*rng)(void *user);        /* of math.random alone: math.randomseed reseeds it, so ctx:uuid needs one of its own */
+  int64_t (*now_us)(void *user); /* microseconds since 1970, from the history */
+  lnt__rng *(*rng)(void *user);  /* of math.random alone: math.randomseed reseeds it, so ctx:uuid needs one of its own */
   void (*log)(void *user, lnt_log_level level, const char *text, size_t size); /* print; the host stays silent in replay */
 } lnt__sandbox_host;
 
 typedef struct lnt__guard {
   lnt__guard_limits limits;
-  const lnt__sandbox_host *host; /* set by the VM; not owned */
-  lnt__kill killed;              /* reset by lnt__guard_begin */
+  const lnt__sandbox_host *host;  /* set by the VM; not owned */
+  lnt__kill killed;               /* reset by lnt__guard_begin */
   char text[LNT__GUARD_TEXT_MAX]; /* why, and where: "quests.lua:12: ..."; complete, UTF-8 */
   bool in_turn;
 
   /* The guard's own. */
-  lua_State *L;       /* main thread */
-  int64_t budget;     /* units left; a unit is about one VM instruction */
-  size_t used;        /* bytes of the state */
+  lua_State *L; /* main thread; NULL before lnt__sandbox_open: nothing is refused until then */
+  int64_t budget; /* units left; a unit is about one VM instruction */
+  size_t used;    /* bytes of the state */
   size_t used_peak;
-  size_t turn_base;   /* `used` when the turn began */
-  size_t gross;       /* bytes asked for in this turn */
-  size_t collect_at;  /* `used` at which a full collection is due */
-  size_t collect_low; /* `used` below which collect_at is set anew */
+  size_t turn_base;    /* `used` when the turn began */
+  size_t gross;        /* bytes asked for in this turn */
+  size_t collect_at;   /* `used` above which a full collection is due */
+  size_t collect_low;  /* `used` below which collect_at comes down again */
   bool placed;         /* `text` has its "file:line: " */
   bool stack_at_limit; /* a Lua stack grew to its limit in this turn */
   bool collecting;     /* the collector was told to run a whole cycle at once */
@@ -90,16 +92,16 @@ void lnt__guard_init(lnt__guard *guard, const lnt__guard_limits *limits);
 void *lnt__guard_alloc(void *guard, void *memory, size_t old_size, size_t new_size);
 lnt__guard *lnt__guard_of(lua_State *L);
 
-/* A turn: between begin and end the budget, the memory allowance and the time are counted; outside, nothing is but the state's bytes. Call begin
- * before each lua_resume of author code, end after it (5 to 30 ns each). begin resets `killed`. Neither raises. */
+/* A turn: between begin and end the budget, the memory allowance and the time are counted; outside, nothing is but the state's bytes. Call
+ * begin before each lua_resume of author code, end after it (both together about 7 ns). begin resets `killed`. Neither raises. */
 void lnt__guard_begin(lnt__guard *guard);
 void lnt__guard_end(lnt__guard *guard);
 
 /* The body got past a wait without yielding (an answer in place): a fresh budget, counted exactly as after a resume. Does not raise. */
 void lnt__guard_refill(lnt__guard *guard);
 
-/* After lua_resume or lua_pcall on `co` failed with `killed` set: put the author's "file:line: " before guard->text where it is missing (an allocation
- * that was refused knows no place). `co` as it was left by the error. Does not raise. */
+/* After lua_resume or lua_pcall on `co` failed with `killed` set: put the author's "file:line: " before guard->text where it is missing (an
+ * allocation that was refused knows no place). `co` as it was left by the error. Does not raise. */
 void lnt__guard_explain(lnt__guard *guard, lua_State *co);
 
 /* Units (about one VM instruction, 5 to 10 ns) spent since begin or refill, in steps of LNT__GUARD_HOOK_INSTRUCTIONS plus charges. */
@@ -114,15 +116,15 @@ _Noreturn void lnt__guard_rethrow(lua_State *L); /* while `killed` is set */
 
 /* ---- The environment ---- */
 
-#define LNT__SANDBOX_SOURCE_BYTES_MAX (16u << 20)   /* what lnt__sandbox_compile takes at most, whatever the limits say */
-#define LNT__SANDBOX_STRING_BYTES_MAX (16u << 20)   /* result of string.rep, string.format, gsub, table.concat ...: a catchable error beyond */
-#define LNT__SANDBOX_COROUTINE_DEPTH_MAX 100        /* the author's coroutines inside coroutines */
-#define LNT__SANDBOX_RESUME_VALUES_MAX 16           /* values passed into a suspended coroutine at once */
+#define LNT__SANDBOX_SOURCE_BYTES_MAX (16u << 20) /* what lnt__sandbox_compile takes at most, whatever the limits say */
+#define LNT__SANDBOX_STRING_BYTES_MAX (16u << 20) /* result of string.rep, format, gsub, table.concat ...: a catchable error beyond */
+#define LNT__SANDBOX_COROUTINE_DEPTH_MAX 100      /* the author's coroutines inside coroutines */
+#define LNT__SANDBOX_RESUME_VALUES_MAX 16         /* values passed into a suspended coroutine at once */
 
 extern const char lnt__sandbox_yield_key;
 #define LNT__SANDBOX_YIELD ((void *)(uintptr_t)&lnt__sandbox_yield_key)
 
-/* Build the environment in a fresh state that has no libraries yet: opens the few that are needed, turns the JIT off, sets the hook, takes everything
+/* Build the environment in a fresh state that has no libraries yet: opens the few that are needed, turns the JIT off, takes everything
  * dangerous out of reach. Protected. Errors: LNT_ENOMEM, LNT_EINTERNAL. */
 lnt_status lnt__sandbox_open(lua_State *L, lnt__guard *guard, lnt_error *err);
 
@@ -132,21 +134,22 @@ void lnt__sandbox_push_env(lua_State *L);
 /* RAISES. Pop the value at the top and make it the global `name` of every environment ("workflow", "require"). Not for author code. */
 void lnt__sandbox_define(lua_State *L, const char *name);
 
-/* RAISES. Replace the table at the top by a frozen view of it: a userdata that can be read and called through, never written. Reading a field that is
- * missing gives nil; writing says that `name` is shared and cannot be changed. The table must have no metatable that matters. */
+/* RAISES. Replace the table at the top by a frozen view of it: a userdata that can be read and called through, never written. A field that
+ * is missing reads as nil; writing says that `name` is shared and cannot be changed. */
 void lnt__sandbox_freeze(lua_State *L, const char *name);
 
-/* RAISES. Like luaL_error, but "file:line: " is that of the nearest function of the author, never of the sandbox's own Lua. Also puts it in the
- * message when called through pcall, a metamethod or the sandbox's Lua. */
+/* RAISES. Like luaL_error, but "file:line: " is that of the nearest function of the author, never of the sandbox's own Lua, also when
+ * called through pcall or a metamethod. */
 _Noreturn void lnt__sandbox_error(lua_State *L, const char *format, ...) LNT__PRINTF(2, 3);
 
-/* "file:line" of the nearest function of the author on this stack, at or below `level` as in lua_getstack; "" if there is none. Does not raise. */
+/* "file:line" of the nearest function of the author on this stack, at or below `level` as in lua_getstack; "" if there is none. Does not
+ * raise. */
 void lnt__sandbox_where(lua_State *L, int level, char *out, size_t size);
 
 /* Compile text (never bytecode) and leave the function on the stack; it has the state's empty globals: give it an environment with
- * lua_setfenv. `name` is a chunk name ("@quests.lua"). Refuses int64 and imaginary literals (1LL, 2i) and what crashes this LuaJIT's parser.
- * Needs one free stack slot; protected. LNT_ESYNTAX: "quests.lua:3: '=' expected near 'x'; the line reads: local function x y". LNT_ELIMIT, LNT_ENOMEM.
- * On failure nothing is pushed. */
+ * lua_setfenv. `name` is a chunk name ("@quests.lua"). Refuses int64 and imaginary literals (1LL, 2i) and what crashes this LuaJIT's
+ * parser. Needs one free stack slot; protected; on failure nothing is pushed. Errors: LNT_ESYNTAX ("quests.lua:3: '=' expected near 'x';
+ * the line reads: local function x y"), LNT_ELIMIT, LNT_ENOMEM. */
 lnt_status lnt__sandbox_compile(lua_State *L, const char *name, const char *source, size_t size, lnt_error *err);
 
 #endif

@@ -1,5 +1,5 @@
--- sandbox.lua - the trusted Lua of the sandbox: builds the base environment that every instance reads its globals through. Run once per state by
--- sandbox.c, with a table of C functions; the standard libraries are still global then and are taken away afterwards.
+-- sandbox.lua - the trusted Lua of the sandbox: builds the base environment that every instance reads its globals through. Run once per
+-- state by sandbox.c, with a table of C functions; the standard libraries are still global then and are taken away afterwards.
 --
 -- What calls author code is written here rather than in C: it can then yield, the count hook sees it, and it cannot eat the C stack.
 -- A function that catches errors gives them to `caught` first, which raises a kill again. Errors are raised at the author's line (level 2).
@@ -25,15 +25,17 @@ local REFLECTION = "it sees through the sandbox; tracebacks of errors are in the
 local ORDER = "use pairs, ipairs and #"
 
 local absent_globals = {
-  io = FILES, debug = REFLECTION, jit = MACHINE, ffi = MACHINE, package = CODE, dofile = CODE, loadfile = CODE, load = CODE, loadstring = CODE,
-  module = CODE, collectgarbage = COLLECTOR, gcinfo = COLLECTOR, newproxy = "use a table with a metatable", getfenv = ENVIRONMENT, setfenv = ENVIRONMENT,
+  io = FILES, debug = REFLECTION, jit = MACHINE, ffi = MACHINE, package = CODE, module = CODE, dofile = CODE, loadfile = CODE,
+  load = CODE, loadstring = CODE, collectgarbage = COLLECTOR, gcinfo = COLLECTOR, newproxy = "use a table with a metatable",
+  getfenv = ENVIRONMENT, setfenv = ENVIRONMENT,
 }
 
 local absent_fields = {
   os = {
-    clock = "processor time differs in every replay; use os.time() or ctx:now()", execute = PROCESSES, exit = "return from the function, or raise an error",
-    getenv = "the environment can change between replays; pass the value as input or read it in an activity", remove = FILES, rename = FILES,
-    setlocale = "there is no locale", tmpname = FILES,
+    clock = "processor time differs in every replay; use os.time() or ctx:now()",
+    exit = "return from the function, or raise an error",
+    getenv = "the environment can change between replays; pass the value as input or read it in an activity",
+    execute = PROCESSES, remove = FILES, rename = FILES, setlocale = "there is no locale", tmpname = FILES,
   },
   string = { dump = CODE },
   table = { foreach = ORDER, foreachi = ORDER, getn = ORDER, setn = ORDER },
@@ -73,7 +75,7 @@ local function freeze(fields, name)
   return proxy
 end
 
--- Errors. --------------------------------------------------------------------------------------------------------------------------------
+-- Errors. -------------------------------------------------------------------------------------------------------------------------------
 
 local function settle_call(ok, ...)
   if not ok then caught((...)) end
@@ -97,7 +99,7 @@ local function xpcall(f, handler, ...)
   return settle_handled(handler, raw_pcall(f, ...))
 end
 
--- Text. ----------------------------------------------------------------------------------------------------------------------------------
+-- Text. ---------------------------------------------------------------------------------------------------------------------------------
 
 local function tostring(...)
   local text, to_text = native.text(...)
@@ -171,7 +173,7 @@ local function gsub(text, pattern, replacement, most)
   return raw_gsub(text, pattern, replacement, most)
 end
 
--- Tables. --------------------------------------------------------------------------------------------------------------------------------
+-- Tables. -------------------------------------------------------------------------------------------------------------------------------
 
 -- state: [0] place of the next key, [1] the table, [2...] the keys. Keys that were removed meanwhile are passed over.
 local function next_of_keys(state)
@@ -236,7 +238,9 @@ end
 -- The table is written at the end only, so an error in the comparison leaves it as it was.
 local function sort(t, before)
   if type(t) ~= "table" then error("bad argument #1 to 'sort' (table expected, got " .. type(t) .. ")", 2) end
-  if before ~= nil and type(before) ~= "function" then error("bad argument #2 to 'sort' (function expected, got " .. type(before) .. ")", 2) end
+  if before ~= nil and type(before) ~= "function" then
+    error("bad argument #2 to 'sort' (function expected, got " .. type(before) .. ")", 2)
+  end
   local count, width = #t, 1
   if not before and native.sort_plain(t, count) then return end
   local from, to = {}, {}
@@ -268,7 +272,7 @@ local function tonumber(text, ...)
   return raw_tonumber(text, ...)
 end
 
--- Coroutines. ----------------------------------------------------------------------------------------------------------------------------
+-- Coroutines. ---------------------------------------------------------------------------------------------------------------------------
 
 -- The author's coroutines: how deep each was nested when it was resumed last; negative while it waits for the engine, whose yield passes
 -- through it. A coroutine that is not here is the engine's: a body, or a branch.
@@ -355,7 +359,7 @@ local function own_running()
   return depth[co] and co or nil
 end
 
--- The libraries. -------------------------------------------------------------------------------------------------------------------------
+-- The libraries. ------------------------------------------------------------------------------------------------------------------------
 
 local function pick(from, names)
   local fields = {}
@@ -369,7 +373,8 @@ strings.format, strings.gsub = format, gsub
 local tables = pick(native, "insert concat maxn unpack pack")
 tables.remove, tables.move, tables.sort = table.remove, table.move, sort
 
-local maths = pick(math, "abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge log log10 max min modf pi pow rad sin sinh sqrt tan tanh")
+local maths = pick(math, "abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge log log10 max min modf pi pow rad sin sinh "
+  .. "sqrt tan tanh")
 maths.random, maths.randomseed, maths.ldexp = native.random, native.randomseed, native.ldexp
 
 local base = {
@@ -378,8 +383,8 @@ local base = {
   tostring = tostring, type = type, unpack = unpack, xpcall = xpcall, _VERSION = _VERSION,
   bit = freeze(native.bit, "bit"),
   coroutine = freeze({
-    create = create, isyieldable = function() return own_running() ~= nil end, resume = resume, running = own_running, status = status, wrap = wrap,
-    yield = yield,
+    create = create, resume = resume, running = own_running, status = status, wrap = wrap, yield = yield,
+    isyieldable = function() return own_running() ~= nil end,
   }, "coroutine"),
   math = freeze(maths, "math"),
   os = freeze(pick(native, "time date difftime"), "os"),

@@ -1,7 +1,8 @@
-/* sandbox_compile.c - turns an author's text into a function, with an error that shows the line. Called by the workflow VM; owner thread of the state.
+/* sandbox_compile.c - turns an author's text into a function, with an error that shows the line. Called by the workflow VM; owner thread.
  *
  * The text is read as tokens first, for two things that LuaJIT's parser would let through: literals that make cdata without the ffi
- * library (1LL, 2ULL, 3i), and loops over a constant (`for x in nil`), which make its parser read instructions that are not there (LuaJIT issue 1033). */
+ * library (1LL, 2ULL, 3i), and loops over a constant (`for x in nil`), which make the parser read instructions that are not there and
+ * crash (LuaJIT issue 1033). */
 #include <lauxlib.h>
 #include <stdio.h>
 
@@ -95,7 +96,10 @@ static void skip_blank(scanner *s) {
 static void skip_number(scanner *s) {
   char exponent = peek(s, 0) == '0' && (peek(s, 1) | 0x20) == 'x' ? 'p' : 'e';
   char last = *s->at;
-  while (s->at < s->end && (is_name(*s->at) || *s->at == '.' || ((*s->at == '-' || *s->at == '+') && (last | 0x20) == exponent))) last = *s->at++;
+  for (; s->at < s->end; last = *s->at++) {
+    bool sign = (*s->at == '-' || *s->at == '+') && (last | 0x20) == exponent;
+    if (!is_name(*s->at) && *s->at != '.' && !sign) return;
+  }
 }
 
 static token_kind next_token(scanner *s) {
@@ -126,7 +130,9 @@ static token_kind next_token(scanner *s) {
   return s->kind;
 }
 
-static bool is(const scanner *s, const char *text) { return s->kind != TOKEN_STRING && s->size == strlen(text) && memcmp(s->token, text, s->size) == 0; }
+static bool is(const scanner *s, const char *text) {
+  return s->kind != TOKEN_STRING && s->size == strlen(text) && memcmp(s->token, text, s->size) == 0;
+}
 
 static bool has_cdata_suffix(const scanner *s) {
   for (size_t i = 0; i < s->size; i++) {

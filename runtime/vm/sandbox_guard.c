@@ -2,8 +2,8 @@
  * Called by LuaJIT (allocator, hook), by the sandbox's functions and by the workflow VM. Owner thread of the state.
  *
  * Why it is built like this:
- *  - LuaJIT has no emergency collection, so the allocator starts one itself when a turn comes near its allowance: it makes the collector due
- *    at the next allocation and lets it run a whole cycle.
+ *  - LuaJIT has no emergency collection, so the allocator starts one itself when a turn comes near its allowance: it makes the
+ *    collector due at the next allocation and lets it run a whole cycle.
  *  - This LuaJIT does not survive every refused allocation (its issue 1066), so small ones pass a little beyond the limit: the turn is
  *    already marked as killed then, and the hook, armed at every instruction, raises the error from a sane place. */
 #include <lua.h>
@@ -240,7 +240,8 @@ _Noreturn void lnt__guard_kill(lua_State *L, lnt__kill reason, const char *forma
 
 _Noreturn static void kill_spent(lua_State *L, lnt__guard *guard) {
   lnt__guard_kill(L, LNT__KILL_INSTRUCTIONS,
-                  "the turn spent its budget of %llu instructions (turn_instructions_max) without a wait; end the loop, or do the work in an activity",
+                  "the turn spent its budget of %llu instructions (turn_instructions_max) without a wait; "
+                  "end the loop, or do the work in an activity",
                   (unsigned long long)guard->limits.turn_instructions_max);
 }
 
@@ -255,8 +256,8 @@ void lnt__guard_charge(lua_State *L, uint64_t units) {
   if (guard->budget < 0) kill_spent(L, guard);
 }
 
-/* A stack overflow depends on what the collector did to the stack before, so it must not be caught. An error of the author's that only reads like
- * one is told apart by the size that a stack has reached. */
+/* A stack overflow depends on what the collector did to the stack before, so it must not be caught. An error of the author's that only
+ * reads like one is told apart by the size that a stack has reached. */
 static bool is_overflow(lua_State *L, const lnt__guard *guard) {
   static const char *const texts[] = {"stack overflow", "error in error handling"};
   if (!guard->stack_at_limit || lua_type(L, 1) != LUA_TSTRING) return false;
@@ -273,7 +274,8 @@ int lnt__guard_caught(lua_State *L) {
   lnt__guard *guard = lnt__guard_of(L);
   if (guard->killed != LNT__KILL_NONE) lnt__guard_rethrow(L);
   if (!guard->in_turn || !is_overflow(L, guard)) return 0;
-  const char *message = lua_tostring(L, 1);
+  const char *message = lua_tostring(L, 1), *place = LNT__SANDBOX_CHUNK + 1;
+  if (strncmp(message, place, strlen(place)) == 0) message = "stack overflow";
   mark(guard, LNT__KILL_STACK, "%s: a function calls itself without end", message);
   guard->placed = strchr(message, ':') != NULL;
   lnt__guard_rethrow(L);

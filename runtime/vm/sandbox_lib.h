@@ -1,4 +1,5 @@
-/* sandbox_lib.h - what the files of the sandbox share. Included by sandbox*.c alone. Everything here RAISES Lua errors unless it says otherwise. */
+/* sandbox_lib.h - what the files of the sandbox share. Included by sandbox*.c alone. Everything here RAISES Lua errors unless it says
+ * otherwise. */
 #ifndef LNT__SANDBOX_LIB_H
 #define LNT__SANDBOX_LIB_H
 

@@ -40,8 +40,9 @@ static bool is_hex(uint8_t c) { return is_digit(c) || (c >= 'a' && c <= 'f') || 
 static bool is_zero(uint8_t c) { return c == 0; }
 
 static bool (*const classes[26])(uint8_t) = {
-  ['a' - 'a'] = is_alpha, ['c' - 'a'] = is_cntrl, ['d' - 'a'] = is_digit, ['g' - 'a'] = is_graph, ['l' - 'a'] = is_lower, ['p' - 'a'] = is_punct,
-  ['s' - 'a'] = is_space, ['u' - 'a'] = is_upper, ['w' - 'a'] = is_alnum, ['x' - 'a'] = is_hex,   ['z' - 'a'] = is_zero,
+  ['a' - 'a'] = is_alpha, ['c' - 'a'] = is_cntrl, ['d' - 'a'] = is_digit, ['g' - 'a'] = is_graph,
+  ['l' - 'a'] = is_lower, ['p' - 'a'] = is_punct, ['s' - 'a'] = is_space, ['u' - 'a'] = is_upper,
+  ['w' - 'a'] = is_alnum, ['x' - 'a'] = is_hex,   ['z' - 'a'] = is_zero,
 };
 
 static bool class_holds(uint8_t name, uint8_t c) {
@@ -187,7 +188,7 @@ static const char *repeat_least(lnt__match *m, const char *s, const char *p, con
   }
 }
 
-/* A '%' item that is no class: *s moves past what it takes (NULL: it does not match). Answers where the pattern goes on; NULL: it is a class. */
+/* A `%` item that is no class: *s moves past what it takes (NULL: no match). Answers where the pattern goes on, NULL for a class. */
 static const char *special_item(lnt__match *m, const char **s, const char *p) {
   char kind = p + 1 < m->pattern_end ? p[1] : 0;
   if (kind == 'b') {
@@ -205,7 +206,7 @@ static const char *special_item(lnt__match *m, const char **s, const char *p) {
   return p + 2;
 }
 
-/* A single-character item with what follows it. `*done`: the answer is final; else the pattern goes on at *p with the text at the answer. */
+/* A single-character item with what follows it. `*done`: the answer is final; else the pattern goes on at *p, the text at the answer. */
 static const char *plain_item(lnt__match *m, const char *s, const char **p, bool *done) {
   const char *item = *p, *end = item_end(m, item);
   char suffix = end < m->pattern_end ? *end : 0;
@@ -372,8 +373,8 @@ static int string_gmatch(lua_State *L) {
   return 1;
 }
 
-/* scan(text, pattern, at, anchored) -> from, next, captures ...: the first match at or after `at`; nothing if there is none. For gsub in Lua,
- * which calls the author's function between two of these, so that it may wait. */
+/* scan(text, pattern, at, anchored) -> from, next, captures ...: the first match at or after `at`; nothing if there is none. For gsub in
+ * Lua, which calls the author's function between two of these, so that it may wait. */
 static int scan(lua_State *L) {
   size_t text_size, size, at = (size_t)lua_tonumber(L, 3) - 1;
   const char *text = lua_tolstring(L, 1, &text_size), *pattern = lua_tolstring(L, 2, &size);

@@ -12,8 +12,9 @@
 static lnt__rng *rng_of(lua_State *L, const char *function) {
   const lnt__sandbox_host *host = lnt__guard_of(L)->host;
   lnt__rng *rng = host && host->rng ? host->rng(host->user) : NULL;
-  if (!rng) lnt__sandbox_error(L, "math.%s has no meaning while a file loads: each instance has its own sequence; call it inside the workflow", function);
-  return rng;
+  if (rng) return rng;
+  lnt__sandbox_error(L, "math.%s has no meaning while a file loads: each instance has its own sequence; call it inside the workflow",
+                     function);
 }
 
 static double whole(lua_State *L, int arg) {
@@ -55,7 +56,7 @@ static int math_ldexp(lua_State *L) {
 
 /* ---- Bits ---- */
 
-/* The number modulo 2^32, nearest (even at .5) as LuaJIT's bit library rounds; beyond 2^53 and NaN: 0 bits where LuaJIT has machine garbage. */
+/* The number modulo 2^32, nearest (even at .5) as LuaJIT's bit library rounds, also beyond 2^51, where LuaJIT's differ by machine. */
 static uint32_t bits_of(lua_State *L, int arg) {
   double number = luaL_checknumber(L, arg);
   if (!(number >= -INTEGER_MAX && number <= INTEGER_MAX)) number = isfinite(number) ? fmod(number, TWO_32) : 0;

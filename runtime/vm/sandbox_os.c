@@ -69,7 +69,8 @@ static void iso_week(const date *d, int *year, int *week) {
 static int64_t now_s(lua_State *L, const char *function) {
   const lnt__sandbox_host *host = lnt__guard_of(L)->host;
   if (!host || !host->now_us)
-    lnt__sandbox_error(L, "%s has no meaning while a file loads: time is that of an instance's history; call it inside the workflow", function);
+    lnt__sandbox_error(L, "%s has no meaning while a file loads: time is that of an instance's history; call it inside the workflow",
+                       function);
   return floor_div(host->now_us(host->user), 1000000);
 }
 
@@ -97,7 +98,8 @@ static int os_time(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   int64_t year = field(L, "year", -1), month = field(L, "month", -1), day = field(L, "day", -1);
   int64_t seconds = field(L, "hour", 12) * 3600 + field(L, "min", 0) * 60 + field(L, "sec", 0);
-  if (llabs(year) > YEAR_MAX * 2 || llabs(month) > YEAR_MAX * 12) luaL_error(L, "field 'year' or 'month' of the date table is out of range");
+  if (llabs(year) > YEAR_MAX * 2 || llabs(month) > YEAR_MAX * 12)
+    luaL_error(L, "field 'year' or 'month' of the date table is out of range");
   double total = (double)days_of(year, month, day) * DAY_S + (double)seconds;
   lua_pushnumber(L, (lua_Number)checked_seconds(L, 1, total));
   return 1;

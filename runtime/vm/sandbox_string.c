@@ -1,4 +1,4 @@
-/* sandbox_string.c - the string library of the sandbox, but for the matcher. Called by author code and sandbox.lua; owner thread of the state.
+/* sandbox_string.c - the string library of the sandbox, but for the matcher. Called by author code and sandbox.lua; owner thread.
  * Offsets are the same on every machine (math.huge is "the end"), results are bounded, long work is charged to the turn. */
 #include "vm/sandbox_match.h"
 
@@ -11,7 +11,8 @@ static void charge_bytes(lua_State *L, size_t size) { lnt__charge(L, lnt__guard_
 
 static void check_result(lua_State *L, const char *what, size_t count, size_t size) {
   if (size == 0 || count <= LNT__SANDBOX_STRING_BYTES_MAX / size) return;
-  lnt__sandbox_error(L, "%s: the result is longer than %u bytes, the limit of one text; work on smaller pieces", what, LNT__SANDBOX_STRING_BYTES_MAX);
+  lnt__sandbox_error(L, "%s: the result is longer than %u bytes, the limit of one text; work on smaller pieces", what,
+                     LNT__SANDBOX_STRING_BYTES_MAX);
 }
 
 /* ---- Small ones ---- */
@@ -279,7 +280,8 @@ static spec parse_spec(lua_State *L, const char *at, const char *end) {
   }
   char conversion = at < end ? *at : 0;
   if (!conversion || flags > 5 || width > 2 || digits > 2 || !strchr(SPEC_NUMBERS "sqp", conversion))
-    lnt__arg_error(L, 1, "format", "'%%%.*s' is not an option (width and precision have two digits at most)", (int)(at - from + (at < end)), from);
+    lnt__arg_error(L, 1, "format", "'%%%.*s' is not an option (width and precision have two digits at most)",
+                   (int)(at - from + (at < end)), from);
   if (conversion == 'p') lnt__arg_error(L, 1, "format", "'%%p' prints an address, which differs in every process");
   return (spec){conversion, at + 1};
 }
@@ -315,8 +317,8 @@ static bool prepare_argument(lua_State *L, int arg, char conversion) {
 
 static size_t argument_bytes(lua_State *L, int arg) { return lua_type(L, arg) == LUA_TSTRING ? lua_objlen(L, arg) : 0; }
 
-/* format(format, ...) -> text; or nil, the number of an argument that must be put through tostring first. Upvalue: LuaJIT's string.format, which by
- * now finds no argument to object to. */
+/* format(format, ...) -> text; or nil, the number of an argument that must be put through tostring first. Upvalue: LuaJIT's
+ * string.format, which by then finds no argument to object to. */
 static int format(lua_State *L) {
   size_t size, bytes = 0;
   if (!lua_isstring(L, 1)) lnt__arg_type_error(L, 1, "format", "string");

@@ -1,4 +1,4 @@
-/* sandbox_text.c - a text that grows, and arguments that mean the same on every machine. For the other files of the sandbox; owner thread. */
+/* sandbox_text.c - a text that grows, and arguments that mean the same on every machine. For the sandbox's files; owner thread. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>

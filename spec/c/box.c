@@ -10,12 +10,15 @@ static const char body_key, environment_key;
 static box_result result;
 
 bool box_stressed(void) {
+#ifdef LNT__GC_STRESS
+  return true;
+#endif
   const char *set = getenv("LNT_GC_STRESS");
   return set && *set && *set != '0';
 }
 
 lnt__guard_limits box_limits(void) {
-  if (box_stressed()) return (lnt__guard_limits){1000000, 64u << 20, 2u << 20, 0};
+  if (box_stressed()) return (lnt__guard_limits){500000, 64u << 20, 3u << 19, 0};
   return (lnt__guard_limits){5000000, 256u << 20, 32u << 20, 0};
 }
 
@@ -191,8 +194,8 @@ void box_check_errors(const box_case *cases, size_t count) {
   for (size_t i = 0; i < count; i++) {
     const box_result *r = box_run(&b, cases[i].source);
     if ((r->status != -1 && r->status != LUA_ERRRUN) || r->killed != LNT__KILL_NONE || !strstr(r->text, cases[i].text))
-      CHECK_FAIL("%s\n    gives (%d, %s) \"%s\"\n    wanted an error with \"%s\"", cases[i].source, r->status, lnt__kill_name(r->killed), r->text,
-                 cases[i].text);
+      CHECK_FAIL("%s\n    gives (%d, %s) \"%s\"\n    wanted an error with \"%s\"", cases[i].source, r->status,
+                 lnt__kill_name(r->killed), r->text, cases[i].text);
   }
   box_close(&b);
 }
@@ -205,8 +208,8 @@ void box_check_kills(const box_case *cases, size_t count, lnt__kill killed) {
   for (size_t i = 0; i < count; i++) {
     const box_result *r = box_run(&b, cases[i].source);
     if (r->status <= LUA_YIELD || r->killed != killed || !strstr(r->text, cases[i].text))
-      CHECK_FAIL("%s\n    gives (%d, %s) \"%.300s\"\n    wanted %s with \"%s\"", cases[i].source, r->status, lnt__kill_name(r->killed), r->text,
-                 lnt__kill_name(killed), cases[i].text);
+      CHECK_FAIL("%s\n    gives (%d, %s) \"%.300s\"\n    wanted %s with \"%s\"", cases[i].source, r->status,
+                 lnt__kill_name(r->killed), r->text, lnt__kill_name(killed), cases[i].text);
     r = box_run(&b, "local t = {} for i = 1, 100 do t[i] = i .. 'x' end return #table.concat(t)");
     CHECK_EQ_STR(r->text, "292");
     for (int cycle = 0; cycle < 20; cycle++) lua_gc(b.L, LUA_GCCOLLECT, 0); /* its tables shrink by halves */

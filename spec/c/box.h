@@ -1,4 +1,5 @@
-/* box.h - a sandboxed Lua state for tests: run an author's text as a workflow body would be run, and look at what came of it. Used by test_sandbox*.c.
+/* box.h - a sandboxed Lua state for tests: run an author's text as a workflow body would be run, and look at what came of it. Used by
+ * test_sandbox*.c.
  *
  * The global wait(...) yields to the engine as a function of ctx would, and is resumed at once with what it was given; each wait is logged.
  * LNT_GC_STRESS=1 in the environment makes the collector run a whole cycle at every allocation (and the limits smaller, for speed). */
@@ -41,12 +42,14 @@ const box_result *box_run(box *b, const char *source);
 const box_result *box_run_bytes(box *b, const char *source, size_t size);
 const box_result *box_run_beside(box *b, const char *source); /* in the environment of the last run, as another branch of it */
 
-/* A table of cases: run each and compare its text (`exact`) or look for a part of it. `killed` is the kill that is expected. */
+/* Tables of cases. */
 typedef struct box_case {
   const char *source, *text;
 } box_case;
-void box_check_values(const box_case *cases, size_t count);             /* every source returns exactly this */
-void box_check_errors(const box_case *cases, size_t count);             /* every source fails, uncaught and not killed, with this in the message */
-void box_check_kills(const box_case *cases, size_t count, lnt__kill killed); /* every source is killed so, with this in the text; the state goes on */
+/* values: every source returns exactly this. errors: every source fails, uncaught and not killed, with this in the message.
+ * kills: every source is killed so, with this in the text, and the state goes on. */
+void box_check_values(const box_case *cases, size_t count);
+void box_check_errors(const box_case *cases, size_t count);
+void box_check_kills(const box_case *cases, size_t count, lnt__kill killed);
 
 #endif

@@ -1,4 +1,4 @@
-/* test_sandbox.c - the sandbox of the workflow VM: what it gives, what it refuses, what it stops. The attacks of the LuaJIT notes and more. */
+/* test_sandbox.c - the sandbox of the workflow VM: what it gives, what it refuses, what it stops. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,16 +22,20 @@ static void test_values_are_plain(void) {
     {"return select('#', tostring(1)), tostring(1, 2)", "1|1"},
     {"print('a', nil, {}, -0, 1.5) return 1", "1"},
     {"return string.format('%s %s %s', {}, nil, print)", "table nil function"},
-    {"return ('%s|%5s|%-5s|%q'):format(setmetatable({}, {__tostring = function() return 'obj' end}), 'a', 'b', 'c')", "obj|    a|b    |\"c\""},
-    {"return string.format('%d %i %u %x %X %o %c %5.2f %g %e %%', 3, 4, 5, 255, 255, 8, 65, 1.5, 0.1, 100)", "3 4 5 ff FF 10 A  1.50 0.1 1.000000e+02 %"},
-    {"return string.format('%d', -2^53), string.format('%d', 2^62), string.format('%x', -1)", "-9007199254740992|4611686018427387904|ffffffffffffffff"},
+    {"return ('%s|%5s|%-5s|%q'):format(setmetatable({}, {__tostring = function() return 'obj' end}), 'a', 'b', 'c')",
+     "obj|    a|b    |\"c\""},
+    {"return string.format('%d %i %u %x %X %o %c %5.2f %g %e %%', 3, 4, 5, 255, 255, 8, 65, 1.5, 0.1, 100)",
+     "3 4 5 ff FF 10 A  1.50 0.1 1.000000e+02 %"},
+    {"return string.format('%d', -2^53), string.format('%d', 2^62), string.format('%x', -1)",
+     "-9007199254740992|4611686018427387904|ffffffffffffffff"},
     {"return string.format('%g', 0 * -1), string.format('%.1f', -0)", "0|0.0"},
     {"return _G == _G._G, rawget(_G, 'print'), type(_G.print)", "true|nil|function"},
     {"x = 5 return _G.x, rawget(_G, 'x'), x", "5|5|5"},
     {"return undefined_name", "nil"},
     {"_G.y = 7 return y", "7"},
     {"local n = 0 for k in pairs(_G) do n = n + 1 end return n", "1"},
-    {"return type(string), type(math), type(table), type(bit), type(coroutine), type(os)", "userdata|userdata|userdata|userdata|userdata|userdata"},
+    {"return type(string), type(math), type(table), type(bit), type(coroutine), type(os)",
+     "userdata|userdata|userdata|userdata|userdata|userdata"},
     {"return string.no_such, math.no_such, os.no_such", "nil|nil|nil"},
     {"return _VERSION", "Lua 5.1"},
     {"return getmetatable(''), getmetatable(string), getmetatable(_G), getmetatable(print), getmetatable(1)", "nil|nil|false|nil|nil"},
@@ -55,7 +59,8 @@ static void test_values_are_plain(void) {
     {"return bit.band(12, 10), bit.bor(1, 2, 4), bit.bxor(5, 1), bit.bnot(0), bit.lshift(1, 4), bit.tohex(255)", "8|7|4|-1|16|000000ff"},
     {"return math.ldexp(1, 1e9), math.ldexp(1, -1e9), math.ldexp(3, 2)", "inf|0|12"},
     {"return type(os.time()), os.time(), os.difftime(5, 3)", "number|1700000000|2"},
-    {"return os.date('!%Y-%m-%d %H:%M:%S'), os.date('%F', 0), os.date('%c', 86400)", "2023-11-14 22:13:20|1970-01-01|Fri Jan  2 00:00:00 1970"},
+    {"return os.date('!%Y-%m-%d %H:%M:%S'), os.date('%F', 0), os.date('%c', 86400)", "2023-11-14 22:13:20|1970-01-01|Fri Jan  2 00:00:00 "
+     "1970"},
     {"return os.time{year = 2024, month = 2, day = 29}, os.time{year = 1970, month = 1, day = 1, hour = 0}", "1709208000|0"},
     {"return os.time{year = 2024, month = 14, day = -3, hour = 25, min = 61, sec = 61}", "1738116121"},
     {"local d = os.date('*t', 951782400) return d.year, d.month, d.day, d.hour, d.wday, d.yday, d.isdst", "2000|2|29|0|3|60|false"},
@@ -75,11 +80,12 @@ static void test_print_goes_to_the_log(void) {
 
 static void test_pairs_has_one_order(void) {
   static const box_case cases[] = {
-    {"local s = '' for k, v in pairs{b = 2, a = 1, [3] = 4, [true] = 5, [false] = 6, 10, [-1.5] = 7} do s = s .. tostring(k) .. '=' .. v .. ' ' end return s",
+    {"local s = '' for k, v in pairs{b = 2, a = 1, [3] = 4, [true] = 5, [false] = 6, 10, [-1.5] = 7} do s = s .. tostring(k) .. '=' .. v "
+     ".. ' ' end return s",
      "-1.5=7 1=10 3=4 a=1 b=2 false=6 true=5 "},
-    {"local s = '' for k in pairs{['a\\0b'] = 1, ['a'] = 1, ['a\\0'] = 1, ['\\255'] = 1, ['B'] = 1, [''] = 1} do s = s .. #k .. k:byte(1, 1) .. ' ' end return s"
-     ,
-     "0"},
+    {"local s = '' for k in pairs{['a\\0b'] = 1, ['a'] = 1, ['a\\0'] = 1, ['\\255'] = 1, ['B'] = 1} do s = s .. k:byte() .. ':' .. #k .. ' "
+     "' end return s",
+     "66:1 97:1 97:2 97:3 255:1 "},
     {"local s = '' for i, v in pairs{'a', 'b', 'c'} do s = s .. i .. v end return s", "1a2b3c"},
     {"for k in pairs{} do return k end return 'none'", "none"},
     {"local t = {1, 2, 3, 4, 5} for k in pairs(t) do t[k] = nil t[k + 1] = nil end return next(t)", "nil"},
@@ -87,18 +93,19 @@ static void test_pairs_has_one_order(void) {
     {"local t = {1, 2, 3, 4} local s = '' for k in pairs(t) do s = s .. k t[2], t[3] = nil, nil end return s", "14"},
     {"local t = {a = 1, b = 2} for k in pairs(t) do t[k] = 0 end return t.a + t.b", "0"},
     {"local t = {1, 2} local n = 0 for k in pairs(t) do n = n + 1 t[#t + 1] = 0 end return n", "2"},
-    {"local t = {[math.huge] = 1, [-math.huge] = 2, [0] = 3, [0.5] = 4} local s = '' for k, v in pairs(t) do s = s .. v end return s", "2341"},
+    {"local t = {[math.huge] = 1, [-math.huge] = 2, [0] = 3, [0.5] = 4} local s = '' for k, v in pairs(t) do s = s .. v end return s",
+     "2341"},
     {"return next({b = 1, a = 2}), next({})", "a|nil"},
     {"local t, s = {b = 1, a = 2, 5, 6, [true] = 1}, '' for k, v in next, t do s = s .. tostring(k) end return s", "12abtrue"},
     {"return next({a = 1, b = 2}, 'a')", "b|2"},
     {"return next({a = 1, b = 2}, 'aa')", "b|2"},
     {"local t = setmetatable({a = 1}, {__index = {b = 2}}) local s = '' for k, v in pairs(t) do s = s .. k .. v end return s", "a1"},
-    {"local t = {} for i = 1, 200 do t['k' .. i] = i end local last, n = '', 0 for k in pairs(t) do if k <= last then return k end last = k n = n + 1 end return n",
+    {"local t = {} for i = 1, 200 do t['k' .. i] = i end local last, n = '', 0 for k in pairs(t) do if k <= last then return k end last = "
+     "k n = n + 1 end return n",
      "200"},
     {"local s = '' for i, v in ipairs{1, 2, nil, 4} do s = s .. v end return s", "12"},
   };
-  box_check_values(cases, 1);
-  box_check_values(cases + 2, LNT__COUNT(cases) - 2);
+  box_check_values(CASES(cases));
   static const box_case refused[] = {
     {"for k in pairs{[{}] = 1} do end", "author.lua:1: pairs: the table has a key of type table"},
     {"for k in pairs{a = 1, [print] = 1} do end", "a key of type function, and such keys have no order"},
@@ -146,7 +153,8 @@ static void test_pairs_forgets_history(void) {
 }
 
 static void test_random_is_the_instance_s(void) {
-  static const char source[] = "local s = '' for i = 1, 5 do s = s .. math.random(1000) .. ' ' .. math.random(-3, 3) .. ' ' end return s .. tostring(math.random())";
+  static const char source[] = "local s = '' for i = 1, 5 do s = s .. math.random(1000) .. ' ' .. math.random(-3, 3) .. ' ' end return s "
+    ".. tostring(math.random())";
   char first[256];
   box a, b;
   box_open(&a);
@@ -199,6 +207,12 @@ static void test_absent_things_teach(void) {
     {"(''):dump()", "string.dump is not available"},
     {"table.foreach({}, print)", "table.foreach is not available"},
     {"table.getn({})", "table.getn is not available"},
+  };
+  box_check_errors(CASES(cases));
+}
+
+static void test_misuse_is_refused(void) {
+  static const box_case cases[] = {
     {"string.trim = print", "author.lua:1: string is shared by all workflows and cannot be changed (field 'trim')"},
     {"math.pi = 3", "math is shared by all workflows"},
     {"table.insert(string, 'x')", "table expected"},
@@ -263,8 +277,10 @@ static void test_time_has_no_meaning_while_a_file_loads(void) {
 static void test_nothing_dangerous_is_reachable(void) {
   static const box_case cases[] = {
     {"local seen, found = {}, {}\n"
-     "local bad = {io = 1, debug = 1, jit = 1, ffi = 1, package = 1, load = 1, loadstring = 1, dofile = 1, getfenv = 1, setfenv = 1, newproxy = 1}\n"
-     "for _, name in ipairs{'assert', 'error', 'ipairs', 'next', 'pairs', 'pcall', 'print', 'rawequal', 'rawget', 'rawset', 'select', 'tostring'} do\n"
+     "local bad = {io = 1, debug = 1, jit = 1, ffi = 1, package = 1, load = 1, loadstring = 1, dofile = 1, getfenv = 1, setfenv = 1, "
+     "newproxy = 1}\n"
+     "for _, name in ipairs{'assert', 'error', 'ipairs', 'next', 'pairs', 'pcall', 'print', 'rawequal', 'rawget', 'rawset', 'select', "
+     "'tostring'} do\n"
      "  if type(_G[name]) ~= 'function' then found[#found + 1] = name end end\n"
      "for name in pairs(bad) do if type(_G[name]) ~= 'userdata' then found[#found + 1] = name end end\n"
      "return #found", "0"},
@@ -273,9 +289,11 @@ static void test_nothing_dangerous_is_reachable(void) {
     {"string = nil return ('x'):rep(2), type(string)", "xx|userdata"},
     {"local ok = pcall(function() string.rep = nil end) return ok, ('x'):rep(2)", "false|xx"},
     {"pairs = 5 local t = _G return t.pairs, rawget(t, 'pairs')", "5|5"},
-    {"return (''):gsub('', '') == '' , pcall(function() (''):__index() end)", "true|false|author.lua:1: attempt to call method '__index' (a nil value)"},
+    {"return (''):gsub('', '') == '' , pcall(function() (''):__index() end)", "true|false|author.lua:1: attempt to call method '__index' "
+     "(a nil value)"},
     {"local t = setmetatable({}, {__index = function(t, k) return k end}) return t.x, rawget(t, 'x')", "x|nil"},
-    {"local m = {__metatable = 'no'} local t = setmetatable({}, m) return pcall(setmetatable, t, nil)", "false|cannot change a protected metatable"},
+    {"local m = {__metatable = 'no'} local t = setmetatable({}, m) return pcall(setmetatable, t, nil)",
+     "false|cannot change a protected metatable"},
     {"return (pcall(next, string)), (pcall(ipairs)), (pcall(rawget, string, 'rep'))", "false|false|false"},
     {"local e = select(2, pcall(function() return {} .. {} end)) return e:find('0x')", "nil"},
     {"return (tostring(print):find('%d')), (string.format('%s', {}):find('0x'))", "nil|nil"},
@@ -312,15 +330,18 @@ static void test_waits_pass_through_everything(void) {
     {"return tostring(setmetatable({}, {__tostring = function() return wait('t') end}))", "t"},
     {"return ('%s!'):format(setmetatable({}, {__tostring = function() return wait('f') end}))", "f!"},
     {"print(setmetatable({}, {__tostring = function() return wait('p') end})) return 1", "1"},
-    {"local t = setmetatable({}, {__index = function(_, k) return wait(k) end, __add = function(a, b) return wait(9) end}) return t.x, t + 1", "x|9"},
+    {"local t = setmetatable({}, {__index = function(_, k) return wait(k) end, __add = function(a, b) return wait(9) end}) return t.x, t + "
+     "1", "x|9"},
     {"local s = 0 for v in function(_, i) i = (i or 0) + 1 if i <= 3 then return wait(i) end end do s = s + v break end return s", "1"},
     {"local co = coroutine.wrap(function(a) local b = coroutine.yield(a + wait(1)) return b + wait(10) end) return co(5), co(6)", "6|16"},
     {"local f = coroutine.wrap(function() local g = coroutine.wrap(function() local h = coroutine.wrap(function() return wait('deep') end) "
      "return h() .. wait('2') end) return g() .. wait('1') end) return f()", "deep21"},
     {"local co = coroutine.create(function() wait(1) coroutine.yield('y') wait(2) error('e', 0) end) "
      "local a, b = coroutine.resume(co) local c, d = coroutine.resume(co) return a, b, c, d, coroutine.status(co)", "true|y|false|e|dead"},
-    {"local co = coroutine.create(function() wait() return 'none' end) return select('#', coroutine.resume(co)), coroutine.status(co)", "2|dead"},
-    {"local co = coroutine.create(function(...) return select('#', coroutine.yield(...)) end) coroutine.resume(co, nil, nil) return coroutine.resume(co, nil, nil, nil)",
+    {"local co = coroutine.create(function() wait() return 'none' end) return select('#', coroutine.resume(co)), coroutine.status(co)",
+     "2|dead"},
+    {"local co = coroutine.create(function(...) return select('#', coroutine.yield(...)) end) coroutine.resume(co, nil, nil) return "
+     "coroutine.resume(co, nil, nil, nil)",
      "true|3"},
     {"return wait(wait(wait(1)))", "1"},
     {"local n = 0 for i = 1, 100 do n = n + wait(i) end return n", "5050"},
@@ -356,7 +377,8 @@ static void test_waiting_coroutines_are_left_alone(void) {
     {"local function f(n) if n == 0 then return 'bottom' end return coroutine.wrap(f)(n - 1) end return f(99)", "bottom"},
     {"local function f(n) if n == 0 then return 'bottom' end local r = coroutine.wrap(f)(n - 1) return r end return pcall(f, 101)",
      "false|author.lua:1: more than 100 coroutines inside each other"},
-    {"local n = 0 for i = 1, 300 do local ok, v = coroutine.resume(coroutine.create(function() return 1 end)) n = n + v end return n", "300"},
+    {"local n = 0 for i = 1, 300 do local ok, v = coroutine.resume(coroutine.create(function() return 1 end)) n = n + v end return n",
+     "300"},
   };
   box_check_values(CASES(cases));
 }
@@ -420,9 +442,11 @@ static void test_memory_bombs_are_killed(void) {
     {"local t = {} for i = 1, 1e9 do t[i] = coroutine.create(print) end", "out of memory"},
     {"local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(100000) .. i end", "out of memory"},
     {"local t = {} while true do coroutine.resume(coroutine.create(function() while true do t[#t + 1] = {} end end)) end", "out of memory"},
-    {"local t = {} xpcall(function() while true do t[#t + 1] = {} end end, function() while true do t[#t + 1] = {} end end)", "out of memory"},
+    {"local t = {} xpcall(function() while true do t[#t + 1] = {} end end, function() while true do t[#t + 1] = {} end end)",
+     "out of memory"},
     {"local s = ('x'):rep(1e6) local t = {} while true do t[#t + 1] = s:upper() .. #t end", "out of memory"},
-    {"local t = {} local co = coroutine.wrap(function() while true do t[#t + 1] = ('x'):rep(9000) .. #t coroutine.yield() end end) while true do co() end", "out of memory"},
+    {"local t = {} local co = coroutine.wrap(function() while true do t[#t + 1] = ('x'):rep(9000) .. #t coroutine.yield() end end) while "
+     "true do co() end", "out of memory"},
   };
   box_check_kills(CASES(cases), LNT__KILL_MEMORY);
 }
@@ -435,7 +459,8 @@ static void test_bottomless_recursion_is_stopped(void) {
     {"local t = setmetatable({}, {__tostring = function(t) return tostring(t) .. '' end}) tostring(t)", "stack overflow"},
     {"local t = setmetatable({}, {__tostring = function(t) return ('%s'):format(t) .. '' end}) tostring(t)", "stack overflow"},
     {"local function f() table.sort({2, 1}, function() f() end) end f()", "stack overflow"},
-    {"local function f(n) local ok, e = coroutine.resume(coroutine.create(f), n + 1) if not ok then error(e, 0) end return n end f(1)", "coroutines inside each other"},
+    {"local function f(n) local ok, e = coroutine.resume(coroutine.create(f), n + 1) if not ok then error(e, 0) end return n end f(1)",
+     "coroutines inside each other"},
     {"local t = {} for i = 1, 7000 do t[i] = i end local function f(...) return f(1, ...) end f(unpack(t))", "stack overflow"},
     {"return string.rep('x', 1e5, unpack({}, 1, 7000)):find(('(x)'):rep(40))", "too many captures"},
     {"return ('x'):find('(x')", "unfinished capture"},
@@ -460,7 +485,8 @@ static void test_budgets_are_exact(void) {
   static const char *const sources[] = {
     "n = 0 while true do n = n + 1 if n % 5000 == 0 then print(n) end end",
     "n = 0 local t = {} while true do n = n + 1 t[n % 50] = {n} if n % 5000 == 0 then print(n, ('a'):rep(50):find('.-.-b')) end end",
-    "n = 0 while true do n = n + 1 pcall(function() table.sort{3, 1, 2, 'x'} end) for k in pairs{a = n, b = 1} do end if n % 500 == 0 then print(n) end end",
+    "n = 0 while true do n = n + 1 pcall(function() table.sort{3, 1, 2, 'x'} end) for k in pairs{a = n, b = 1} do end if n % 500 == 0 then "
+    "print(n) end end",
     "n = 0 while true do n = n + 1 coroutine.wrap(function() coroutine.yield(n) end)() if n % 500 == 0 then print(n) end end",
   };
   for (size_t i = 0; i < LNT__COUNT(sources); i++) {
@@ -634,25 +660,45 @@ static void test_resume_at_the_edge_of_the_stack(void) {
     CHECK_EQ_STR(box_run(&b, text)->text, "true");
     box_close(&b);
   }
-  /* Close to the limit of 65500 slots, where the overflow itself must come out in order. */
-  for (int n = 9000; n < 9400 && !box_stressed(); n += 3) {
-    char text[512];
-    lnt__guard_limits limits = {INT64_MAX / 4, 1u << 30, 512u << 20, 0};
-    box_open_with(&b, &limits, lnt__guard_alloc);
-    snprintf(text, sizeof text,
-             "local v = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16} local function down(n) if n == 0 then return coroutine.yield() end "
-             "local r = down(n - 1) return r end local co = coroutine.create(down) coroutine.resume(co, %d) return (coroutine.resume(co, unpack(v)))", n);
-    box_run(&b, text);
-    CHECK_EQ_STR(box_run(&b, "return 1")->text, "1");
-    box_close(&b);
+}
+
+/* Recurse `height` times in a coroutine, yield there, and resume with as many values as are allowed. */
+static lnt__kill resume_at_height(int height) {
+  char text[512];
+  box b;
+  lnt__guard_limits limits = {INT64_MAX / 4, 1u << 30, 512u << 20, 0};
+  box_open_with(&b, &limits, lnt__guard_alloc);
+  snprintf(text, sizeof text,
+           "local v = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16} local function down(n) if n == 0 then return "
+           "coroutine.yield() end "
+           "local r = down(n - 1) return r end local co = coroutine.create(down) coroutine.resume(co, %d) return coroutine.resume(co, "
+           "unpack(v))", height);
+  const box_result *r = box_run(&b, text);
+  lnt__kill killed = r->killed;
+  CHECK_HAS(r->text, killed == LNT__KILL_NONE ? "true|1" : "stack overflow: a function calls itself without end");
+  CHECK_EQ_STR(box_run(&b, "return 1")->text, "1");
+  box_close(&b);
+  return killed;
+}
+
+/* At the last slots of the largest stack, the overflow must come out in order: as a kill, never by growing the stack of a resumed
+ * coroutine. */
+static void test_resume_at_the_end_of_the_stack(void) {
+  int low = 1000, high = 60000;
+  while (high - low > 1) {
+    int middle = (low + high) / 2;
+    if (resume_at_height(middle) == LNT__KILL_NONE) low = middle;
+    else high = middle;
   }
+  for (int height = low - 12; height <= low + 3; height++) CHECK_EQ_INT(resume_at_height(height) == LNT__KILL_NONE, height <= low);
 }
 
 /* Whatever fails to be allocated, the process lives: the state limit is drawn ever closer. */
 static void test_every_limit_is_survived(void) {
   static const char source[] =
     "local t = {} for i = 1, 200 do t[i] = {name = 'n' .. i, ('x'):rep(i)} end table.sort(t, function(a, b) return a.name < b.name end)\n"
-    "local s = '' for k, v in pairs(t) do s = s .. v.name end local co = coroutine.wrap(function() for i = 1, 50 do coroutine.yield({i}) end end)\n"
+    "local s = '' for k, v in pairs(t) do s = s .. v.name end local co = coroutine.wrap(function() for i = 1, 50 do coroutine.yield({i}) "
+    "end end)\n"
     "for i = 1, 50 do co() end pcall(function() s = s:gsub('n', function() return 'm' end) end) return wait(#s)\n";
   for (uint64_t bytes = 0; bytes < 400000; bytes += box_stressed() ? 9973 : 997) {
     lnt__guard_limits limits = {10000000, 64u << 20, bytes, 0};
@@ -694,8 +740,41 @@ static void *refusing_alloc(void *guard, void *memory, size_t old_size, size_t n
   return lnt__guard_alloc(guard, memory, old_size, new_size);
 }
 
+static void test_bodies_survive_refusals(void) {
+  static const char *const sources[] = {
+    "local t = {} for i = 1, 50 do t[i] = {name = 'n' .. i, ('x'):rep(i)} end table.sort(t, function(a, b) return a.name < b.name end)",
+    "local co = coroutine.wrap(function() for i = 1, 30 do coroutine.yield({i}) end end) for i = 1, 30 do co() end",
+    "for i = 1, 10 do pcall(function() local s = ('nnn'):gsub('n', function() return 'm' end) end) end",
+    "local function f(n) if n > 0 then return 1 + f(n - 1) end return 0 end f(3000)",
+    "for i = 1, 20 do local co = coroutine.create(function(...) local function d(n) if n > 0 then local r = d(n - 1) return r end return "
+    "coroutine.yield(1, 2) end "
+    "return d(i * 3) end) coroutine.resume(co, 1, 2, 3, 4, 5, 6, 7, 8, 9) coroutine.resume(co, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, "
+    "14, 15, 16) end",
+    "for k, v in pairs{a = 1, b = 2, c = 3} do print(k, string.format('%s %5d', v, v)) end",
+    "local s = '' for i = 1, 50 do s = s .. i end return #s, os.date(), tostring({}), table.concat({1, 2, 3}, ',')",
+    "local function v(...) return select('#', ...) end for i = 1, 100 do v(unpack({}, 1, i * 20)) end",
+  };
+  lnt__guard_limits limits = {10000000, 64u << 20, 32u << 20, 0};
+  for (size_t i = 0; i < LNT__COUNT(sources); i++) {
+    for (uint64_t n = 0; n < 2000; n += 3) {
+      box b;
+      refuse_after = UINT64_MAX;
+      box_open_with(&b, &limits, refusing_alloc);
+      refuse_after = n;
+      const box_result *r = box_run(&b, sources[i]);
+      bool refused = refuse_after == UINT64_MAX;
+      refuse_after = UINT64_MAX;
+      CHECK(refused ? r->status != 0 || r->killed == LNT__KILL_NONE : r->status == 0);
+      CHECK_EQ_STR(box_run(&b, "return 1")->text, "1");
+      lua_close(b.L);
+      if (!refused) break;
+    }
+  }
+}
+
 static void test_compile_survives_refusals(void) {
-  static const char source[] = "local function f(a, b, ...) local t = {a, b, x = 1, 'text'} for k, v in pairs(t) do t[k] = function() return a, v, k end end return ... end return f";
+  static const char source[] = "local function f(a, b, ...) local t = {a, b, x = 1, 'text'} for k, v in pairs(t) do t[k] = function() "
+    "return a, v, k end end return ... end return f";
   lnt__guard_limits limits = {1000000, 64u << 20, 1u << 20, 0};
   box b;
   refuse_after = UINT64_MAX;
@@ -781,8 +860,10 @@ static void test_source_may_hold_any_byte(void) {
 /* Soup of tokens: whatever it is, it loads or is refused. */
 static void test_token_soup(void) {
   static const char *const tokens[] = {
-    "nil", "true", "1", "0x1p4", "1e5", "'s'", "[[l]]", "x", "y", "f", "(", ")", "{", "}", "[", "]", ",", ";", ":", ".", "..", "...", "=", "==", "~=", "<", "+",
-    "-", "*", "/", "%", "^", "#", "and", "or", "not", "for", "in", "do", "end", "while", "repeat", "until", "if", "then", "else", "elseif", "function", "local",
+    "nil", "true", "1", "0x1p4", "1e5", "'s'", "[[l]]", "x", "y", "f", "(", ")", "{", "}", "[", "]", ",", ";", ":", ".", "..", "...", "=",
+      "==", "~=", "<", "+",
+    "-", "*", "/", "%", "^", "#", "and", "or", "not", "for", "in", "do", "end", "while", "repeat", "until", "if", "then", "else", "elseif",
+      "function", "local",
     "return", "break", "goto", "::", "for a in", "for a, b in", "local q", "do", "end", "function() end", "\n",
   };
   lnt__rng rng;
@@ -802,10 +883,12 @@ static void test_token_soup(void) {
   box_close(&b);
 }
 
-CHECK_MAIN(test_values_are_plain, test_print_goes_to_the_log, test_pairs_has_one_order, test_pairs_forgets_history, test_random_is_the_instance_s,
-           test_absent_things_teach, test_time_has_no_meaning_while_a_file_loads, test_nothing_dangerous_is_reachable, test_instances_do_not_share,
-           test_waits_pass_through_everything, test_waiting_coroutines_are_left_alone, test_endless_work_is_killed, test_memory_bombs_are_killed,
+CHECK_MAIN(test_values_are_plain, test_print_goes_to_the_log, test_pairs_has_one_order, test_pairs_forgets_history,
+           test_random_is_the_instance_s, test_absent_things_teach, test_misuse_is_refused, test_time_has_no_meaning_while_a_file_loads,
+           test_nothing_dangerous_is_reachable, test_instances_do_not_share, test_waits_pass_through_everything,
+           test_waiting_coroutines_are_left_alone, test_endless_work_is_killed, test_memory_bombs_are_killed,
            test_bottomless_recursion_is_stopped, test_budgets_are_exact, test_replay_has_the_same_budget, test_long_turns_pass_with_waits,
-           test_garbage_is_not_held_against_a_turn, test_churn_ends, test_the_clock_is_a_last_resort, test_the_vm_can_stop_a_body, test_chains_of_pcall,
-           test_resume_at_the_edge_of_the_stack, test_every_limit_is_survived, test_open_survives_small_limits, test_compile_survives_refusals,
-           test_files_that_do_not_load, test_source_may_hold_any_byte, test_token_soup);
+           test_garbage_is_not_held_against_a_turn, test_churn_ends, test_the_clock_is_a_last_resort, test_the_vm_can_stop_a_body,
+           test_chains_of_pcall, test_resume_at_the_edge_of_the_stack, test_resume_at_the_end_of_the_stack, test_every_limit_is_survived,
+           test_open_survives_small_limits, test_bodies_survive_refusals, test_compile_survives_refusals, test_files_that_do_not_load,
+           test_source_may_hold_any_byte, test_token_soup);

@@ -12,7 +12,8 @@
 
 /* Shows each result with its type, and zero without its sign; of an error only that there was one. */
 static const char prelude[] =
-  "local function show(ok, ...) if not ok then return 'error' end local t = {...} for i = 1, select('#', ...) do local v = t[i] if v == 0 then v = 0 end "
+  "local function show(ok, ...) if not ok then return 'error' end local t = {...} for i = 1, select('#', ...) do local v = t[i] if v == 0 "
+  "then v = 0 end "
   "t[i] = type(v) == 'table' and 'table' or type(v) .. ':' .. tostring(v) end return table.concat(t, ',') end\n"
   "local out = {} local function try(f, ...) out[#out + 1] = show(pcall(f, ...)) end\n";
 
@@ -98,8 +99,10 @@ static size_t random_subject(pair *p, char *out) {
 
 static size_t random_item(pair *p, char *out) {
   static const char *const items[] = {
-    "a", "b", "c", "0", ".", "%a", "%d", "%s", "%w", "%p", "%u", "%l", "%x", "%c", "%z", "%A", "%W", "%S", "%g", "%.", "%%", "%(", "[abc]", "[^abc]", "[a-c]",
-    "[%a_]", "[^%s]", "[]]", "[^]]", "[a-]", "[-a]", "[%]]", "[%w%-]", "%b()", "%b[]", "%baa", "%f[%a]", "%f[^%w]", "%f[%z]", "()", "(a)", "(.-)", "(%w*)", "(",
+    "a", "b", "c", "0", ".", "%a", "%d", "%s", "%w", "%p", "%u", "%l", "%x", "%c", "%z", "%A", "%W", "%S", "%g", "%.", "%%", "%(", "[abc]",
+      "[^abc]", "[a-c]",
+    "[%a_]", "[^%s]", "[]]", "[^]]", "[a-]", "[-a]", "[%]]", "[%w%-]", "%b()", "%b[]", "%baa", "%f[%a]", "%f[^%w]", "%f[%z]", "()", "(a)",
+      "(.-)", "(%w*)", "(",
     ")", "%1", "%2", "((a)(b))", "$", "^", "-", "*", "[", "[^", "%", "%f", "%bx", "]", "%9", "%0", "[a-%z]", "[%a-z]", "\xe9",
   };
   const char *item = items[roll(p, roll(p, 3) ? 40 : (int)LNT__COUNT(items))];
@@ -119,7 +122,8 @@ static size_t random_pattern(pair *p, char *out) {
 }
 
 static void make_patterns(pair *p) {
-  static const char *const replacements[] = {"'x'", "''", "'<%0>'", "'%1'", "'%1%2'", "'%%'", "'%a'", "7", "{a = 'A', b = false, ['0'] = 12}", "function(a, b) return b or a end",
+  static const char *const replacements[] = {"'x'", "''", "'<%0>'", "'%1'", "'%1%2'", "'%%'", "'%a'", "7",
+    "{a = 'A', b = false, ['0'] = 12}", "function(a, b) return b or a end",
                                              "function() end", "function() return false end", "function(...) return select('#', ...) end",
                                              "setmetatable({}, {__index = function(_, k) return k end})", "{a = {}}", "true"};
   char text[64], pattern[128];
@@ -128,9 +132,11 @@ static void make_patterns(pair *p) {
   say_literal(p, text, size);
   say(p, ", ");
   say_literal(p, pattern, pattern_size);
-  say(p, "\ntry(string.find, s, p) try(string.find, s, p, %d) try(string.find, s, p, %d, true) try(string.match, s, p, %d)\n", roll(p, 40) - 20,
+  say(p, "\ntry(string.find, s, p) try(string.find, s, p, %d) try(string.find, s, p, %d, true) try(string.match, s, p, %d)\n", roll(p,
+    40) - 20,
       roll(p, 40) - 20, roll(p, 40) - 20);
-  say(p, "try(function() local t = {} for a, b in s:gmatch(p) do t[#t + 1] = tostring(a) .. '/' .. tostring(b) end return table.concat(t, ' ') end)\n");
+  say(p, "try(function() local t = {} for a, b in s:gmatch(p) do t[#t + 1] = tostring(a) .. '/' .. tostring(b) end return table.concat(t, "
+    "' ') end)\n");
   for (int i = 0; i < 2; i++) say(p, "try(string.gsub, s, p, %s)\n", replacements[roll(p, (int)LNT__COUNT(replacements))]);
   say(p, "try(string.gsub, s, p, %s, %d)\n", replacements[roll(p, (int)LNT__COUNT(replacements))], roll(p, 5) - 1);
 }
@@ -144,21 +150,27 @@ static void make_strings(pair *p) {
   size_t size = random_subject(p, text);
   say(p, "local s = ");
   say_literal(p, text, size);
-  say(p, "\ntry(string.sub, s, %d, %d) try(string.sub, s, %d) try(string.byte, s, %d, %d) try(string.byte, s, %d) try(string.byte, s)\n", roll(p, 50) - 25,
+  say(p, "\ntry(string.sub, s, %d, %d) try(string.sub, s, %d) try(string.byte, s, %d, %d) try(string.byte, s, %d) try(string.byte, s)\n",
+    roll(p, 50) - 25,
       roll(p, 50) - 25, roll(p, 50) - 25, roll(p, 50) - 25, roll(p, 50) - 25, roll(p, 50) - 25);
-  say(p, "try(string.upper, s) try(string.lower, s) try(string.reverse, s) try(string.len, s) try(string.rep, s, %d) try(string.rep, s, %d, '-')\n",
+  say(p, "try(string.upper, s) try(string.lower, s) try(string.reverse, s) try(string.len, s) try(string.rep, s, %d) try(string.rep, s, "
+    "%d, '-')\n",
       roll(p, 6) - 1, roll(p, 6) - 1);
-  say(p, "try(string.char, %d, %d) try(string.char) try(string.sub, %d.5, 2) try(string.rep, %d, 2) try(string.sub, s, '2', 3.7)\n", roll(p, 300) - 20,
+  say(p, "try(string.char, %d, %d) try(string.char) try(string.sub, %d.5, 2) try(string.rep, %d, 2) try(string.sub, s, '2', 3.7)\n",
+    roll(p, 300) - 20,
       roll(p, 256), roll(p, 100), roll(p, 100));
-  say(p, "try(tonumber, s) try(tonumber, '%d', %d) try(tostring, %d / %d) try(select, %d, 1, 2, 3) try(select, '#', 1, nil)\n", roll(p, 100), roll(p, 40),
+  say(p, "try(tonumber, s) try(tonumber, '%d', %d) try(tostring, %d / %d) try(select, %d, 1, 2, 3) try(select, '#', 1, nil)\n", roll(p,
+    100), roll(p, 40),
       roll(p, 1000), 1 + roll(p, 9), roll(p, 9) - 4);
 }
 
 static void test_strings(void) { compare(102, 5000, make_strings); }
 
 static void random_number(pair *p, char *out) {
-  static const char *const numbers[] = {"0", "1", "-1", "0.1", "1/3", "-2.5", "1e15", "1e16", "123456789", "1e100", "1e-10", "255", "2^31", "-2^31", "2^53", "-2^53",
-                                        "2^62", "65", "1e300*1e10", "-1e300*1e10", "'12'", "'0x10'", "1e21", "5e-324", "0.5", "1.5", "99.995"};
+  static const char *const numbers[] = {"0", "1", "-1", "0.1", "1/3", "-2.5", "1e15", "1e16", "123456789", "1e100", "1e-10", "255", "2^31",
+    "-2^31", "2^53", "-2^53",
+                                        "2^62", "65", "1e300*1e10", "-1e300*1e10", "'12'", "'0x10'", "1e21", "5e-324", "0.5", "1.5",
+                                          "99.995"};
   snprintf(out, 32, "%s", numbers[roll(p, (int)LNT__COUNT(numbers))]);
 }
 
@@ -184,7 +196,8 @@ static void make_formats(pair *p) {
     if (roll(p, 3) == 0) say(p, ".%d", roll(p, 20));
     say(p, "%cb', %s)\n", conversion, value);
   }
-  say(p, "try(string.format, '%%s %%s', 1) try(string.format, '%%d', 'x') try(string.format) try(string.format, '%%5s|%%-5s|', 'ab', 'cd')");
+  say(p, "try(string.format, '%%s %%s', 1) try(string.format, '%%d', 'x') try(string.format) try(string.format, '%%5s|%%-5s|', 'ab', "
+    "'cd')");
 }
 
 static void test_formats(void) { compare(103, 5000, make_formats); }
@@ -199,12 +212,15 @@ static void make_tables(pair *p) {
     else say(p, "'%c%d',", 'a' + roll(p, 3), roll(p, 20));
   }
   say(p, "}\nlocal function all() return table.concat(t, ' ') end\n");
-  say(p, "try(table.concat, t, ',', %d, %d) try(table.concat, t, ',', %d) try(unpack, t, %d, %d)\n", roll(p, 8) - 1, roll(p, count + 2), roll(p, 45), roll(p, 5) - 2,
+  say(p, "try(table.concat, t, ',', %d, %d) try(table.concat, t, ',', %d) try(unpack, t, %d, %d)\n", roll(p, 8) - 1, roll(p, count + 2),
+    roll(p, 45), roll(p, 5) - 2,
       roll(p, 12));
-  say(p, "try(table.insert, t, %d, %s) try(all) try(table.insert, t, %s) try(all) try(table.remove, t, %d) try(all) try(table.remove, t) try(all)\n",
+  say(p, "try(table.insert, t, %d, %s) try(all) try(table.insert, t, %s) try(all) try(table.remove, t, %d) try(all) try(table.remove, t) "
+    "try(all)\n",
       1 + roll(p, count + 1), kind ? "5" : "'e'", kind ? "6" : "'f'", 1 + roll(p, count + 1));
   say(p, "try(table.maxn, t) try(table.sort, t) try(all) try(table.sort, t, function(a, b) return a > b end) try(all)\n");
-  say(p, "local n = 0 for k, v in pairs(t) do n = n + 1 end out[#out + 1] = n try(next, {}) try(next, {x = 1}) try(next, {9}) try(next, {9}, 1)");
+  say(p, "local n = 0 for k, v in pairs(t) do n = n + 1 end out[#out + 1] = n try(next, {}) try(next, {x = 1}) try(next, {9}) try(next, "
+    "{9}, 1)");
 }
 
 static void test_tables(void) { compare(104, 4000, make_tables); }
@@ -229,7 +245,8 @@ static void test_sort_is_stable(void) {
 /* ---- Numbers ---- */
 
 static void random_bits(pair *p, char *out) {
-  double values[] = {(double)roll(p, 1000), -(double)roll(p, 1000), (double)(lnt__rng_next(&p->rng) >> 32), -(double)(lnt__rng_next(&p->rng) >> 33), roll(p, 100) + 0.5,
+  double values[] = {(double)roll(p, 1000), -(double)roll(p, 1000), (double)(lnt__rng_next(&p->rng) >> 32),
+    -(double)(lnt__rng_next(&p->rng) >> 33), roll(p, 100) + 0.5,
                      roll(p, 100) - 50.25, 4294967296.0 * roll(p, 1000) + roll(p, 100), 2147483648.0, -2147483648.0, 4294967295.0};
   snprintf(out, 32, "%.17g", values[roll(p, (int)LNT__COUNT(values))]);
 }
@@ -243,7 +260,8 @@ static void make_bits(pair *p) {
   random_bits(p, c);
   for (size_t i = 0; i < LNT__COUNT(names); i++) say(p, "try(bit.%s, %s, %s)\n", names[i], a, b);
   for (size_t i = 0; i < LNT__COUNT(ones); i++) say(p, "try(bit.%s, %s)\n", ones[i], c);
-  say(p, "try(bit.band, %s, %s, %s) try(bit.bor, %s) try(bit.tohex, %s, %d) try(bit.bxor, '12', 3) try(bit.bnot, {}) try(math.ldexp, %s, %d)", a, b, c, a, b,
+  say(p, "try(bit.band, %s, %s, %s) try(bit.bor, %s) try(bit.tohex, %s, %d) try(bit.bxor, '12', 3) try(bit.bnot, {}) try(math.ldexp, %s, "
+    "%d)", a, b, c, a, b,
       roll(p, 17) - 8, a, roll(p, 200) - 100);
 }
 
@@ -260,13 +278,15 @@ static void check_date(box *b, int64_t seconds) {
   struct tm tm;
   gmtime_r(&when, &tm);
   strftime(theirs, sizeof theirs, ours_format, &tm);
-  snprintf(source, sizeof source, "local d = os.date('*t', %lld) assert(os.time(d) == %lld) return os.date('%s', %lld)", (long long)seconds, (long long)seconds,
+  snprintf(source, sizeof source, "local d = os.date('*t', %lld) assert(os.time(d) == %lld) return os.date('%s', %lld)",
+    (long long)seconds, (long long)seconds,
            ours_format, (long long)seconds);
   CHECK_EQ_STR(box_run(b, source)->text, theirs);
 }
 
 static void test_dates(void) {
-  static const int64_t edges[] = {0, -1, 86399, 86400, 951782399, 951782400, 951868800, 4107542399, -2208988800, -30610224000, 253402300799, 1704067199, 1735689599};
+  static const int64_t edges[] = {0, -1, 86399, 86400, 951782399, 951782400, 951868800, 4107542399, -2208988800, -30610224000,
+    253402300799, 1704067199, 1735689599};
   lnt__rng rng;
   box b;
   setenv("TZ", "UTC", 1);
@@ -274,7 +294,8 @@ static void test_dates(void) {
   CHECK_SEED(106);
   box_open(&b);
   for (size_t i = 0; i < LNT__COUNT(edges); i++) check_date(&b, edges[i]);
-  for (int i = 0; i < (box_stressed() ? 100 : 5000); i++) check_date(&b, (int64_t)lnt__rng_below(&rng, 253402300799 + 30610224000) - 30610224000);
+  for (int i = 0; i < (box_stressed() ? 100 : 5000); i++) check_date(&b, (int64_t)lnt__rng_below(&rng, 253402300799 +
+    30610224000) - 30610224000);
   box_close(&b);
 }
 
