@@ -236,8 +236,10 @@ function suite.run(opts, report)
   return results
 end
 
-local FIGURES = { "ms_per_step", "mean_ms", "steps_per_s", "cpu_us_per_step", "ms", "workflows_per_s", "cpu_us", "bytes_each", "raised_s", "s",
-  "probe_ms", "probe_steps_per_s", "probe_per_s", "probe_s", "ratio" }
+local FIGURES = {
+  "ms_per_step", "mean_ms", "steps_per_s", "cpu_us_per_step", "ms", "workflows_per_s", "cpu_us", "bytes_each", "raised_s", "s",
+  "probe_ms", "probe_steps_per_s", "probe_per_s", "probe_s", "ratio",
+}
 
 --- One result as a line for people.
 function suite.line(result)
