@@ -18,6 +18,7 @@
 #define LNT__MODULES_MAX 256        /* modules in one bundle */
 #define LNT__REQUIRE_DEPTH_MAX 40   /* modules that require modules */
 #define LNT__BRANCHES_MAX 10000     /* branches of one instance */
+#define LNT__SPAWNS_MAX 100000      /* branches made between two waits: a chain of them has a budget of its own for each link */
 #define LNT__TASK_DEPTH_MAX 32      /* when_all in when_any in when_all ... */
 #define LNT__THREADS_POOLED_MAX 256 /* finished coroutines kept for the next body */
 #define LNT__SPAWN_ARGUMENTS_MAX 8
@@ -104,6 +105,7 @@ struct lnt__body {
   uint32_t wait_count, wait_capacity, wait_gone;
   uint32_t link_count, link_capacity, free_link;
   uint32_t branch_count;
+  uint32_t spawned;   /* branches made since the last delivery */
   uint32_t modules_slot; /* table of the modules that were required, 0: none */
   int line;              /* where the workflow's function begins */
   bool refused;          /* the engine refused a command */

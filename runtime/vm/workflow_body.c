@@ -280,6 +280,7 @@ static bool after_resume(lua_State *L, lnt__body *body, lnt__branch *branch, int
 
 bool lnt__body_run(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
   lnt__wvm *wvm = lnt__wvm_of(L);
+  body->spawned = 0;
   while (body->ready_head) {
     lnt__branch *branch = body->ready_head;
     body->ready_head = branch->next;

@@ -149,6 +149,9 @@ static int spawn(lua_State *L) {
   if (arguments > LNT__SPAWN_ARGUMENTS_MAX)
     lnt__mistake(L, "spawn: more than %d arguments for the function; put them in a table", LNT__SPAWN_ARGUMENTS_MAX);
   if (body->branch_count >= LNT__BRANCHES_MAX) lnt__mistake(L, "spawn: more than %d branches run at once", LNT__BRANCHES_MAX);
+  if (++body->spawned > LNT__SPAWNS_MAX)
+    lnt__guard_kill(L, LNT__KILL_INSTRUCTIONS, "%d branches were spawned between two waits; does a branch spawn itself for ever?",
+                    LNT__SPAWNS_MAX);
   lnt__task *task = lnt__task_create(L, body, LNT__TASK_BRANCH, NULL, 0);
   lua_insert(L, 2);
   lnt__branch *branch = lnt__branch_create(L, body);

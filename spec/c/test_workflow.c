@@ -406,6 +406,8 @@ static void test_mistakes_are_told_at_the_authors_line(void) {
 
 static void test_endless_and_greedy_workflows_are_stopped(void) {
   story_fails(MAIN("while true do end"), "\"type\":\"BudgetExceeded\"");
+  story_fails(MAIN("local function again() ctx:spawn(again) end again() ctx:sleep(1)"), "\"type\":\"BudgetExceeded\"");
+  story_fails(MAIN("while true do ctx:spawn(function() end):await() end"), "\"type\":\"BudgetExceeded\"");
   story_fails(MAIN("while true do pcall(function() while true do end end) end"), "\"type\":\"BudgetExceeded\"");
   story_fails(MAIN("local t = {} while true do t[#t + 1] = ('x'):rep(100000) .. #t end"), "\"type\":\"OutOfMemory\"");
   story_fails(MAIN("ctx:call_activity('echo', 1) local t = ctx:spawn(function() while true do end end) pcall(t.await, t)"),
