@@ -94,10 +94,12 @@ function support.spawn(arguments)
   return { pid = pid, out = folder .. "/out", err = folder .. "/err" }
 end
 
---- Does the process run? One that ended and that nobody has collected yet does not.
+--- Does the process run? One that ended and that nobody has collected yet does not; but its other threads may still be on their way out,
+--- and its locks are held until the last of them is gone.
 function support.alive(process)
   local state = (support.read("/proc/" .. process.pid .. "/stat") or ""):match("%) (%a)")
-  return state ~= nil and state ~= "Z" and state ~= "X"
+  if state ~= "Z" then return state ~= nil and state ~= "X" end
+  return tonumber(output_of(("ls /proc/%s/task 2>/dev/null | wc -l"):format(process.pid))) > 1
 end
 
 --- Send a signal and wait for the end.
