@@ -2,13 +2,16 @@
  *
  * The text is read as tokens first, for two things that LuaJIT's parser would let through: literals that make cdata without the ffi
  * library (1LL, 2ULL, 3i), and loops over a constant (`for x in nil`), which make the parser read instructions that are not there and
- * crash (LuaJIT issue 1033). */
+ * crash (LuaJIT issue 1033). And the words that jump are counted: LuaJIT needs a time that grows with the square of a chain of them. */
 #include <lauxlib.h>
 #include <stdio.h>
 
 #include "vm/sandbox_lib.h"
 
 #define LINE_SHOWN_MAX 200
+#define JUMPS_MAX 16000
+#define TEXT_OF(number) TEXT_OF_(number)
+#define TEXT_OF_(number) #number
 
 typedef enum token_kind { TOKEN_END, TOKEN_NAME, TOKEN_NUMBER, TOKEN_STRING, TOKEN_OTHER } token_kind;
 
@@ -156,9 +159,18 @@ static bool loops_over_constant(scanner *s) {
   return is(s, "and") || is(s, "or");
 }
 
+static bool is_jump(const scanner *s) {
+  static const char *const words[] = {"and", "or", "elseif", "goto", "break"};
+  for (size_t i = 0; s->kind == TOKEN_NAME && i < LNT__COUNT(words); i++) {
+    if (is(s, words[i])) return true;
+  }
+  return false;
+}
+
 /* What the text may not hold; NULL: nothing of the kind. `*line` is its line. */
 static const char *objection(const char *source, size_t size, int *line) {
   scanner s = {.at = source, .end = source + size, .line = 1};
+  int jumps = 0;
   if (size >= 3 && memcmp(source, "\xef\xbb\xbf", 3) == 0) s.at += 3;
   if (peek(&s, 0) == '#') skip_line(&s);
   next_token(&s);
@@ -166,6 +178,8 @@ static const char *objection(const char *source, size_t size, int *line) {
     *line = s.line;
     if (s.kind == TOKEN_NUMBER && has_cdata_suffix(&s))
       return "64-bit integer and imaginary literals are not available in a workflow; write an ordinary number, or a string";
+    if (is_jump(&s) && ++jumps > JUMPS_MAX)
+      return "more than " TEXT_OF(JUMPS_MAX) " 'and', 'or', 'elseif', 'goto' and 'break' in one file; split it into modules";
     if (is(&s, "in")) {
       scanner ahead = s;
       if (loops_over_constant(&ahead)) return "a loop over a constant: write pairs(t), ipairs(t) or a function after 'in'";

@@ -274,7 +274,7 @@ int lnt__guard_caught(lua_State *L) {
   lnt__guard *guard = lnt__guard_of(L);
   if (guard->killed != LNT__KILL_NONE) lnt__guard_rethrow(L);
   if (!guard->in_turn || !is_overflow(L, guard)) return 0;
-  const char *message = lua_tostring(L, 1), *place = LNT__SANDBOX_CHUNK + 1;
+  const char *message = lua_tostring(L, 1), *place = &LNT__SANDBOX_CHUNK[1];
   if (strncmp(message, place, strlen(place)) == 0) message = "stack overflow";
   mark(guard, LNT__KILL_STACK, "%s: a function calls itself without end", message);
   guard->placed = strchr(message, ':') != NULL;

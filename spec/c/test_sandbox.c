@@ -485,8 +485,7 @@ static void test_budgets_are_exact(void) {
   static const char *const sources[] = {
     "n = 0 while true do n = n + 1 if n % 5000 == 0 then print(n) end end",
     "n = 0 local t = {} while true do n = n + 1 t[n % 50] = {n} if n % 5000 == 0 then print(n, ('a'):rep(50):find('.-.-b')) end end",
-    "n = 0 while true do n = n + 1 pcall(function() table.sort{3, 1, 2, 'x'} end) for k in pairs{a = n, b = 1} do end if n % 500 == 0 then "
-    "print(n) end end",
+    "n = 0 while true do n = n + 1 pcall(function() table.sort{3, 1, 'x'} end) pairs{a = n} if n % 500 == 0 then print(n) end end",
     "n = 0 while true do n = n + 1 coroutine.wrap(function() coroutine.yield(n) end)() if n % 500 == 0 then print(n) end end",
   };
   for (size_t i = 0; i < LNT__COUNT(sources); i++) {
@@ -857,6 +856,37 @@ static void test_source_may_hold_any_byte(void) {
   box_close(&b);
 }
 
+/* Constructs inside each other, deeper than any parser's stack: each is refused, or loads. */
+static void test_deep_nesting(void) {
+  static const char *const shapes[][3] = {
+    {"return ", "(", "1"}, {"return ", "{", "1"}, {"return ", "-", "1"}, {"return ", "not ", "1"}, {"return ", "'a'..", "'b'"}, {"return ",
+     "2^", "1"},
+    {"", "do ", ""}, {"", "if x then ", ""}, {"", "while x do ", ""}, {"", "repeat ", ""}, {"return ", "function() return ", "1"},
+     {"x = x", "[x", ""},
+    {"x = x", ".x", ""}, {"x", "()", ""}, {"x", "{}", ""}, {"x = x", " + x", ""}, {"x = 1 ", "local y ", ""}, {"x = {", "{},", "}"},
+     {"x = ", "x and ", "x"}, {"do ", "goto a ", "::a:: end"}, {"x = ", "a and b or ", "c"},
+    {"if x then ", "elseif x then ", "end"}, {"x", ",x", " = 1"}, {"return f(", "x,", "x)"}, {"for i = 1, 2 do ", "for i = 1, 2 do ", ""},
+    {"--", "[", ""}, {"return ", "[", "["}, {"return [", "=", ""}, {"", "::a:: ", ""}, {"goto ", "a", ""}, {"", ";", ""}, {"x = '", "\\z ",
+     "'"},
+  };
+  enum { TIMES = 100000 };
+  char *source = (char *)malloc(64 + TIMES * 24);
+  box b;
+  box_open(&b);
+  for (size_t i = 0; i < LNT__COUNT(shapes); i++) {
+    lnt_error err = {0};
+    size_t size = strlen(strcpy(source, shapes[i][0])), step = strlen(shapes[i][1]);
+    for (int n = 0; n < TIMES; n++, size += step) memcpy(source + size, shapes[i][1], step);
+    size += strlen(strcpy(source + size, shapes[i][2]));
+    lnt_status status = lnt__sandbox_compile(b.L, "@deep.lua", source, size, &err);
+    CHECK(status == LNT_OK || (status == LNT_ESYNTAX && err.message[0]));
+    lua_settop(b.L, 0);
+  }
+  free(source);
+  CHECK_EQ_STR(box_run(&b, "return 1")->text, "1");
+  box_close(&b);
+}
+
 /* Soup of tokens: whatever it is, it loads or is refused. */
 static void test_token_soup(void) {
   static const char *const tokens[] = {
@@ -891,4 +921,4 @@ CHECK_MAIN(test_values_are_plain, test_print_goes_to_the_log, test_pairs_has_one
            test_garbage_is_not_held_against_a_turn, test_churn_ends, test_the_clock_is_a_last_resort, test_the_vm_can_stop_a_body,
            test_chains_of_pcall, test_resume_at_the_edge_of_the_stack, test_resume_at_the_end_of_the_stack, test_every_limit_is_survived,
            test_open_survives_small_limits, test_bodies_survive_refusals, test_compile_survives_refusals, test_files_that_do_not_load,
-           test_source_may_hold_any_byte, test_token_soup);
+           test_source_may_hold_any_byte, test_deep_nesting, test_token_soup);
