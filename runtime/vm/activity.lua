@@ -26,6 +26,10 @@ package.preload.luv = function()
   error("the module luv cannot be used in activities; wait with the helpers of `act`", 0)
 end
 
+rawset(os, "exit", function()
+  error("os.exit is not available in an activity: it would end the host; return a result or raise an error", 2)
+end)
+
 local P, uv = {}, nil
 
 ---- Failures ----
