@@ -134,7 +134,6 @@ static lnt__command_state new_command(lnt__turn *turn, const lnt__command *comma
   return LNT__COMMAND_WAITING;
 }
 
-/* Was command `seq` made by a turn that is in the history already? Its event stands before the last TURN. */
 lnt__command_state lnt__turn_command(lnt__turn *turn, const lnt__command *command, uint32_t *seq, lnt__delivery *answer) {
   if (turn->refusal != LNT__REFUSAL_NONE || turn->engine->poisoned) return LNT__COMMAND_REFUSED;
   *seq = turn->next_seq++;

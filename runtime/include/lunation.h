@@ -148,7 +148,7 @@ typedef void (*lnt_wake_fn)(void *user);     /* any thread: the runtime has work
   X(history_bytes_max, 64u << 20, "bytes of one instance's history")                                                   \
   X(pending_commands_max, 20000, "commands of one instance that wait at once")                                         \
   X(buffered_events_max, 10000, "external events of one instance that nobody has waited for")                          \
-  X(turn_instructions_max, 100000000, "VM instructions between two waits of a workflow")                               \
+  X(turn_instructions_max, 100000000, "VM instructions between two waits of one branch")                                 \
   X(workflow_memory_bytes_max, 1024u << 20, "bytes of the workflow VM, all instances together")                        \
   X(turn_memory_bytes_max, 64u << 20, "bytes one instance may add to the workflow VM between two waits")               \
   X(activity_memory_bytes_max, 1024u << 20, "bytes of each activity VM")                                               \
@@ -453,7 +453,8 @@ LNT_API struct uv_loop_s *lnt_uv_loop(lnt_runtime *rt);
 /* Drop every live coroutine; instances are rebuilt by replay when they move next. For tests and for memory pressure. Owner thread. */
 LNT_API lnt_status lnt_evict_all(lnt_runtime *rt);
 
-/* Write a consistent copy of a running store to `path` (a directory that does not exist yet). Errors: LNT_EIO, LNT_EEXIST, LNT_EINVAL. */
+/* Write a consistent copy of a running store to `path` (a directory that does not exist yet). Errors: LNT_EIO, LNT_EEXIST,
+ * LNT_EINVAL, LNT_EFULL, LNT_EREADONLY. */
 LNT_API lnt_status lnt_snapshot(lnt_runtime *rt, const char *path, lnt_error *err);
 
 /* X(field, meaning): counters since lnt_open(), except the gauges marked (now). */
