@@ -20,11 +20,13 @@ static size_t put_hex(lnt__buf *text, lnt_value hash) {
 bool lnt__event_view(const lnt__event *event, uint64_t index, lnt__buf *text, lnt_event *out) {
   lnt__buf_clear(text);
   size_t name = put_text(text, event->name);
+  size_t id = put_text(text, event->id);
   size_t detail = event->detail.size ? put_text(text, event->detail) : put_hex(text, event->hash);
   if (text->failed) return false;
   const char *base = (const char *)text->data;
   *out = (lnt_event){.index = index, .kind = event->kind, .time_us = event->time_us, .seq = event->seq, .attempt = event->attempt,
                      .due_us = event->due_us, .name = name == SIZE_MAX ? NULL : base + name, .value = event->value,
-                     .detail = detail == SIZE_MAX ? NULL : base + detail};
+                     .detail = detail == SIZE_MAX ? NULL : base + detail, .id = id == SIZE_MAX ? NULL : base + id,
+                     .options = event->options};
   return true;
 }

@@ -8,8 +8,8 @@
 static void refuse_different(lnt__turn *turn, const lnt__event *recorded, const lnt__command *command, uint32_t seq) {
   lnt__engine *engine = turn->engine;
   char was[300], now[300], where[200] = "", difference[300] = "";
-  lnt__command_text(recorded->kind, recorded->name, recorded->value, was, sizeof(was));
-  lnt__command_text(command->kind, command->name, command->input, now, sizeof(now));
+  lnt__command_text(recorded->kind, recorded->name, recorded->value, recorded->id, was, sizeof(was));
+  lnt__command_text(command->kind, command->name, command->input, command->id, now, sizeof(now));
   if (engine->vm.where) engine->vm.where(engine->vm.vm, turn, where, sizeof(where));
   if (recorded->kind == command->kind && lnt__name_equal(recorded->name, command->name))
     lnt__cbor_diff(recorded->value, command->input, "input", difference, sizeof(difference));
@@ -18,13 +18,49 @@ static void refuse_different(lnt__turn *turn, const lnt__event *recorded, const 
               difference[0] ? "; first difference: " : "", difference);
 }
 
+/* What a command must have in common with the recorded one of its number. A side effect makes another value in every process; a timer
+ * is due by the clock of its first run. */
+enum { SAME_NAME = 1, SAME_NAME_FOLDED = 2, SAME_INPUT = 4, SAME_ID = 8 };
+static const uint8_t COMPARED[] = {
+    [LNT_EVENT_ACTIVITY_SCHEDULED] = SAME_NAME | SAME_INPUT,
+    [LNT_EVENT_TIMER_CREATED] = 0,
+    [LNT_EVENT_EVENT_AWAITED] = SAME_NAME_FOLDED,
+    [LNT_EVENT_CHILD_SCHEDULED] = SAME_NAME | SAME_INPUT | SAME_ID,
+    [LNT_EVENT_DETACHED_STARTED] = SAME_NAME | SAME_INPUT | SAME_ID,
+    [LNT_EVENT_EVENT_SENT] = SAME_NAME_FOLDED | SAME_INPUT | SAME_ID,
+    [LNT_EVENT_SIDE_EFFECT] = 0,
+    [LNT_EVENT_EMITTED] = SAME_NAME | SAME_INPUT,
+    [LNT_EVENT_PATCHED] = SAME_NAME,
+};
+
+static bool same_bytes(lnt_value a, lnt_value b) { return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0); }
+
+/* An id that the author left to the engine is whatever was recorded. */
 static bool agrees(const lnt__event *recorded, const lnt__command *command) {
   if (recorded->kind != command->kind) return false;
-  if (command->kind == LNT_EVENT_EVENT_AWAITED) return lnt__name_equal(recorded->name, command->name);
-  if (command->kind == LNT_EVENT_TIMER_CREATED) return true;
-  return recorded->name.size == command->name.size && memcmp(recorded->name.data, command->name.data, command->name.size) == 0 &&
-         recorded->value.size == command->input.size &&
-         (command->input.size == 0 || memcmp(recorded->value.data, command->input.data, command->input.size) == 0);
+  uint8_t compared = COMPARED[command->kind];
+  if ((compared & SAME_NAME) && !same_bytes(recorded->name, command->name)) return false;
+  if ((compared & SAME_NAME_FOLDED) && !lnt__name_equal(recorded->name, command->name)) return false;
+  if ((compared & SAME_INPUT) && !same_bytes(recorded->value, command->input)) return false;
+  return !(compared & SAME_ID) || command->id.size == 0 || same_bytes(recorded->id, command->id);
+}
+
+/* The event of an instant command holds its answer: a failure in `options`, else what the kind gives back. */
+static lnt__command_state instant_answer(lnt__turn *turn, const lnt__event *event, lnt__delivery *answer) {
+  lnt__buf *instant = &turn->engine->instant;
+  *answer = (lnt__delivery){.seq = event->seq, .kind = LNT__DELIVER_RESULT};
+  if (event->options.size) {
+    answer->kind = LNT__DELIVER_FAILURE;
+    answer->value = event->options;
+  } else if (event->kind == LNT_EVENT_SIDE_EFFECT) {
+    answer->value = event->value;
+  } else if (event->kind == LNT_EVENT_DETACHED_STARTED) {
+    lnt__buf_clear(instant);
+    lnt__cbor_string(instant, event->id.data, event->id.size);
+    if (instant->failed) lnt__poison(turn->engine);
+    answer->value = (lnt_value){instant->data, instant->size};
+  }
+  return LNT__COMMAND_ANSWERED;
 }
 
 static void delivery_of(const lnt__event *event, lnt__delivery *out, uint32_t seq) {
@@ -70,7 +106,7 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
   const lnt__event *recorded = lnt__replay_command(turn, seq);
   if (!recorded) {
     char now[300], where[200] = "";
-    lnt__command_text(command->kind, command->name, command->input, now, sizeof(now));
+    lnt__command_text(command->kind, command->name, command->input, command->id, now, sizeof(now));
     if (turn->engine->vm.where) turn->engine->vm.where(turn->engine->vm.vm, turn, where, sizeof(where));
     lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "the code makes command %u, %s at %s, where the recorded run made no call", seq, now,
                 where[0] ? where : "an unknown line");
@@ -80,6 +116,7 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
     refuse_different(turn, recorded, command, seq);
     return LNT__COMMAND_REFUSED;
   }
+  if (lnt__event_is_instant(command->kind)) return instant_answer(turn, recorded, answer);
   if (command->kind == LNT_EVENT_EVENT_AWAITED && take_buffered(turn, command->name, answer, seq)) return LNT__COMMAND_ANSWERED;
   if (command->alone && answers(turn, lnt__replay_peek(turn), command, seq) && !lnt__cmd_find(turn, seq)) {
     lnt__event event;
@@ -119,8 +156,9 @@ static bool within_limits(lnt__turn *turn) {
 static lnt__command_state new_command(lnt__turn *turn, const lnt__command *command, uint32_t seq, lnt__delivery *answer) {
   if (!within_limits(turn)) return LNT__COMMAND_REFUSED;
   lnt__event event = {.kind = command->kind, .seq = seq, .name = command->name, .value = command->input, .options = command->options,
-                      .due_us = command->due_us};
+                      .due_us = command->due_us, .id = command->id};
   lnt__emit(turn, &event);
+  if (lnt__event_is_instant(command->kind)) return instant_answer(turn, &event, answer);
   if (command->kind == LNT_EVENT_EVENT_AWAITED && take_buffered(turn, command->name, answer, seq)) return LNT__COMMAND_ANSWERED;
   lnt__cmd *cmd = lnt__cmd_add(turn, seq, command->kind, command->name, command->input, command->options);
   if (!cmd) return LNT__COMMAND_REFUSED;

@@ -11,8 +11,9 @@ static bool put_row(lnt__turn *turn, lnt__commit *commit) {
   uint8_t key[LNT__KEY_RUN_BYTES];
   lnt__row row = {.run = turn->run, .id = {turn->id, strlen(turn->id)}, .workflow = {turn->workflow, strlen(turn->workflow)},
                   .status = turn->status, .created_us = turn->created_us, .updated_us = turn->updated_us, .closed_us = turn->closed_us,
-                  .generation = turn->generation, .custom_status = {turn->custom_status, turn->custom_status_size},
-                  .failure = {turn->failure, turn->failure_size}};
+                  .generation = turn->generation, .parent_run = turn->parent_run, .parent_seq = turn->parent_seq,
+                  .custom_status = {turn->custom_status, turn->custom_status_size}, .failure = {turn->failure, turn->failure_size},
+                  .attributes = {turn->attributes, turn->attributes_size}};
   memcpy(row.hash, turn->hash, LNT__SHA256_BYTES);
   lnt__buf_clear(scratch);
   lnt__row_write(scratch, &row);
@@ -233,6 +234,7 @@ lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **
   lnt__heap_init(&engine->heap);
   lnt__history_init(&engine->replay.history);
   lnt__buf_init(&engine->scratch);
+  lnt__buf_init(&engine->instant);
   lnt__buf_init(&engine->outcome.value);
   lnt__buf_init(&engine->outcome.detail);
   engine->commits[0].number = 1;
@@ -281,6 +283,7 @@ void lnt__engine_destroy(lnt__engine *engine) {
   lnt__buf_finish(&engine->outcome.value);
   lnt__buf_finish(&engine->outcome.detail);
   lnt__free(engine->answer_hold);
+  lnt__buf_finish(&engine->instant);
   lnt__free(engine->fingerprint);
   lnt__free(engine);
 }

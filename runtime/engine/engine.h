@@ -62,6 +62,8 @@ typedef struct lnt__vm {
   /* Resolve the task of command `seq` and run every branch that this wakes (first ready, first run), until all wait or the body ends. */
   void (*deliver)(void *vm, lnt__turn *turn, void *body, const lnt__delivery *delivery, lnt__outcome *outcome);
   void (*drop)(void *vm, void *body); /* never NULL body */
+  /* The code of a workflow that `turn` starts: the newest of that name. LNT_ENOTFOUND. */
+  lnt_status (*resolve)(void *vm, const lnt__turn *turn, const char *workflow, uint8_t *hash, lnt_error *err);
   /* Where the body stands now ("research.lua:14 in function 'plan'"), asked only from within a command, for a diagnosis. */
   void (*where)(void *vm, lnt__turn *turn, char *out, size_t size);
 } lnt__vm;
@@ -69,18 +71,20 @@ typedef struct lnt__vm {
 /* ---- The engine, as the VM sees it: only between lnt__vm.start/deliver and their return ---- */
 
 typedef struct lnt__command {
-  lnt_event_kind kind; /* ACTIVITY_SCHEDULED, TIMER_CREATED, EVENT_AWAITED */
-  lnt_value name;      /* activity or event name (bytes); timers: empty */
-  lnt_value input;     /* activity: encoded input */
+  lnt_event_kind kind; /* one of LNT__KINDS_COMMAND */
+  lnt_value name;      /* activity, event, workflow, stream (bytes); timers: empty */
+  lnt_value input;     /* encoded input, data or value */
   lnt_value options;   /* activity: map {retry = {max_attempts, first_interval_us, backoff_coefficient, max_interval_us,
                           non_retryable = [types]}, timeout_us}, or nil. Checked by the VM at the author's line. */
+  lnt_value id;        /* instance id (bytes): target of EVENT_SENT; child: the author's, or empty for the default one */
   int64_t due_us;      /* timer; wait with timeout: absolute; waits without: 0 */
   bool alone;          /* the caller waits for this command at once and no other branch is ready: it may be answered in place */
 } lnt__command;
 
 typedef enum lnt__command_state {
   LNT__COMMAND_WAITING,  /* wait for the delivery with *seq */
-  LNT__COMMAND_ANSWERED, /* *answer holds it: go on without yielding. answer->value is valid until the next call of the engine */
+  LNT__COMMAND_ANSWERED, /* *answer holds it: go on without yielding. answer->value is valid until the next call of the engine. Instant
+                            commands (LNT__KINDS_INSTANT) are always answered so, in replay with what was recorded */
   LNT__COMMAND_REFUSED   /* divergence or limit: stop the body (no pcall may catch it), outcome LNT__BODY_REFUSED */
 } lnt__command_state;
 

@@ -67,6 +67,7 @@ void lnt__instance_free(lnt__turn *turn) {
   lnt__free(turn->buffered);
   lnt__free(turn->custom_status);
   lnt__free(turn->failure);
+  lnt__free(turn->attributes);
   lnt__free(turn->id);
   lnt__free(turn->workflow);
   lnt__free(turn);
@@ -88,11 +89,15 @@ static lnt__turn *from_row(lnt__engine *engine, const lnt__row *row) {
   turn->closed_us = row->closed_us;
   turn->generation = row->generation;
   turn->last_us = row->updated_us;
+  turn->parent_run = row->parent_run;
+  turn->parent_seq = row->parent_seq;
+  turn->attributes_size = row->attributes.size;
   turn->custom_status_size = row->custom_status.size;
   turn->failure_size = row->failure.size;
   turn->custom_status = copy_bytes(row->custom_status.data, row->custom_status.size);
   turn->failure = copy_bytes(row->failure.data, row->failure.size);
-  if (turn->custom_status && turn->failure) return turn;
+  turn->attributes = copy_bytes(row->attributes.data, row->attributes.size);
+  if (turn->custom_status && turn->failure && turn->attributes) return turn;
   lnt__instance_free(turn);
   return NULL;
 }

@@ -44,8 +44,10 @@ struct lnt__turn {
   lnt_run_status status;
   int64_t created_us, updated_us, closed_us;
   uint64_t generation;
-  void *custom_status, *failure; /* values, owned */
-  size_t custom_status_size, failure_size;
+  uint64_t parent_run; /* 0: nobody waits for it */
+  uint32_t parent_seq;
+  void *custom_status, *failure, *attributes; /* values, owned */
+  size_t custom_status_size, failure_size, attributes_size;
 
   uint32_t next_record;
   uint64_t history_events, history_bytes;
@@ -143,6 +145,7 @@ struct lnt__engine {
   lnt__outcome outcome;
   lnt__buf scratch;
   char *answer_hold; /* memory of the value last answered in place */
+  lnt__buf instant;  /* the answer of the instant command under way */
   char refusal[LNT_ERROR_MESSAGE_MAX];
   bool observing;
   bool poisoned;
@@ -186,7 +189,8 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err);
 const lnt__event *lnt__replay_command(lnt__turn *turn, uint32_t seq); /* NULL: none recorded */
 const lnt__event *lnt__replay_peek(lnt__turn *turn);                 /* the next inbox event of the replayed history, or NULL */
 void lnt__refuse(lnt__turn *turn, lnt__refusal refusal, const char *format, ...) LNT__PRINTF(3, 4);
-void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, char *out, size_t size);
+/* A command as its author would write it: call_activity('plan', {...}). */
+void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value id, char *out, size_t size);
 lnt__cmd *lnt__waiter_for(lnt__turn *turn, lnt_value name);
 void lnt__turn_execute(lnt__turn *turn);
 void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind, lnt_value value, lnt_value detail);

@@ -57,16 +57,25 @@ const lnt__event *lnt__replay_command(lnt__turn *turn, uint32_t seq) {
   return &replay->history.events[replay->commands.items[seq - 1]];
 }
 
-void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, char *out, size_t size) {
-  char brief[160] = "nothing";
-  if (kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
+void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value id, char *out, size_t size) {
+  enum { NAME = 1, INPUT = 2, ID = 4 };
+  static const struct { const char *verb; int shows; } texts[] = {
+      [LNT_EVENT_ACTIVITY_SCHEDULED] = {"call_activity", NAME | INPUT}, [LNT_EVENT_TIMER_CREATED] = {"create_timer", 0},
+      [LNT_EVENT_EVENT_AWAITED] = {"wait_for_external_event", NAME},    [LNT_EVENT_CHILD_SCHEDULED] = {"call_child_workflow", NAME | INPUT},
+      [LNT_EVENT_DETACHED_STARTED] = {"start_workflow", NAME | INPUT},  [LNT_EVENT_EVENT_SENT] = {"raise_event", ID | NAME | INPUT},
+      [LNT_EVENT_SIDE_EFFECT] = {"side_effect", 0},                     [LNT_EVENT_EMITTED] = {"emit", NAME | INPUT},
+      [LNT_EVENT_PATCHED] = {"is_patched", NAME},
+  };
+  char brief[160];
+  int shows = texts[kind].shows, at = snprintf(out, size, "%s(", texts[kind].verb);
+  const char *comma = "";
+  if (shows & ID) at += snprintf(out + at, size - (size_t)at, "'%.*s'", (int)id.size, (const char *)id.data), comma = ", ";
+  if (shows & NAME) at += snprintf(out + at, size - (size_t)at, "%s'%.*s'", comma, (int)name.size, (const char *)name.data), comma = ", ";
+  if ((shows & INPUT) && (size_t)at + 4 < size) {
     lnt__cbor_brief(input, brief, sizeof(brief));
-    snprintf(out, size, "call_activity('%.*s', %s)", (int)name.size, (const char *)name.data, brief);
-  } else if (kind == LNT_EVENT_EVENT_AWAITED) {
-    snprintf(out, size, "wait_for_external_event('%.*s')", (int)name.size, (const char *)name.data);
-  } else {
-    snprintf(out, size, "create_timer");
+    at += snprintf(out + at, size - (size_t)at, "%s%s", comma, brief);
   }
+  if ((size_t)at + 1 < size) snprintf(out + at, size - (size_t)at, ")");
 }
 
 /* The body waits (or ended) before it made a command that its history has. */
@@ -81,7 +90,7 @@ static void refuse_missing(lnt__turn *turn, const lnt__turn_mark *mark) {
     return;
   }
   const lnt__event *event = lnt__replay_command(turn, turn->next_seq);
-  lnt__command_text(event->kind, event->name, event->value, recorded, sizeof(recorded));
+  lnt__command_text(event->kind, event->name, event->value, event->id, recorded, sizeof(recorded));
   lnt__refuse(turn, LNT__REFUSAL_DIVERGED,
               "event %zu of the history records command %u, %s, but the code does not make it there; was the call removed or moved?",
               (size_t)(event - replay->history.events) + 1, turn->next_seq, recorded);

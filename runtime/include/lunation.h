@@ -373,7 +373,26 @@ LNT_API lnt_status lnt_list(lnt_runtime *rt, const lnt_list_options *options, ln
   X(TERMINATED, 15, "the instance was stopped")                                                                        \
   X(STALLED, 16, "replay met a divergence")                                                                            \
   X(RESUMED, 17, "replay succeeded again after a stall")                                                               \
-  X(CODE_CHANGED, 18, "the instance moved to other code")
+  X(CODE_CHANGED, 18, "the instance moved to other code")                                                              \
+  X(CHILD_SCHEDULED, 19, "the body started a child workflow")                                                          \
+  X(CHILD_COMPLETED, 20, "a child returned a result")                                                                  \
+  X(CHILD_FAILED, 21, "the last attempt of a child ended without a result")                                            \
+  X(CHILD_RETRIED, 22, "a child ended without a result; another one follows")                                          \
+  X(DETACHED_STARTED, 23, "the body started a workflow that is not its child")                                         \
+  X(EVENT_SENT, 24, "the body raised an event at another instance")                                                    \
+  X(SIDE_EFFECT, 25, "the body recorded a value that it made")                                                         \
+  X(EMITTED, 26, "the body appended a value to a stream")                                                              \
+  X(UPDATE_ACCEPTED, 27, "an update passed its validation")                                                            \
+  X(UPDATE_ANSWERED, 28, "the handler of an update ended")                                                             \
+  X(SUSPENDED, 29, "the instance was paused: it only gathers events")                                                  \
+  X(UNSUSPENDED, 30, "the pause ended")                                                                                \
+  X(CANCEL_REQUESTED, 31, "cancellation was asked for")                                                                \
+  X(CANCELED, 32, "the body ended because it was canceled")                                                            \
+  X(CONTINUED_AS_NEW, 33, "the body ended; a new generation goes on under this id")                                    \
+  X(ACTIVITY_DEFERRED, 34, "an attempt will be answered from outside, also after a restart")                           \
+  X(INPUT_REPLACED, 35, "a rerun gives a command another input")                                                       \
+  X(PATCHED, 36, "the body asked for a patch and took it")                                                             \
+  X(FORKED, 37, "what stands before this is a copy of another instance's history")
 
 typedef enum lnt_event_kind {
 #define LNT__X(name, number, text) LNT_EVENT_##name = number,
@@ -395,6 +414,8 @@ typedef struct lnt_event {
   const char *name; /* workflow, activity, event; NULL: none */
   lnt_value value;  /* input, result, data, output, or a failure as a map */
   const char *detail; /* for people only, never seen by the workflow: a traceback, a code hash; NULL: none */
+  const char *id;     /* the instance or update that the event is about: a child, the target of an event; NULL: none */
+  lnt_value options;  /* how the command was made (retry, timeouts), or the failure of one that is answered at once; nil: none */
 } lnt_event;
 
 /* Return non-zero to stop early. */

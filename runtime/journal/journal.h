@@ -24,22 +24,31 @@ typedef struct lnt__event {
   int64_t due_us;
   lnt_value name;    /* bytes of a name, not NUL-terminated */
   lnt_value value;   /* a value, or a failure as a map {type, message, retryable, details} */
-  lnt_value options; /* ACTIVITY_SCHEDULED: a map {retry, timeout_us}, or nil */
+  lnt_value options; /* commands: a map of how (retry ...), or nil; instant ones: the failure, or nil; ACTIVITY_RETRIED: heartbeat */
   lnt_value detail;  /* text for people */
-  lnt_value id;      /* STARTED: the instance id */
+  lnt_value id;      /* STARTED: the instance id; children, EVENT_SENT, updates: whom it is about */
   lnt_value hash;    /* STARTED, CODE_CHANGED: LNT__SHA256_BYTES */
   lnt_value engine;  /* STARTED, CODE_CHANGED: fingerprint of the interpreter ("LuaJIT 2.1.0-beta3 x64") */
   uint64_t seed;     /* STARTED: of the instance's random sequence */
 } lnt__event;
 
-static inline bool lnt__event_is_command(lnt_event_kind kind) {
-  return kind == LNT_EVENT_ACTIVITY_SCHEDULED || kind == LNT_EVENT_TIMER_CREATED || kind == LNT_EVENT_EVENT_AWAITED;
-}
+/* What an event is to its instance; sets of kinds as bits. */
+#define LNT__KIND_BIT(kind) (1ull << LNT_EVENT_##kind)
+#define LNT__KINDS_COMMAND                                                                                                                 \
+  (LNT__KIND_BIT(ACTIVITY_SCHEDULED) | LNT__KIND_BIT(TIMER_CREATED) | LNT__KIND_BIT(EVENT_AWAITED) | LNT__KIND_BIT(CHILD_SCHEDULED) |      \
+   LNT__KINDS_INSTANT)
+/* Commands whose event is their answer too: nothing is delivered for them later. */
+#define LNT__KINDS_INSTANT                                                                                                                 \
+  (LNT__KIND_BIT(DETACHED_STARTED) | LNT__KIND_BIT(EVENT_SENT) | LNT__KIND_BIT(SIDE_EFFECT) | LNT__KIND_BIT(EMITTED) |                     \
+   LNT__KIND_BIT(PATCHED))
 /* Events that the body observes, in history order. */
-static inline bool lnt__event_is_inbox(lnt_event_kind kind) {
-  return kind == LNT_EVENT_STARTED || kind == LNT_EVENT_ACTIVITY_COMPLETED || kind == LNT_EVENT_ACTIVITY_FAILED ||
-         kind == LNT_EVENT_TIMER_FIRED || kind == LNT_EVENT_EVENT_RAISED || kind == LNT_EVENT_TERMINATE_REQUESTED;
-}
+#define LNT__KINDS_INBOX                                                                                                                   \
+  (LNT__KIND_BIT(STARTED) | LNT__KIND_BIT(ACTIVITY_COMPLETED) | LNT__KIND_BIT(ACTIVITY_FAILED) | LNT__KIND_BIT(TIMER_FIRED) |              \
+   LNT__KIND_BIT(EVENT_RAISED) | LNT__KIND_BIT(TERMINATE_REQUESTED) | LNT__KIND_BIT(CHILD_COMPLETED) | LNT__KIND_BIT(CHILD_FAILED) |       \
+   LNT__KIND_BIT(UPDATE_ACCEPTED) | LNT__KIND_BIT(CANCEL_REQUESTED))
+static inline bool lnt__event_is_command(lnt_event_kind kind) { return LNT__KINDS_COMMAND >> kind & 1; }
+static inline bool lnt__event_is_instant(lnt_event_kind kind) { return LNT__KINDS_INSTANT >> kind & 1; }
+static inline bool lnt__event_is_inbox(lnt_event_kind kind) { return LNT__KINDS_INBOX >> kind & 1; }
 
 /* `*last_us` carries the time of the event before (0 at the start of a record or stream); times are written as differences. */
 void lnt__event_write(lnt__buf *out, int64_t *last_us, const lnt__event *event);
@@ -64,6 +73,7 @@ typedef struct lnt__row {
   uint32_t parent_seq;
   lnt_value custom_status; /* a value */
   lnt_value failure;       /* a map, or nil */
+  lnt_value attributes;    /* a map of text to text, number or boolean, or nil: what lists search by */
 } lnt__row;
 
 void lnt__row_write(lnt__buf *out, const lnt__row *row); /* not sealed */

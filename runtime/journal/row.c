@@ -15,6 +15,7 @@ void lnt__row_write(lnt__buf *out, const lnt__row *row) {
   lnt__buf_varint(out, row->parent_seq);
   lnt__buf_bytes(out, row->custom_status.data, row->custom_status.size);
   lnt__buf_bytes(out, row->failure.data, row->failure.size);
+  lnt__buf_bytes(out, row->attributes.data, row->attributes.size);
 }
 
 bool lnt__row_read(lnt__slice sealed, lnt__row *row) {
@@ -38,6 +39,7 @@ bool lnt__row_read(lnt__slice sealed, lnt__row *row) {
   row->parent_seq = (uint32_t)lnt__read_varint(&reader);
   row->custom_status = lnt__read_bytes(&reader);
   row->failure = lnt__read_bytes(&reader);
+  row->attributes = lnt__read_bytes(&reader);
   return !reader.failed && reader.at == reader.end && row->status <= LNT_RUN_STALLED;
 }
 

@@ -207,6 +207,11 @@ static void vm_deliver(void *vm, lnt__turn *turn, void *body, const lnt__deliver
 
 static void vm_drop(void *vm, void *body) { lnt__body_free(vm, body); }
 
+static lnt_status vm_resolve(void *vm, const lnt__turn *turn, const char *workflow, uint8_t *hash, lnt_error *err) {
+  (void)turn;
+  return lnt__wvm_resolve(vm, workflow, hash, err);
+}
+
 static void vm_where(void *vm, lnt__turn *turn, char *out, size_t size) {
   const lnt__wvm *wvm = vm;
   (void)turn;
@@ -271,7 +276,7 @@ static void init(lnt__wvm *wvm) {
   lnt__guard_init(&wvm->guard, &guard_limits);
   wvm->host = (lnt__sandbox_host){wvm, host_now_us, host_rng, host_log};
   wvm->guard.host = &wvm->host;
-  wvm->interface = (lnt__vm){wvm, vm_start, vm_deliver, vm_drop, vm_where};
+  wvm->interface = (lnt__vm){wvm, vm_start, vm_deliver, vm_drop, vm_resolve, vm_where};
   wvm->slots = FIRST_SLOT;
   lnt__u64map_init(&wvm->codes);
   lnt__strmap_init(&wvm->definitions);
