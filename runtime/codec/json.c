@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- Reading: jansson parses, the walk below encodes ------------------------------------------------------------------- */
 
@@ -172,12 +173,162 @@ static void write_item(writer *w, int depth) {
   }
 }
 
-lnt_status lnt__json_write(lnt_value value, int indent, lnt__buf *out, lnt_error *err) {
+static int spaces(int indent) { return indent < 0 ? 0 : indent > LNT__JSON_INDENT_MAX ? LNT__JSON_INDENT_MAX : indent; }
+
+static lnt_status check(lnt_value value, lnt_error *err) {
   lnt_status status = lnt__cbor_check(value, err);
   if (status == LNT_ELIMIT) status = LNT_EVALUE; /* nothing here made it: to the caller it is one more malformed value */
   if (status && err) err->code = status;
+  return status;
+}
+
+lnt_status lnt__json_write(lnt_value value, int indent, lnt__buf *out, lnt_error *err) {
+  lnt_status status = check(value, err);
   if (status) return status;
-  writer w = {out, lnt__reader_of(value.data, value.size), indent < 0 ? 0 : indent > LNT__JSON_INDENT_MAX ? LNT__JSON_INDENT_MAX : indent};
+  writer w = {out, lnt__reader_of(value.data, value.size), spaces(indent)};
   write_item(&w, 0);
   return out->failed ? lnt__fail(err, LNT_ENOMEM, "out of memory while writing JSON") : LNT_OK;
+}
+
+/* ---- Writing strictly: sorted names, and nothing replaced ------------------------------------------------------------- */
+
+#define PATH_NAME_BYTES_MAX 40
+
+typedef struct step { const char *name; size_t size; } step; /* name NULL: `size` is a position, from 1 */
+
+typedef struct strict_writer {
+  writer w; /* first */
+  const char *what;
+  lnt_error *err;
+  int depth;
+  step steps[LNT_VALUE_DEPTH_MAX];
+} strict_writer;
+
+/* A member of an object. Number keys are written out in `number`; `name` is NULL then. */
+typedef struct member { const char *name; size_t size; const uint8_t *value; char number[LNT__NUMBER_TEXT_BYTES]; } member;
+
+static const char *member_name(const member *m) { return m->name ? m->name : m->number; }
+
+static int compare_members(const void *left, const void *right) {
+  const member *a = left, *b = right;
+  size_t shorter = a->size < b->size ? a->size : b->size;
+  int order = shorter ? memcmp(member_name(a), member_name(b), shorter) : 0;
+  return order ? order : (a->size > b->size) - (a->size < b->size);
+}
+
+static void print_step(lnt__buf *path, const step *at) {
+  int size = (int)(at->size > PATH_NAME_BYTES_MAX ? PATH_NAME_BYTES_MAX : at->size);
+  if (!at->name) lnt__buf_printf(path, "[%zu]", at->size);
+  else if (lnt__utf8_valid(at->name, (size_t)size)) lnt__buf_printf(path, "[\"%.*s\"]", size, at->name);
+  else lnt__buf_printf(path, "[a name of %zu bytes]", at->size);
+}
+
+static lnt_status refuse(const strict_writer *s, const char *why) {
+  lnt__buf path;
+  lnt__buf_init(&path);
+  for (int i = 0; i < s->depth; i++) print_step(&path, &s->steps[i]);
+  lnt__fail(s->err, LNT_EVALUE, "%s%.*s: %s", s->what, (int)path.size, path.size ? (const char *)path.data : "", why);
+  lnt__buf_finish(&path);
+  return LNT_EVALUE;
+}
+
+static lnt_status strict_string(strict_writer *s, const char *data, size_t size) {
+  if (!lnt__utf8_valid(data, size)) return refuse(s, "text that is not UTF-8 has no JSON form; encode it, as base64 for instance");
+  write_string(&s->w, data, size);
+  return LNT_OK;
+}
+
+static lnt_status strict_item(strict_writer *s);
+
+static lnt_status strict_array(strict_writer *s, size_t count) {
+  lnt__buf_u8(s->w.out, '[');
+  for (size_t i = 1; i <= count; i++) {
+    if (i > 1) lnt__buf_u8(s->w.out, ',');
+    s->steps[s->depth++] = (step){NULL, i};
+    new_line(&s->w, s->depth);
+    lnt_status status = strict_item(s);
+    if (status) return status;
+    s->depth--;
+  }
+  if (count) new_line(&s->w, s->depth);
+  lnt__buf_u8(s->w.out, ']');
+  return LNT_OK;
+}
+
+static void read_member(lnt__reader *reader, member *m) {
+  lnt__cbor_item key = lnt__cbor_next(reader);
+  *m = (member){NULL, 0, NULL, ""};
+  if (key.type == LNT__CBOR_STRING) m->name = key.as.string.data, m->size = key.as.string.size;
+  else m->size = lnt__number_text(key.type == LNT__CBOR_FLOAT ? key.as.number : (double)key.as.integer, m->number);
+  m->value = reader->at;
+  lnt__cbor_skip(reader);
+}
+
+static lnt_status strict_member(strict_writer *s, const member *m, const member *before) {
+  s->steps[s->depth++] = (step){member_name(m), m->size};
+  if (before && compare_members(before, m) == 0) return refuse(s, "two keys of the table become this name in JSON");
+  new_line(&s->w, s->depth);
+  lnt_status status = strict_string(s, member_name(m), m->size);
+  if (status) return status;
+  lnt__buf_append(s->w.out, ": ", s->w.indent ? 2 : 1);
+  s->w.reader.at = m->value;
+  status = strict_item(s);
+  if (!status) s->depth--;
+  return status;
+}
+
+static lnt_status strict_members(strict_writer *s, member *members, size_t count) {
+  for (size_t i = 0; i < count; i++) read_member(&s->w.reader, &members[i]);
+  const uint8_t *end = s->w.reader.at;
+  qsort(members, count, sizeof *members, compare_members);
+  lnt__buf_u8(s->w.out, '{');
+  for (size_t i = 0; i < count; i++) {
+    if (i) lnt__buf_u8(s->w.out, ',');
+    lnt_status status = strict_member(s, &members[i], i ? &members[i - 1] : NULL);
+    if (status) return status;
+  }
+  if (count) new_line(&s->w, s->depth);
+  lnt__buf_u8(s->w.out, '}');
+  s->w.reader.at = end;
+  return LNT_OK;
+}
+
+static lnt_status strict_object(strict_writer *s, size_t count) {
+  member few[8], *members = count <= LNT__COUNT(few) ? few : lnt__alloc(count * sizeof *members);
+  if (!members) return lnt__fail(s->err, LNT_ENOMEM, "out of memory while writing JSON");
+  lnt_status status = strict_members(s, members, count);
+  if (members != few) lnt__free(members);
+  return status;
+}
+
+static lnt_status strict_item(strict_writer *s) {
+  const uint8_t *start = s->w.reader.at;
+  lnt__cbor_item item = lnt__cbor_next(&s->w.reader);
+  switch (item.type) {
+    case LNT__CBOR_STRING: return strict_string(s, item.as.string.data, item.as.string.size);
+    case LNT__CBOR_ARRAY: return strict_array(s, item.as.count);
+    case LNT__CBOR_MAP: return strict_object(s, item.as.count);
+    case LNT__CBOR_FLOAT:
+      if (item.as.number - item.as.number != 0) return refuse(s, "NaN and infinities have no JSON form; pass nil or a string");
+      break;
+    case LNT__CBOR_NIL: case LNT__CBOR_BAD: case LNT__CBOR_BOOL: case LNT__CBOR_INT: break;
+  }
+  s->w.reader.at = start;
+  write_item(&s->w, s->depth);
+  return LNT_OK;
+}
+
+lnt_status lnt__json_write_strict(lnt_value value, const char *what, int indent, lnt__buf *out, lnt_error *err) {
+  strict_writer s;
+  size_t start = out->size;
+  lnt_status status = check(value, err);
+  if (status) return status;
+  s.w = (writer){out, lnt__reader_of(value.data, value.size), spaces(indent)};
+  s.what = what;
+  s.err = err;
+  s.depth = 0;
+  status = strict_item(&s);
+  if (!status && out->failed) status = lnt__fail(err, LNT_ENOMEM, "out of memory while writing JSON");
+  if (status) out->size = start;
+  return status;
 }

@@ -14,4 +14,9 @@ lnt_status lnt__json_read(const char *text, size_t size, lnt__buf *out, lnt_erro
 #define LNT__JSON_INDENT_MAX 16 /* spaces per level; more is taken as this, less than 0 as 0 */
 lnt_status lnt__json_write(lnt_value value, int indent, lnt__buf *out, lnt_error *err);
 
+/* For programs: the members of objects in the order of their names' bytes, and what JSON cannot hold is refused instead of replaced: NaN,
+ * infinities, text that is not UTF-8, two keys that become one name (1 and "1"). `what` names the root in messages ("value.items[3]: ...").
+ * Errors as lnt__json_write(); on an error `out` is as before. */
+lnt_status lnt__json_write_strict(lnt_value value, const char *what, int indent, lnt__buf *out, lnt_error *err);
+
 #endif

@@ -412,10 +412,24 @@ static int io_rest(lua_State *L) { return lua_yield(L, 0); }
 
 /* ---- Making and ending ---- */
 
+static int open_values(lua_State *L) {
+  lnt__values_push(L, false);
+  return 1;
+}
+
+static void preload(lua_State *L, const char *name, lua_CFunction open) {
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "preload");
+  lua_pushcfunction(L, open);
+  lua_setfield(L, -2, name);
+  lua_pop(L, 2);
+}
+
 static int open_state(lua_State *L) {
   static const luaL_Reg functions[] = {{"take", io_take}, {"finish", io_finish}, {"rest", io_rest}, {NULL, NULL}};
   lnt__avm *avm = lua_touserdata(L, 1);
   luaL_openlibs(L);
+  preload(L, "lunation.values", open_values);
   if (luaL_loadbuffer(L, lnt__lua_activity, lnt__lua_activity_size, "activity helpers") != 0) return lua_error(L);
   lua_createtable(L, 0, 16);
   luaL_register(L, NULL, functions);

@@ -348,6 +348,26 @@ static void run_module(lua_State *L, lnt__wvm *wvm, lnt__module *module) {
   lua_pushboolean(L, 1);
 }
 
+/* Modules in C, on which the standard library's Lua stands; no file can take their names. */
+static bool is_builtin(const char *name) { return strcmp(name, "lunation.values") == 0 || strcmp(name, "lunation.activity") == 0; }
+
+static void push_builtin(lua_State *L, const char *name) {
+  static const char key;
+  if (strcmp(name, "lunation.activity") == 0) {
+    lua_pushliteral(L, "it does what must not be done again in a replay");
+    lua_error(L);
+  }
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&key);
+  lua_rawget(L, LUA_REGISTRYINDEX);
+  if (!lua_isnil(L, -1)) return;
+  lua_pop(L, 1);
+  lnt__values_push(L, true);
+  lnt__sandbox_freeze(L, name);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&key);
+  lua_pushvalue(L, -2);
+  lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
 static lnt__module *known_module(lua_State *L, lnt__wvm *wvm, lnt__code *code, const char *name) {
   lnt_error err = {LNT_OK, ""};
   lnt__module *module = lnt__code_module(code, name);
@@ -358,6 +378,10 @@ static lnt__module *known_module(lua_State *L, lnt__wvm *wvm, lnt__code *code, c
 }
 
 static void push_module(lua_State *L, lnt__wvm *wvm, lnt__code *code, const char *name) {
+  if (is_builtin(name)) {
+    push_builtin(L, name);
+    return;
+  }
   lnt__module *module = known_module(L, wvm, code, name);
   if (!module) push_missing(L, wvm, code, name);
   else if (!module_ready(wvm, L, module))
@@ -489,7 +513,7 @@ static lnt_status add_mentioned(lnt__wvm *wvm, lnt__code *code, const char *sour
   const char *at = source;
   lnt__module *module;
   while (next_require(&at, source + size, name)) {
-    if (lnt__code_module(code, name)) continue;
+    if (is_builtin(name) || lnt__code_module(code, name)) continue;
     lnt_status status = find_module(wvm, code, name, &module, err);
     if (status && status != LNT_ENOTFOUND) return status;
   }

@@ -259,6 +259,10 @@ static lnt_status encode_any(walk *w, int index) {
     case LUA_TNUMBER: lnt__cbor_number(w->out, lua_tonumber(w->L, index)); break;
     case LUA_TSTRING: return encode_string(w, index);
     case LUA_TTABLE: return encode_table(w, index);
+    case LUA_TLIGHTUSERDATA:
+      if (lua_touserdata(w->L, index) != LNT__VALUE_NULL) return refuse_type(w, type);
+      lnt__cbor_nil(w->out);
+      break;
     default: return refuse_type(w, type);
   }
   return check_size(w);
@@ -299,12 +303,12 @@ void lnt__value_push_array_mark(lua_State *L) {
   lua_rawset(L, LUA_REGISTRYINDEX);
 }
 
-static bool push_any(lua_State *L, lnt__reader *reader, int depth);
+static bool push_any(lua_State *L, lnt__reader *reader, int depth, bool nulls);
 
-static bool push_array(lua_State *L, lnt__reader *reader, size_t count, int depth) {
+static bool push_array(lua_State *L, lnt__reader *reader, size_t count, int depth, bool nulls) {
   lua_createtable(L, count > INT32_MAX ? 0 : (int)count, 0);
   for (size_t i = 1; i <= count; i++) {
-    if (!push_any(L, reader, depth)) return false;
+    if (!push_any(L, reader, depth, nulls)) return false;
     lua_rawseti(L, -2, (int)i);
   }
   if (count) return true;
@@ -323,19 +327,22 @@ static bool push_key(lua_State *L, lnt__reader *reader) {
   }
 }
 
-static bool push_map(lua_State *L, lnt__reader *reader, size_t count, int depth) {
+static bool push_map(lua_State *L, lnt__reader *reader, size_t count, int depth, bool nulls) {
   lua_createtable(L, 0, count > INT32_MAX ? 0 : (int)count);
   for (; count; count--) {
-    if (!push_key(L, reader) || !push_any(L, reader, depth)) return false;
+    if (!push_key(L, reader) || !push_any(L, reader, depth, nulls)) return false;
     lua_rawset(L, -3);
   }
   return true;
 }
 
-static bool push_any(lua_State *L, lnt__reader *reader, int depth) {
+static bool push_any(lua_State *L, lnt__reader *reader, int depth, bool nulls) {
   lnt__cbor_item item = lnt__cbor_next(reader);
   switch (item.type) {
-    case LNT__CBOR_NIL: lua_pushnil(L); return true;
+    case LNT__CBOR_NIL:
+      if (nulls) lua_pushlightuserdata(L, LNT__VALUE_NULL);
+      else lua_pushnil(L);
+      return true;
     case LNT__CBOR_BOOL: lua_pushboolean(L, item.as.boolean); return true;
     case LNT__CBOR_INT: lua_pushnumber(L, (lua_Number)item.as.integer); return true;
     case LNT__CBOR_FLOAT: lua_pushnumber(L, item.as.number); return true;
@@ -345,17 +352,22 @@ static bool push_any(lua_State *L, lnt__reader *reader, int depth) {
   }
   if (depth >= LNT_VALUE_DEPTH_MAX) return false;
   luaL_checkstack(L, 6, "a value");
-  return item.type == LNT__CBOR_ARRAY ? push_array(L, reader, item.as.count, depth + 1) : push_map(L, reader, item.as.count, depth + 1);
+  return item.type == LNT__CBOR_ARRAY ? push_array(L, reader, item.as.count, depth + 1, nulls)
+                                      : push_map(L, reader, item.as.count, depth + 1, nulls);
 }
 
-bool lnt__value_push(lua_State *L, lnt_value value) {
+static bool push_value(lua_State *L, lnt_value value, bool nulls) {
   int top = lua_gettop(L);
   lnt__reader reader = lnt__reader_of(value.data, value.size);
   luaL_checkstack(L, 2, "a value");
-  if (push_any(L, &reader, 0) && reader.at == reader.end) return true;
+  if (push_any(L, &reader, 0, nulls) && reader.at == reader.end) return true;
   lua_settop(L, top);
   return false;
 }
+
+bool lnt__value_push(lua_State *L, lnt_value value) { return push_value(L, value, false); }
+
+bool lnt__value_push_nulls(lua_State *L, lnt_value value) { return push_value(L, value, true); }
 
 /* ---- Failures ---------------------------------------------------------------------------------------------------- */
 
@@ -424,7 +436,7 @@ static int failure_concat(lua_State *L) {
   return 1;
 }
 
-static void push_failure_mark(lua_State *L) {
+void lnt__failure_push_mark(lua_State *L) {
   lua_pushlightuserdata(L, (void *)(uintptr_t)&failure_mark_key);
   lua_rawget(L, LUA_REGISTRYINDEX);
   if (!lua_isnil(L, -1)) return;
@@ -452,11 +464,11 @@ bool lnt__failure_push(lua_State *L, lnt_value failure) {
     lua_pushliteral(L, "Error");
     lua_setfield(L, -2, "type");
   }
-  push_failure_mark(L);
+  lnt__failure_push_mark(L);
   lua_setmetatable(L, -2);
   lua_getfield(L, top + 1, "cause");
   if (lua_istable(L, -1)) {
-    push_failure_mark(L);
+    lnt__failure_push_mark(L);
     lua_setmetatable(L, -2);
   }
   lua_settop(L, top + 1);

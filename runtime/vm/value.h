@@ -6,6 +6,9 @@
 
 #include "codec/cbor.h"
 
+/* nil as a value of Lua's own, for places where Lua has no nil: the null inside an array or an object of JSON. Stored as nil. */
+#define LNT__VALUE_NULL NULL /* a light userdata */
+
 /* Append the encoding of the value at `index` to `out`. `what` names the root in messages ("input"): "input.items[3]: a function cannot
  * be stored; ..." Needs 12 free stack slots. Refuses: functions, threads, userdata, cdata, keys that are not strings or finite
  * numbers, mixed tables with both 1..n and holes are maps; cycles, depth over LNT_VALUE_DEPTH_MAX, more than bytes_max.
@@ -16,13 +19,24 @@ lnt_status lnt__value_encode(lua_State *L, int index, const char *what, size_t b
  * part sized; empty arrays carry the array mark. */
 bool lnt__value_push(lua_State *L, lnt_value value);
 
+/* The same, with LNT__VALUE_NULL for each nil. */
+bool lnt__value_push_nulls(lua_State *L, lnt_value value);
+
 /* Push the array mark (one metatable per state, in the registry). */
 void lnt__value_push_array_mark(lua_State *L);
 
 /* Failures: the map {type, message, retryable, details, cause} as a Lua table with a metatable whose __tostring is "type: message"; its
  * fields are plain. */
 bool lnt__failure_push(lua_State *L, lnt_value failure);
+/* Push the metatable of failures (one per state, in the registry). May raise "not enough memory". */
+void lnt__failure_push_mark(lua_State *L);
 /* Any Lua error value (string "file:line: text", failure table, other table with type/message, anything) as a failure map. */
 lnt_status lnt__failure_encode(lua_State *L, int index, size_t bytes_max, lnt__buf *out, lnt_error *err);
+
+/* ---- lua_values.c ---- */
+
+/* Push the table of the built-in module "lunation.values", on which the standard library's Lua stands; stdlib/meta/values.lua tells its
+ * functions. `guarded`: the state has a guard, which is charged for the work. RAISES. */
+void lnt__values_push(lua_State *L, bool guarded);
 
 #endif

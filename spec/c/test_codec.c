@@ -799,6 +799,31 @@ static void test_json_writes_the_rest(void) {
   CHECK_HAS(err.message, "byte 0 of 2");
 }
 
+/* For programs: names sorted, nothing replaced. */
+static void test_json_strict(void) {
+  static const struct { const char *hex, *text, *message; } cases[] = {
+    {"", "null", NULL}, {"f6", "null", NULL}, {"80", "[]", NULL}, {"a0", "{}", NULL}, {"fb3fb999999999999a", "0.1", NULL},
+    {"a3616182030461620262616101", "{\"a\":[3,4],\"aa\":1,\"b\":2}", NULL}, {"a2016161206162", "{\"-1\":\"b\",\"1\":\"a\"}", NULL},
+    {"f97e00", NULL, "it: NaN and infinities"}, {"a161618201f97c00", NULL, "it[\"a\"][2]: NaN and infinities"},
+    {"8143ff41fe", NULL, "it[1]: text that is not UTF-8"}, {"a141ff01", NULL, "it[a name of 1 bytes]: text that is not UTF-8"},
+    {"a201616161316162", NULL, "it[\"1\"]: two keys of the table become this name"}, {"1801", NULL, "byte 0 of 2"},
+  };
+  lnt__buf out;
+  lnt__buf_init(&out);
+  for (size_t i = 0; i < LNT__COUNT(cases); i++) {
+    uint8_t bytes[32];
+    size_t size = from_hex(cases[i].hex, bytes);
+    lnt_error err = {LNT_OK, ""};
+    lnt_status status = lnt__json_write_strict((lnt_value){bytes, size}, "it", 0, &out, &err);
+    CHECK_STATUS(status, cases[i].text ? LNT_OK : LNT_EVALUE);
+    if (cases[i].message) CHECK_HAS(err.message, cases[i].message);
+    lnt__buf_u8(&out, 0);
+    CHECK_EQ_STR((const char *)out.data, cases[i].text ? cases[i].text : "");
+    lnt__buf_clear(&out);
+  }
+  lnt__buf_finish(&out);
+}
+
 /* JSON made from any value is read back by the parser; made from what JSON can say, it is the same value again. */
 static void test_json_of_random_values(void) {
   lnt__rng rng;
@@ -869,9 +894,14 @@ static void test_allocations_fail(void) {
     lnt_status status = lnt_value_from_json(sweep_text, strlen(sweep_text), &value, &err);
     if (status) CHECK(value.data == NULL && err.code == LNT_ENOMEM);
     if (!status) status = lnt_value_to_json(value, 2, &text, NULL, &err);
+    lnt__buf strict;
+    lnt__buf_init(&strict);
+    if (!status) status = lnt__json_write_strict(value, "it", 2, &strict, &err);
     done = lnt__fault_checks(LNT__FAULT_alloc) <= skip;
     CHECK_STATUS(status, done ? LNT_OK : LNT_ENOMEM);
-    CHECK_EQ_INT(text != NULL, done);
+    CHECK(text != NULL || !done);
+    CHECK_EQ_INT(strict.size > 0, done);
+    lnt__buf_finish(&strict);
     if (!done) CHECK_HAS(err.message, "out of memory");
     lnt__fault_arm(LNT__FAULT_alloc, 0, 0);
     lnt_free(text);
@@ -901,5 +931,5 @@ CHECK_MAIN(test_integers, test_floats, test_all_widths_round_trip, test_strings,
            test_key_order_in_all_permutations, test_big_maps, test_map_end_refuses, test_empty_reader, test_refused, test_depth,
            test_member, test_random_values, test_random_bytes, test_mutated_values, test_brief, test_diff, test_number_text,
            test_number_text_in_other_locales, test_json_round_trips, test_json_refused, test_json_depth, test_json_indent,
-           test_json_writes_the_rest, test_json_of_random_values, test_random_json_text, test_allocations_fail,
+           test_json_writes_the_rest, test_json_strict, test_json_of_random_values, test_random_json_text, test_allocations_fail,
            test_writer_after_a_failure);

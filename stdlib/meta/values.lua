@@ -1,0 +1,42 @@
+---@meta lunation.values
+-- luacheck: ignore
+-- For editors and readers: the built-in module "lunation.values", on which the standard library stands. Authors use the
+-- modules above it (json).
+
+---@class lunation.values
+---@field null any nil as a value of Lua's own; stored as nil
+local values = {}
+
+---JSON text, at most 16 MB, as a value. `nulls`: `null` for each null of the text.
+---@param text string
+---@param nulls? boolean
+---@return boolean ok
+---@return any value or the message, with line and column
+function values.json_decode(text, nulls) end
+
+---A value as JSON text, at most 16 MB, names sorted.
+---@param value any
+---@param indent integer spaces per level
+---@return boolean ok
+---@return string text or the message, with the path
+function values.json_encode(value, indent) end
+
+---Mark a table as an array, so that it stays one when it is empty.
+---@generic T
+---@param list? T[] default: a new table
+---@return T[]
+function values.array(list) end
+
+---@class Failure
+---@field type string what retry policies and handlers compare
+---@field message string
+---@field retryable? boolean false: no retry policy applies
+---@field details? any
+---@field cause? any the failure behind it
+
+---Make the table a failure: tostring() gives "type: message", and it can be joined to text.
+---@param fields Failure
+---@return Failure
+function values.failure(fields) end
+
+return values
