@@ -94,6 +94,20 @@ describe("the HTTP API", function()
     assert.equal("LNT_ECLOSED", failure.error.code)
   end)
 
+  it("suspends and resumes", function()
+    request("POST", "/v1/workflows/waiter/start?id=s1")
+    local status, reply = request("POST", "/v1/instances/s1/suspend?reason=a%20pause")
+    assert.equal(200, status)
+    assert.equal("s1", reply.id)
+    request("POST", "/v1/instances/s1/events/go%2Fnow", '"kept"')
+    assert.equal("SUSPENDED", select(2, request("GET", "/v1/instances/s1")).status)
+    assert.equal(200, (request("POST", "/v1/instances/s1/resume")))
+    local _, instance = request("GET", "/v1/instances/s1/wait")
+    assert.equal("kept", instance.output)
+    assert.equal(409, (request("POST", "/v1/instances/s1/suspend")))
+    assert.equal(404, (request("POST", "/v1/instances/nobody/resume")))
+  end)
+
   it("lists in pages, with filters, and tells histories", function()
     for i = 1, 3 do request("POST", "/v1/workflows/echo/start?id=page-" .. i, tostring(i)) end
     for i = 1, 3 do request("GET", "/v1/instances/page-" .. i .. "/wait") end

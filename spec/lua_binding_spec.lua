@@ -82,6 +82,21 @@ describe("the Lua module", function()
     assert.same({ n = 1 }, rt:get("w").output)
   end)
 
+  it("suspends and resumes", function()
+    open()
+    local answers = {}
+    local function done(ok) answers[#answers + 1] = ok end
+    assert(rt:start("waiter", { id = "w" }))
+    assert(rt:suspend("w", "a pause", { done = done }))
+    assert(rt:raise("w", "go", "kept"))
+    assert(rt:drain(30))
+    assert.equal("SUSPENDED", rt:get("w").status)
+    assert(rt:resume("w", nil, { done = done }))
+    assert.equal("kept", assert(rt:wait("w", 30)).output)
+    assert.same({ true, true }, answers)
+    assert.equal("LNT_ECLOSED", select(3, rt:suspend("w")))
+  end)
+
   it("runs activities of the host", function()
     open()
     local seen

@@ -73,8 +73,27 @@ void lnt__request_wait(lnt__request *request, uint64_t timeout_ms);
 
 /* ---- routes.c ---- */
 
+/* A parameter of the query, decoded into `out`. False: it is not there. Too long or malformed: *bad is set. */
+bool lnt__request_parameter(lnt__request *request, const char *name, char *out, size_t size, bool *bad);
+bool lnt__request_number(lnt__request *request, const char *name, uint64_t *out, bool *bad);
+void lnt__request_bad_query(lnt__request *request, const char *what);
+/* The body as a value; false: it was refused. */
+bool lnt__request_body(lnt__request *request, lnt_value *value);
+
+/* A change is answered when it is durable. A request may end before its commit (the server stops), so the library is given a record of its
+ * own that knows the request: make it, and hand it over with lnt__request_done; NULL: out of memory, and it was answered so. */
+lnt__pending *lnt__request_pending(lnt__request *request);
+void lnt__request_done(void *pending, lnt_status status);
+void lnt__request_refused(lnt__request *request, lnt_status status, const lnt_error *err); /* the library did not take it */
+
 void lnt__request_route(lnt__request *request, const char *method);
 /* Answer a wait if the instance is finished or stalled; false: it is not. */
 bool lnt__request_try_wait(lnt__request *request);
+
+/* ---- routes_manage.c ---- */
+
+void lnt__post_suspend(lnt__request *request);
+void lnt__post_resume(lnt__request *request);
+void lnt__post_terminate(lnt__request *request);
 
 #endif

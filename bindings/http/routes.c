@@ -49,8 +49,7 @@ static bool split_path(lnt__request *request) {
   return true;
 }
 
-/* A parameter of the query, decoded into `out`. False: it is not there. Too long or malformed: *bad is set. */
-static bool parameter(lnt__request *request, const char *name, char *out, size_t size, bool *bad) {
+bool lnt__request_parameter(lnt__request *request, const char *name, char *out, size_t size, bool *bad) {
   const char *value = MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
   if (!value) return false;
   size_t length = strlen(value);
@@ -62,18 +61,17 @@ static bool parameter(lnt__request *request, const char *name, char *out, size_t
   return good;
 }
 
-static bool number_parameter(lnt__request *request, const char *name, uint64_t *out, bool *bad) {
+bool lnt__request_number(lnt__request *request, const char *name, uint64_t *out, bool *bad) {
   char text[32], *end = text;
-  if (!parameter(request, name, text, sizeof text, bad)) return false;
+  if (!lnt__request_parameter(request, name, text, sizeof text, bad)) return false;
   *out = strtoull(text, &end, 10);
   if (text[0] < '0' || text[0] > '9' || *end) *bad = true;
   return !*bad;
 }
 
-static void bad_query(lnt__request *request, const char *what) { lnt__request_refuse(request, 400, "LNT_EINVAL", what); }
+void lnt__request_bad_query(lnt__request *request, const char *what) { lnt__request_refuse(request, 400, "LNT_EINVAL", what); }
 
-/* The body as a value; false: it was refused. */
-static bool read_body(lnt__request *request, lnt_value *value) {
+bool lnt__request_body(lnt__request *request, lnt_value *value) {
   *value = LNT_VALUE_NIL;
   if (!request->body.size) return true;
   lnt_error err = {LNT_OK, ""};
@@ -84,8 +82,7 @@ static bool read_body(lnt__request *request, lnt_value *value) {
 
 /* ---- Changes: answered when they are durable ---- */
 
-/* A request may end before its commit (the server stops), so the library is given a record of its own that knows the request. */
-static lnt__pending *pending_create(lnt__request *request) {
+lnt__pending *lnt__request_pending(lnt__request *request) {
   lnt__pending *pending = malloc(sizeof *pending);
   if (!pending) {
     lnt__request_fail(request, LNT_ENOMEM, NULL);
@@ -103,12 +100,12 @@ static lnt__request *pending_finish(lnt__pending *pending) {
   return request;
 }
 
-static void pending_refused(lnt__request *request, lnt_status status, const lnt_error *err) {
+void lnt__request_refused(lnt__request *request, lnt_status status, const lnt_error *err) {
   pending_finish(request->pending);
   lnt__request_fail(request, status, err);
 }
 
-static void on_done(void *user, lnt_status status) {
+void lnt__request_done(void *user, lnt_status status) {
   lnt__request *request = pending_finish(user);
   if (!request) return;
   if (status) {
@@ -130,14 +127,14 @@ static void post_start(lnt__request *request) {
   lnt_start_options_init(&options);
   snprintf(request->name, sizeof request->name, "%s", request->segments[2]);
   options.workflow = request->segments[2];
-  options.id = parameter(request, "id", id, sizeof id, &bad) ? id : NULL;
+  options.id = lnt__request_parameter(request, "id", id, sizeof id, &bad) ? id : NULL;
   if (bad) {
-    bad_query(request, "the parameter `id` is malformed or longer than 128 bytes");
+    lnt__request_bad_query(request, "the parameter `id` is malformed or longer than 128 bytes");
     return;
   }
-  if (!read_body(request, &options.input)) return;
-  options.done = on_done;
-  options.done_user = pending_create(request);
+  if (!lnt__request_body(request, &options.input)) return;
+  options.done = lnt__request_done;
+  options.done_user = lnt__request_pending(request);
   if (!options.done_user) {
     lnt_value_free(&options.input);
     return;
@@ -145,36 +142,20 @@ static void post_start(lnt__request *request) {
   lnt_error err = {LNT_OK, ""};
   lnt_status status = lnt_start(request->rt, &options, request->id, &err);
   lnt_value_free(&options.input);
-  if (status) pending_refused(request, status, &err);
+  if (status) lnt__request_refused(request, status, &err);
 }
 
 static void post_event(lnt__request *request) {
   lnt_value data;
-  if (!read_body(request, &data)) return;
+  if (!lnt__request_body(request, &data)) return;
   snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
   snprintf(request->name, sizeof request->name, "%s", request->segments[4]);
-  lnt__pending *pending = pending_create(request);
+  lnt__pending *pending = lnt__request_pending(request);
   lnt_error err = {LNT_OK, ""};
   lnt_status status = LNT_OK;
-  if (pending) status = lnt_raise(request->rt, request->segments[2], request->segments[4], data, on_done, pending, &err);
+  if (pending) status = lnt_raise(request->rt, request->segments[2], request->segments[4], data, lnt__request_done, pending, &err);
   lnt_value_free(&data);
-  if (status) pending_refused(request, status, &err);
-}
-
-static void post_terminate(lnt__request *request) {
-  char reason[1024];
-  bool bad = false;
-  bool given = parameter(request, "reason", reason, sizeof reason, &bad);
-  if (bad) {
-    bad_query(request, "the parameter `reason` is malformed or longer than 1023 bytes");
-    return;
-  }
-  snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
-  lnt__pending *pending = pending_create(request);
-  if (!pending) return;
-  lnt_error err = {LNT_OK, ""};
-  lnt_status status = lnt_terminate(request->rt, request->segments[2], given ? reason : NULL, on_done, pending, &err);
-  if (status) pending_refused(request, status, &err);
+  if (status) lnt__request_refused(request, status, &err);
 }
 
 /* ---- Reads ---- */
@@ -242,16 +223,17 @@ static const char *read_filters(lnt__request *request, filters *f) {
   bool bad = false;
   uint64_t limit = 100;
   lnt_list_options_init(&f->options);
-  if (parameter(request, "status", f->statuses, sizeof f->statuses, &bad)) bad = !read_statuses(f->statuses, &f->options.status_mask);
+  if (lnt__request_parameter(request, "status", f->statuses, sizeof f->statuses, &bad))
+    bad = !read_statuses(f->statuses, &f->options.status_mask);
   if (bad) return "the parameter `status` is not a list of statuses, such as RUNNING,FAILED";
-  if (parameter(request, "workflow", f->workflow, sizeof f->workflow, &bad)) f->options.workflow = f->workflow;
+  if (lnt__request_parameter(request, "workflow", f->workflow, sizeof f->workflow, &bad)) f->options.workflow = f->workflow;
   if (bad) return "the parameter `workflow` is malformed or longer than 128 bytes";
-  if (parameter(request, "prefix", f->prefix, sizeof f->prefix, &bad)) f->options.id_prefix = f->prefix;
+  if (lnt__request_parameter(request, "prefix", f->prefix, sizeof f->prefix, &bad)) f->options.id_prefix = f->prefix;
   if (bad) return "the parameter `prefix` is malformed or longer than 128 bytes";
-  number_parameter(request, "limit", &limit, &bad);
+  lnt__request_number(request, "limit", &limit, &bad);
   if (bad || limit < 1 || limit > 1000) return "the parameter `limit` must be a number from 1 to 1000";
   f->options.limit = (uint32_t)limit;
-  number_parameter(request, "cursor", &f->options.cursor, &bad);
+  lnt__request_number(request, "cursor", &f->options.cursor, &bad);
   return bad ? "the parameter `cursor` must be the `next` of the page before" : NULL;
 }
 
@@ -259,7 +241,7 @@ static void get_instances(lnt__request *request) {
   filters f;
   const char *refusal = read_filters(request, &f);
   if (refusal) {
-    bad_query(request, refusal);
+    lnt__request_bad_query(request, refusal);
     return;
   }
   lnt_error err = {LNT_OK, ""};
@@ -347,13 +329,13 @@ bool lnt__request_try_wait(lnt__request *request) {
 static void get_wait(lnt__request *request) {
   bool bad = false;
   uint64_t timeout_ms = 60 * 1000;
-  number_parameter(request, "timeout_ms", &timeout_ms, &bad);
+  lnt__request_number(request, "timeout_ms", &timeout_ms, &bad);
   if (bad || timeout_ms > LNT__HTTP_WAIT_MS_MAX) {
-    bad_query(request, "the parameter `timeout_ms` must be a number of milliseconds, at most a day");
+    lnt__request_bad_query(request, "the parameter `timeout_ms` must be a number of milliseconds, at most a day");
     return;
   }
   if (strlen(request->segments[2]) > LNT_ID_BYTES_MAX) {
-    bad_query(request, "an id has at most 128 bytes");
+    lnt__request_bad_query(request, "an id has at most 128 bytes");
     return;
   }
   snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
@@ -376,7 +358,9 @@ static const route routes[] = {
     {"GET", {"v1", "instances", "{}", "history"}, get_history},       /* its events */
     {"GET", {"v1", "instances", "{}", "wait"}, get_wait},             /* ?timeout_ms=  answers when it is finished or stalled */
     {"POST", {"v1", "instances", "{}", "events", "{}"}, post_event},  /* body: the data */
-    {"POST", {"v1", "instances", "{}", "terminate"}, post_terminate}, /* ?reason= */
+    {"POST", {"v1", "instances", "{}", "suspend"}, lnt__post_suspend},     /* ?reason= */
+    {"POST", {"v1", "instances", "{}", "resume"}, lnt__post_resume},       /* ?reason= */
+    {"POST", {"v1", "instances", "{}", "terminate"}, lnt__post_terminate}, /* ?reason= */
     {"GET", {"v1", "health"}, get_health},
     {"GET", {"v1", "stats"}, get_stats},
 };

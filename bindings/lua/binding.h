@@ -53,6 +53,13 @@ bool lnt__binding_push_env(lua_State *L, lnt__binding *self);
  * names the callback. Answers whether fn ran to its end. */
 bool lnt__binding_callback(lnt__binding *self, lua_CFunction fn, void *arg, const char *what);
 
+/* The `done` function of a request. keep: of the field `done` of the options at `index` (the binding is at 1); NULL: there is none. It is
+ * handed to the library with lnt__binding_on_done. drop: the request was refused, the function will not be called; NULL accepted. */
+typedef struct lnt__binding_done lnt__binding_done;
+lnt__binding_done *lnt__binding_keep_done(lua_State *L, lnt__binding *self, int index);
+void lnt__binding_on_done(void *user, lnt_status status);
+void lnt__binding_drop_done(lua_State *L, lnt__binding_done *done);
+
 /* Push a value in its Lua form, or, with `json`, as JSON text; nil as nil. May raise. */
 void lnt__binding_push_value(lua_State *L, lnt_value value, bool json);
 
@@ -61,6 +68,7 @@ void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json);
 
 /* The rows of the method table that each file brings; ended by {NULL, NULL}. */
 extern const luaL_Reg lnt__binding_calls[];
+extern const luaL_Reg lnt__binding_managing[];
 extern const luaL_Reg lnt__binding_records[];
 extern const luaL_Reg lnt__binding_activities[];
 extern const luaL_Reg lnt__binding_driving[];

@@ -1,18 +1,18 @@
-/* calls.c - what a Lua host asks of instances: start, raise, terminate, with `done` functions that are called when it is durable. */
+/* calls.c - what a Lua host asks of instances: start, raise, with `done` functions that are called when it is durable. */
 #include <stdlib.h>
 
 #include "binding.h"
 
 /* ---- done ---- */
 
-typedef struct done_call {
+struct lnt__binding_done {
   lnt__binding *self;
   uint64_t key; /* in the environment's table `done` */
   lnt_status status;
-} done_call;
+};
 
 /* Pushes the function and forgets it. */
-static void take_done(lua_State *L, const done_call *call) {
+static void take_done(lua_State *L, const lnt__binding_done *call) {
   if (!lnt__binding_push_env(L, call->self)) {
     lua_pushnil(L);
     return;
@@ -26,22 +26,21 @@ static void take_done(lua_State *L, const done_call *call) {
 }
 
 static int call_done(lua_State *L) {
-  done_call *call = lua_touserdata(L, 1);
+  lnt__binding_done *call = lua_touserdata(L, 1);
   take_done(L, call);
   if (lua_isnil(L, -1)) return 0;
   lua_call(L, lnt__binding_answer(L, call->status, NULL), 0);
   return 0;
 }
 
-static void on_done(void *user, lnt_status status) {
-  done_call *call = user;
+void lnt__binding_on_done(void *user, lnt_status status) {
+  lnt__binding_done *call = user;
   call->status = status;
   lnt__binding_callback(call->self, call_done, call, "a `done` function");
   free(call);
 }
 
-/* Keep the function at the field `done` of the options at `index`. NULL: there is none. */
-static done_call *keep_done(lua_State *L, lnt__binding *self, int index) {
+lnt__binding_done *lnt__binding_keep_done(lua_State *L, lnt__binding *self, int index) {
   if (!lua_istable(L, index)) return NULL;
   lua_getfield(L, index, "done");
   if (lua_isnil(L, -1)) {
@@ -56,14 +55,13 @@ static done_call *keep_done(lua_State *L, lnt__binding *self, int index) {
   lua_pushvalue(L, -4);
   lua_rawset(L, -3);
   lua_pop(L, 3);
-  done_call *call = malloc(sizeof *call);
+  lnt__binding_done *call = malloc(sizeof *call);
   if (!call) luaL_error(L, "not enough memory");
-  *call = (done_call){self, key, LNT_OK};
+  *call = (lnt__binding_done){self, key, LNT_OK};
   return call;
 }
 
-/* The request was refused: the function will not be called. */
-static void drop_done(lua_State *L, done_call *call) {
+void lnt__binding_drop_done(lua_State *L, lnt__binding_done *call) {
   if (!call) return;
   lua_getfenv(L, 1);
   lua_getfield(L, -1, "done");
@@ -74,7 +72,7 @@ static void drop_done(lua_State *L, done_call *call) {
   free(call);
 }
 
-/* ---- start, raise, terminate ---- */
+/* ---- start, raise ---- */
 
 /* A value given as a Lua value at `index`, or as JSON text in the field `json_field` of the options at `options`. */
 static lnt_status read_value(lua_State *L, lnt__binding *self, int index, int options, const char *json_field, lnt_value *out,
@@ -113,19 +111,19 @@ static int runtime_start(lua_State *L) {
   lua_settop(L, 3);
   options.id = text_field(L, 3, "id"); /* 4 */
   lua_getfield(L, 3, "input");         /* 5 */
-  done_call *done = keep_done(L, self, 3);
+  lnt__binding_done *done = lnt__binding_keep_done(L, self, 3);
   lnt_error err = {LNT_OK, ""};
   char id[LNT_ID_BYTES_MAX + 1];
   lnt_status status = read_value(L, self, 5, 3, "input_json", &options.input, &err);
   if (!status) {
-    if (done) options.done = on_done, options.done_user = done;
+    if (done) options.done = lnt__binding_on_done, options.done_user = done;
     lua_State *outer = lnt__binding_enter(self, L);
     status = lnt_start(self->rt, &options, id, &err);
     lnt__binding_leave(self, outer);
   }
   lnt_value_free(&options.input);
   if (status) {
-    drop_done(L, done);
+    lnt__binding_drop_done(L, done);
     return lnt__binding_failed(L, status, &err);
   }
   lua_pushstring(L, id);
@@ -138,34 +136,19 @@ static int runtime_raise(lua_State *L) {
   const char *id = luaL_checkstring(L, 2);
   const char *event = luaL_checkstring(L, 3);
   lua_settop(L, 5);
-  done_call *done = keep_done(L, self, 5);
+  lnt__binding_done *done = lnt__binding_keep_done(L, self, 5);
   lnt_error err = {LNT_OK, ""};
   lnt_value data;
   lnt_status status = read_value(L, self, 4, 5, "data_json", &data, &err);
   if (!status) {
     lua_State *outer = lnt__binding_enter(self, L);
-    status = lnt_raise(self->rt, id, event, data, done ? on_done : NULL, done, &err);
+    status = lnt_raise(self->rt, id, event, data, done ? lnt__binding_on_done : NULL, done, &err);
     lnt__binding_leave(self, outer);
   }
   lnt_value_free(&data);
-  if (status) drop_done(L, done);
-  return lnt__binding_answer(L, status, &err);
-}
-
-/* rt:terminate(id, reason, {done =}) -> true */
-static int runtime_terminate(lua_State *L) {
-  lnt__binding *self = lnt__binding_check(L, 1);
-  const char *id = luaL_checkstring(L, 2);
-  const char *reason = luaL_optstring(L, 3, NULL);
-  lua_settop(L, 4);
-  done_call *done = keep_done(L, self, 4);
-  lnt_error err = {LNT_OK, ""};
-  lua_State *outer = lnt__binding_enter(self, L);
-  lnt_status status = lnt_terminate(self->rt, id, reason, done ? on_done : NULL, done, &err);
-  lnt__binding_leave(self, outer);
-  if (status) drop_done(L, done);
+  if (status) lnt__binding_drop_done(L, done);
   return lnt__binding_answer(L, status, &err);
 }
 
 const luaL_Reg lnt__binding_calls[] = {
-    {"start", runtime_start}, {"raise", runtime_raise}, {"terminate", runtime_terminate}, {NULL, NULL}};
+    {"start", runtime_start}, {"raise", runtime_raise}, {NULL, NULL}};

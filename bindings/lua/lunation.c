@@ -397,6 +397,7 @@ static void make_metatable(lua_State *L) {
   lua_setfield(L, -2, "__index");
   luaL_register(L, NULL, lifecycle);
   luaL_register(L, NULL, lnt__binding_calls);
+  luaL_register(L, NULL, lnt__binding_managing);
   luaL_register(L, NULL, lnt__binding_records);
   luaL_register(L, NULL, lnt__binding_activities);
   luaL_register(L, NULL, lnt__binding_driving);

@@ -1,4 +1,5 @@
-/* manage.c - requests that change an instance: lnt_start, lnt_raise, lnt_terminate. Owner thread, also from callbacks. */
+/* manage.c - requests that change an instance: lnt_start, lnt_raise, lnt_terminate, lnt_suspend, lnt_resume. Owner thread, also from
+ * callbacks. */
 #include "driver/runtime.h"
 
 void lnt_start_options_init(lnt_start_options *options) {
@@ -59,13 +60,29 @@ lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_val
   return status ? status : lnt__engine_raise(rt->engine, id, event, data, done, done_user, err);
 }
 
-lnt_status lnt_terminate(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err) {
+/* A request about one instance that carries a reason for people. */
+static lnt_status check_reasoned(lnt_runtime *rt, const char *verb, const char *id, const char *reason, lnt_error *err) {
   lnt_status status = check_request(rt, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (status) return status;
   if (reason && !lnt__utf8_valid(reason, strlen(reason)))
-    return lnt__fail(err, LNT_EINVAL, "the reason to terminate '%s' is not UTF-8", id);
+    return lnt__fail(err, LNT_EINVAL, "the reason to %s '%s' is not UTF-8", verb, id);
   if (reason && strlen(reason) > rt->options.limits.payload_bytes_max / 2)
-    return lnt__fail(err, LNT_ELIMIT, "the reason to terminate '%s' is longer than half of payload_bytes_max", id);
-  return lnt__engine_terminate(rt->engine, id, reason, done, done_user, err);
+    return lnt__fail(err, LNT_ELIMIT, "the reason to %s '%s' is longer than half of payload_bytes_max", verb, id);
+  return LNT_OK;
+}
+
+lnt_status lnt_terminate(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err) {
+  lnt_status status = check_reasoned(rt, "terminate", id, reason, err);
+  return status ? status : lnt__engine_terminate(rt->engine, id, reason, done, done_user, err);
+}
+
+lnt_status lnt_suspend(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err) {
+  lnt_status status = check_reasoned(rt, "suspend", id, reason, err);
+  return status ? status : lnt__engine_suspend(rt->engine, id, reason, done, done_user, err);
+}
+
+lnt_status lnt_resume(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err) {
+  lnt_status status = check_reasoned(rt, "resume", id, reason, err);
+  return status ? status : lnt__engine_resume(rt->engine, id, reason, done, done_user, err);
 }

@@ -38,7 +38,7 @@ void lnt__accept(lnt__turn *turn, lnt__event *event) {
 
 /* ---- Requests ---- */
 
-static lnt_status poisoned(lnt__engine *engine, lnt_error *err) {
+lnt_status lnt__accepting(const lnt__engine *engine, lnt_error *err) {
   if (!engine->poisoned) return LNT_OK;
   return lnt__fail(err, LNT_ENOMEM, "memory ran out earlier; nothing more is accepted: close the runtime and open it again");
 }
@@ -52,7 +52,7 @@ static lnt_status id_is_free(lnt__engine *engine, const char *id, lnt_error *err
   return lnt__journal_find(engine->store, id, &run, err);
 }
 
-static void push_done(lnt__engine *engine, lnt_done_fn fn, void *user) {
+void lnt__push_done(lnt__engine *engine, lnt_done_fn fn, void *user) {
   lnt__done done = {fn, user};
   if (fn) LNT__PUSH(engine, lnt__open_commit(engine)->dones, done);
 }
@@ -60,7 +60,7 @@ static void push_done(lnt__engine *engine, lnt_done_fn fn, void *user) {
 lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char *id_out, lnt_error *err) {
   char random_id[37];
   const char *id = start->id;
-  lnt_status status = poisoned(engine, err);
+  lnt_status status = lnt__accepting(engine, err);
   if (status != LNT_OK) return status;
   if (id) status = id_is_free(engine, id, err);
   else {
@@ -78,14 +78,14 @@ lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char 
                       .hash = {turn->hash, LNT__SHA256_BYTES}, .engine = text_value(engine->fingerprint),
                       .seed = lnt__rng_next(&engine->rng)};
   lnt__accept(turn, &event);
-  push_done(engine, start->done, start->done_user);
+  lnt__push_done(engine, start->done, start->done_user);
   engine->stats.started++;
   if (id_out) memcpy(id_out, id, strlen(id) + 1);
   return LNT_OK;
 }
 
-static lnt__turn *find_open(lnt__engine *engine, const char *id, lnt_status *status, lnt_error *err) {
-  *status = poisoned(engine, err);
+lnt__turn *lnt__find_open(lnt__engine *engine, const char *id, lnt_status *status, lnt_error *err) {
+  *status = lnt__accepting(engine, err);
   if (*status != LNT_OK) return NULL;
   lnt__turn *turn = lnt__instance_by_id(engine, id, status, err);
   if (turn && lnt__instance_closed(turn)) {
@@ -99,7 +99,7 @@ static lnt__turn *find_open(lnt__engine *engine, const char *id, lnt_status *sta
 lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *name, lnt_value data, lnt_done_fn done, void *done_user,
                              lnt_error *err) {
   lnt_status status;
-  lnt__turn *turn = find_open(engine, id, &status, err);
+  lnt__turn *turn = lnt__find_open(engine, id, &status, err);
   if (!turn) return status;
   if (turn->inbox_count + turn->buffered_count >= engine->limits.buffered_events_max)
     return lnt__fail(err, LNT_ELIMIT, "instance '%s' has %llu events that nobody has waited for: the limit buffered_events_max", id,
@@ -109,23 +109,26 @@ lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *na
                      (unsigned long long)engine->limits.history_events_max);
   lnt__event event = {.kind = LNT_EVENT_EVENT_RAISED, .name = text_value(name), .value = data};
   lnt__accept(turn, &event);
-  push_done(engine, done, done_user);
+  lnt__push_done(engine, done, done_user);
   return LNT_OK;
 }
 
 lnt_status lnt__engine_terminate(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user,
                                  lnt_error *err) {
   lnt_status status;
-  lnt__turn *turn = find_open(engine, id, &status, err);
+  lnt__turn *turn = lnt__find_open(engine, id, &status, err);
   if (!turn) return status;
+  if (lnt__instance_held(turn)) status = lnt__instance_load(turn, err); /* it is closed here, so what it waits for must be known */
+  if (status != LNT_OK) return status;
   lnt__buf value;
   lnt__buf_init(&value);
   lnt__failure_text(&value, "Terminated", reason ? reason : "terminated", false);
   lnt__event event = {.kind = LNT_EVENT_TERMINATE_REQUESTED, .value = {value.data, value.size}};
   lnt__accept(turn, &event);
-  if (turn->status == LNT_RUN_STALLED) lnt__turn_close(turn, LNT_RUN_TERMINATED, LNT_EVENT_TERMINATED, event.value, LNT_VALUE_NIL);
+  if (turn->status == LNT_RUN_STALLED || lnt__instance_held(turn))
+    lnt__turn_close(turn, LNT_RUN_TERMINATED, LNT_EVENT_TERMINATED, event.value, LNT_VALUE_NIL);
   lnt__buf_finish(&value);
-  push_done(engine, done, done_user);
+  lnt__push_done(engine, done, done_user);
   return LNT_OK;
 }
 
@@ -151,6 +154,10 @@ bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out) 
   lnt__turn *turn;
   lnt__cmd *cmd = attempt_of(engine, token, &turn);
   if (!cmd || cmd->state != LNT__CMD_DISPATCHED) return false;
+  if (lnt__instance_held(turn)) { /* it was suspended while the attempt waited for its place */
+    lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
+    return false;
+  }
   lnt__cmd_set_state(turn, cmd, LNT__CMD_BEGUN);
   lnt__timeout_arm(turn, cmd);
   *out = (lnt__attempt){.token = token, .name = cmd->memory, .instance_id = turn->id, .workflow = turn->workflow, .hash = turn->hash,

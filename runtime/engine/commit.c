@@ -141,6 +141,7 @@ const lnt__batch *lnt__engine_seal(lnt__engine *engine) {
 
 void lnt__dispatch_queued(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
+  if (lnt__instance_held(turn)) return;
   for (size_t i = 0; i < turn->cmd_count && turn->queued; i++) {
     lnt__cmd *cmd = &turn->cmds[i];
     if (cmd->state != LNT__CMD_QUEUED || cmd->batch > engine->committed) continue;
@@ -211,7 +212,7 @@ void lnt__engine_committed(lnt__engine *engine) {
   for (size_t i = 0; i < commit->turns.count; i++) {
     lnt__turn *turn = commit->turns.items[i];
     turn->pins--;
-    if (turn->evict && lnt__instance_clean(turn) && !turn->ready && !turn->inbox_count) lnt__instance_drop_body(turn), turn->evict = false;
+    if (turn->evict && lnt__instance_idle(turn)) lnt__instance_drop_body(turn), turn->evict = false;
     lnt__instance_release(turn);
   }
   lnt__commit_finish(commit, LNT_OK);
@@ -295,7 +296,7 @@ void lnt__engine_evict_all(lnt__engine *engine) {
   lnt__turn *turn = engine->lru_tail;
   while (turn) {
     lnt__turn *before = turn->lru_prev;
-    if (lnt__instance_clean(turn) && !turn->ready && !turn->inbox_count) {
+    if (lnt__instance_idle(turn)) {
       lnt__instance_drop_body(turn);
       lnt__instance_release(turn);
     } else {

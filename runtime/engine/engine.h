@@ -152,6 +152,11 @@ lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *ev
 lnt_status lnt__engine_terminate(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user,
                                  lnt_error *err);
 
+/* Hold an instance: events, answers and timers gather in order, no turn runs, no attempt begins. Again: nothing changes. */
+lnt_status lnt__engine_suspend(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
+/* Let it go on; a stalled one tries again. One that is neither: nothing changes. */
+lnt_status lnt__engine_resume(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
+
 /* Any other record that shall land with the current batch (source code). The value must be sealed. */
 lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value);
 

@@ -25,6 +25,11 @@ bool lnt__instance_closed(const lnt__turn *turn) {
          turn->status == LNT_RUN_CANCELED || turn->status == LNT_RUN_CONTINUED_AS_NEW;
 }
 
+/* Nothing of it is on the way to the disk and no turn is near: its body can be rebuilt later. */
+bool lnt__instance_idle(const lnt__turn *turn) {
+  return lnt__instance_clean(turn) && !turn->ready && (turn->inbox_count == 0 || lnt__instance_held(turn));
+}
+
 bool lnt__instance_clean(const lnt__turn *turn) { return !turn->dirty && turn->pins == 0 && turn->last_batch <= turn->engine->committed; }
 
 lnt__turn *lnt__instance_create(lnt__engine *engine, uint64_t run, const char *id, size_t id_size, const char *workflow,
@@ -74,7 +79,8 @@ void lnt__instance_free(lnt__turn *turn) {
 }
 
 void lnt__instance_release(lnt__turn *turn) {
-  if (turn->body || turn->ready || turn->pending_activities || turn->inbox_count || turn->status == LNT_RUN_STALLED) return;
+  if (turn->body || turn->ready || turn->pending_activities || turn->status == LNT_RUN_STALLED) return;
+  if (turn->inbox_count && !lnt__instance_held(turn)) return; /* a held one finds its events in the store when it goes on */
   if (lnt__instance_clean(turn)) lnt__instance_free(turn);
 }
 
@@ -185,7 +191,7 @@ void lnt__ready_push(lnt__turn *turn) {
 
 void lnt__ready_retry(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
-  if (turn->ready || lnt__instance_closed(turn)) return;
+  if (turn->ready || lnt__instance_closed(turn) || lnt__instance_held(turn)) return;
   turn->ready = true;
   turn->ready_next = NULL;
   if (engine->ready_tail) engine->ready_tail->ready_next = turn;
@@ -252,7 +258,7 @@ void lnt__instance_evict_over(lnt__engine *engine) {
   int skips = 0;
   while (turn && engine->resident > engine->limits.resident_max && skips < EVICT_SKIPS_MAX) {
     lnt__turn *before = turn->lru_prev;
-    if (lnt__instance_clean(turn) && !turn->ready && turn->inbox_count == 0) {
+    if (lnt__instance_idle(turn)) {
       lnt__instance_drop_body(turn);
       lnt__instance_release(turn);
     } else {

@@ -1,5 +1,6 @@
 /* internal.h - what the files of the engine share. instance.c keeps instances and their commands, turn.c runs bodies and checks replays,
- * accept.c turns requests and answers into events, timer.c knows what is due, commit.c builds batches and runs their effects. */
+ * manage.c suspends and resumes, accept.c turns requests and answers into events, timer.c knows what is due, commit.c builds batches and
+ * runs their effects. */
 #ifndef LNT__ENGINE_INTERNAL_H
 #define LNT__ENGINE_INTERNAL_H
 
@@ -167,8 +168,11 @@ void lnt__instance_drop_body(lnt__turn *turn);
 void lnt__instance_touch(lnt__turn *turn);   /* it was used: head of the LRU */
 void lnt__instance_evict_over(lnt__engine *engine);
 bool lnt__instance_clean(const lnt__turn *turn);
+bool lnt__instance_idle(const lnt__turn *turn);
 bool lnt__instance_closed(const lnt__turn *turn);
-void lnt__ready_push(lnt__turn *turn);  /* it has events; a stalled instance only gathers them */
+/* It only gathers: no turn runs and no attempt begins. */
+static inline bool lnt__instance_held(const lnt__turn *turn) { return turn->status == LNT_RUN_SUSPENDED; }
+void lnt__ready_push(lnt__turn *turn);  /* it has events; a stalled or held instance only gathers them */
 void lnt__ready_retry(lnt__turn *turn); /* also when it is stalled */
 lnt__turn *lnt__ready_pop(lnt__engine *engine);
 lnt__cmd *lnt__cmd_find(lnt__turn *turn, uint32_t seq);
@@ -196,6 +200,10 @@ void lnt__turn_execute(lnt__turn *turn);
 void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind, lnt_value value, lnt_value detail);
 
 /* accept.c */
+lnt_status lnt__accepting(const lnt__engine *engine, lnt_error *err); /* not LNT_OK once memory ran out */
+/* An instance that a request may change. NULL: *status and *err say why not (missing, finished). */
+lnt__turn *lnt__find_open(lnt__engine *engine, const char *id, lnt_status *status, lnt_error *err);
+void lnt__push_done(lnt__engine *engine, lnt_done_fn fn, void *user); /* called when the open batch is durable */
 void lnt__emit(lnt__turn *turn, lnt__event *event);   /* into the record of the open batch; sets its time */
 void lnt__accept(lnt__turn *turn, lnt__event *event); /* emit, and into the inbox; the instance becomes ready */
 void lnt__inbox_append(lnt__turn *turn, const lnt__event *event);

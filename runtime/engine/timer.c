@@ -91,6 +91,10 @@ static void fire_retry(lnt__engine *engine, const lnt__due *due) {
   lnt__turn *turn = lnt__u64map_get(&engine->by_run, due->run);
   lnt__cmd *cmd = turn ? lnt__cmd_find(turn, due->seq) : NULL;
   if (!cmd || cmd->state != LNT__CMD_DELAYED || cmd->due_us != due->due_us) return;
+  if (lnt__instance_held(turn)) {
+    lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
+    return;
+  }
   lnt__cmd_set_state(turn, cmd, LNT__CMD_DISPATCHED);
   engine->effects.dispatch(engine->effects.user, (lnt_token){turn->run, cmd->seq, cmd->attempt});
 }

@@ -217,7 +217,7 @@ void lnt__turn_execute(lnt__turn *turn) {
 }
 
 static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
-  if (lnt__instance_closed(turn)) return LNT_OK;
+  if (lnt__instance_closed(turn) || lnt__instance_held(turn)) return LNT_OK;
   lnt_status status = turn->body ? LNT_OK : lnt__replay_begin(turn, err);
   if (status == LNT_ECORRUPT) {
     stall(turn, "Corrupt", err && err->message[0] ? err->message : "the history cannot be read");

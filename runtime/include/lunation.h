@@ -311,6 +311,15 @@ LNT_API lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event,
 LNT_API lnt_status lnt_terminate(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done,
                                  void *done_user, lnt_error *err);
 
+/* Pause an instance: events, answers of activities and timers are kept in order, no turn runs and no attempt of an activity begins; what
+ * runs already may end. It survives restarts; lnt_terminate() works. `reason` may be NULL; the history keeps it. An instance that is
+ * paused already stays as it is. Errors as lnt_raise(). */
+LNT_API lnt_status lnt_suspend(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
+
+/* Let a suspended instance go on with everything that gathered; a STALLED one tries again at once. Of any other, nothing changes. Errors as
+ * lnt_raise(). */
+LNT_API lnt_status lnt_resume(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
+
 /* One instance, as last made durable. */
 typedef struct lnt_instance {
   const char *id;

@@ -222,7 +222,7 @@ static lnt_run_status status_of(host *h, const char *id, char *message, size_t s
 
 /* The history as letters, TURNs left out: what the instance observed and did. */
 static void history_of(host *h, const char *id, char *out, size_t size) {
-  static const char LETTERS[] = "?S.ACFRTfErXtCFZ!>~";
+  static const char LETTERS[] = "?S.ACFRTfErXtCFZ!>~ccccdvsouuPpkKnDiyk";
   uint64_t run = 0;
   lnt__history history;
   size_t at = 0;
@@ -340,6 +340,43 @@ static void test_changed_code_stalls_and_resumes_when_mended(void) {
   host_finish(&h);
 }
 
+/* Resume lets a stalled instance try again; while it is suspended over its stall, nothing makes it try. */
+static void test_a_stalled_instance_is_resumed_and_suspended(void) {
+  char history[128];
+  lnt_error err;
+  host h;
+  host_init(&h);
+  start(&h, "aet", "one");
+  settle_all(&h);
+  lnt__engine_evict_all(h.engine);
+  strcpy(other_script, "xet");
+  raise_event(&h, "one");
+  settle_all(&h);
+  CHECK_EQ_INT(lnt__engine_resume(h.engine, "one", NULL, NULL, NULL, &err), LNT_OK); /* as before: nothing new is told */
+  settle_all(&h);
+  CHECK_EQ_INT(status_of(&h, "one", NULL, 0), LNT_RUN_STALLED);
+  CHECK_EQ_INT(lnt__engine_suspend(h.engine, "one", NULL, NULL, NULL, &err), LNT_OK);
+  settle_all(&h);
+  other_script[0] = 0;
+  h.crash = true;
+  lnt__engine_retry_stalled(h.engine, NULL);
+  settle_all(&h);
+  CHECK_EQ_INT(status_of(&h, "one", NULL, 0), LNT_RUN_SUSPENDED);
+  strcpy(other_script, "xet");
+  CHECK_EQ_INT(lnt__engine_resume(h.engine, "one", NULL, NULL, NULL, &err), LNT_OK);
+  settle_all(&h);
+  CHECK_EQ_INT(status_of(&h, "one", NULL, 0), LNT_RUN_STALLED);
+  other_script[0] = 0;
+  CHECK_EQ_INT(lnt__engine_resume(h.engine, "one", NULL, NULL, NULL, &err), LNT_OK);
+  settle_all(&h);
+  h.now_us += 2000000;
+  settle_all(&h);
+  CHECK_EQ_INT(status_of(&h, "one", NULL, 0), LNT_RUN_COMPLETED);
+  history_of(&h, "one", history, sizeof(history));
+  CHECK_EQ_STR(history, "SACEr!PpT>fC");
+  host_finish(&h);
+}
+
 static void test_a_shorter_and_a_longer_body_are_divergences(void) {
   const char *changed[] = {"e", "aaet", "fet", ""};
   for (size_t i = 0; i < 4; i++) {
@@ -430,5 +467,6 @@ static void test_many_instances_share_each_commit(void) {
 CHECK_MAIN(test_scripts_end_alike_however_often_bodies_are_lost, test_answers_that_come_one_by_one_survive_a_crash_after_each,
            test_a_failed_attempt_is_tried_again_until_the_policy_ends,
            test_an_event_before_its_wait_is_kept, test_changed_code_stalls_and_resumes_when_mended,
+           test_a_stalled_instance_is_resumed_and_suspended,
            test_a_shorter_and_a_longer_body_are_divergences, test_terminate_stops_a_waiting_instance_and_its_timer,
            test_what_ended_right_after_a_restart_is_not_taken_up_again, test_an_id_is_used_once, test_many_instances_share_each_commit);

@@ -170,6 +170,24 @@ function Runtime:raise(id, event, data, options) end
 ---@return string? code
 function Runtime:terminate(id, reason, options) end
 
+---Pause an instance: events, results and timers are kept in order, no turn runs and no activity begins.
+---@param id string
+---@param reason? string kept in the history
+---@param options? {done?: lunation.Done}
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:suspend(id, reason, options) end
+
+---Let a suspended instance go on; a stalled one tries again at once.
+---@param id string
+---@param reason? string
+---@param options? {done?: lunation.Done}
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:resume(id, reason, options) end
+
 ---Read one instance, as last made durable. With `json`, values come as JSON text.
 ---@param id string
 ---@param options? {json?: boolean}

@@ -13,6 +13,8 @@ local COMMANDS = {
   { "show", "show one instance" },
   { "history", "show what happened to an instance" },
   { "raise", "deliver an event to an instance" },
+  { "suspend", "pause an instance" },
+  { "resume", "let a suspended or stalled instance go on" },
   { "terminate", "stop an instance" },
   { "bench", "measure this machine" },
 }
