@@ -11,6 +11,7 @@
 
 #define SLOTS_PER_LEVEL 2
 #define LEVELS_IN_PLACE 4 /* these fit into the slots that every C function has */
+#define HOLES_FREE 8 /* holes that a marked array may have beyond one for each member */
 #define PATH_BYTES_MAX 200
 #define PATH_KEY_BYTES_MAX 40
 
@@ -230,6 +231,24 @@ static lnt_status enter(walk *w, const void *table) {
   return LNT_OK;
 }
 
+/* The highest key of a marked array with holes, such as [1, null, 3] was decoded to; 0: it is no such thing. A few holes more than members
+ * are taken for what they seem; {[1000000] = 1} is not. */
+static size_t holed_length(lua_State *L, int index) {
+  double highest = 0;
+  size_t count = 0;
+  if (!has_array_mark(L, index)) return 0;
+  for (lua_pushnil(L); lua_next(L, index); count++) {
+    double key = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
+    lua_pop(L, 1);
+    if (!(key >= 1 && key <= INT32_MAX && key == (double)(int)key)) {
+      lua_pop(L, 1);
+      return 0;
+    }
+    if (key > highest) highest = key;
+  }
+  return highest <= 2.0 * (double)count + HOLES_FREE ? (size_t)highest : 0;
+}
+
 static lnt_status encode_table(walk *w, int index) {
   lua_State *L = w->L;
   lnt_status status = enter(w, lua_topointer(L, index));
@@ -238,6 +257,7 @@ static lnt_status encode_table(walk *w, int index) {
   level *at = &w->levels[w->depth++];
   size_t count = lua_objlen(L, index);
   bool is_array = count && count <= INT32_MAX && looks_like_array(L, index, count) && !has_hole(L, index, count);
+  if (!is_array && (count = holed_length(L, index)) > 0) is_array = true;
   status = is_array ? encode_array(w, index, count, at) : encode_map(w, index, at);
   if (!status) w->depth--;
   return status;
@@ -306,12 +326,14 @@ void lnt__value_push_array_mark(lua_State *L) {
 static bool push_any(lua_State *L, lnt__reader *reader, int depth, bool nulls);
 
 static bool push_array(lua_State *L, lnt__reader *reader, size_t count, int depth, bool nulls) {
+  bool holes = false;
   lua_createtable(L, count > INT32_MAX ? 0 : (int)count, 0);
   for (size_t i = 1; i <= count; i++) {
     if (!push_any(L, reader, depth, nulls)) return false;
+    holes = holes || lua_isnil(L, -1);
     lua_rawseti(L, -2, (int)i);
   }
-  if (count) return true;
+  if (count && !holes) return true;
   lnt__value_push_array_mark(L);
   lua_setmetatable(L, -2);
   return true;
