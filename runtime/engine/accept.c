@@ -43,7 +43,7 @@ lnt_status lnt__accepting(const lnt__engine *engine, lnt_error *err) {
   return lnt__fail(err, LNT_ENOMEM, "memory ran out earlier; nothing more is accepted: close the runtime and open it again");
 }
 
-static lnt_status id_is_free(lnt__engine *engine, const char *id, lnt_error *err) {
+lnt_status lnt__id_is_free(lnt__engine *engine, const char *id, lnt_error *err) {
   uint64_t run;
   if (lnt__strmap_get(&engine->by_id, id)) return lnt__fail(err, LNT_EEXIST, "an instance with the id '%s' exists; choose another id", id);
   lnt_status status = lnt__journal_find(engine->store, id, &run, NULL);
@@ -57,29 +57,40 @@ void lnt__push_done(lnt__engine *engine, lnt_done_fn fn, void *user) {
   if (fn) LNT__PUSH(engine, lnt__open_commit(engine)->dones, done);
 }
 
+lnt__turn *lnt__instance_begin(lnt__engine *engine, const lnt__origin *origin) {
+  lnt__turn *turn = lnt__instance_create(engine, engine->next_run, origin->id, strlen(origin->id), origin->workflow,
+                                         strlen(origin->workflow), origin->hash);
+  if (!turn) return NULL;
+  engine->next_run++;
+  turn->status = LNT_RUN_PENDING;
+  turn->loaded = turn->is_new = turn->row_dirty = true;
+  turn->created_us = turn->updated_us = engine->now_us;
+  turn->seed = origin->seed;
+  turn->generation = origin->generation;
+  turn->parent_run = origin->parent_run;
+  turn->parent_seq = origin->parent_seq;
+  lnt__event event = {.kind = LNT_EVENT_STARTED, .name = text_value(turn->workflow), .value = origin->input, .id = text_value(turn->id),
+                      .hash = {turn->hash, LNT__SHA256_BYTES}, .engine = text_value(engine->fingerprint), .seed = turn->seed};
+  lnt__accept(turn, &event);
+  engine->stats.started++;
+  return turn;
+}
+
 lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char *id_out, lnt_error *err) {
   char random_id[37];
   const char *id = start->id;
   lnt_status status = lnt__accepting(engine, err);
   if (status != LNT_OK) return status;
-  if (id) status = id_is_free(engine, id, err);
+  if (id) status = lnt__id_is_free(engine, id, err);
   else {
     lnt__rng_uuid(&engine->rng, random_id);
     id = random_id;
   }
   if (status != LNT_OK) return status;
-  lnt__turn *turn = lnt__instance_create(engine, engine->next_run, id, strlen(id), start->workflow, strlen(start->workflow), start->hash);
-  if (!turn) return lnt__fail(err, LNT_ENOMEM, "out of memory while starting '%s'", start->workflow);
-  engine->next_run++;
-  turn->status = LNT_RUN_PENDING;
-  turn->loaded = turn->is_new = turn->row_dirty = true;
-  turn->created_us = turn->updated_us = engine->now_us;
-  lnt__event event = {.kind = LNT_EVENT_STARTED, .name = text_value(turn->workflow), .value = start->input, .id = text_value(turn->id),
-                      .hash = {turn->hash, LNT__SHA256_BYTES}, .engine = text_value(engine->fingerprint),
-                      .seed = lnt__rng_next(&engine->rng)};
-  lnt__accept(turn, &event);
+  lnt__origin origin = {.id = id, .workflow = start->workflow, .hash = start->hash, .input = start->input,
+                        .seed = lnt__rng_next(&engine->rng), .generation = 1};
+  if (!lnt__instance_begin(engine, &origin)) return lnt__fail(err, LNT_ENOMEM, "out of memory while starting '%s'", start->workflow);
   lnt__push_done(engine, start->done, start->done_user);
-  engine->stats.started++;
   if (id_out) memcpy(id_out, id, strlen(id) + 1);
   return LNT_OK;
 }

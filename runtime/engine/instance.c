@@ -132,7 +132,9 @@ lnt__turn *lnt__instance_by_id(lnt__engine *engine, const char *id, lnt_status *
 /* One event of a stored history: keep the activities that have no answer, and what no turn has consumed. */
 static void fold_event(lnt__turn *turn, const lnt__event *event, bool consumed) {
   lnt__cmd *cmd = event->seq ? lnt__cmd_find(turn, event->seq) : NULL;
-  if (event->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
+  if (event->kind == LNT_EVENT_STARTED) {
+    turn->seed = event->seed;
+  } else if (event->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
     cmd = lnt__cmd_add(turn, event->seq, event->kind, event->name, event->value, event->options);
     if (cmd) lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
   } else if (event->kind == LNT_EVENT_ACTIVITY_RETRIED && cmd) {

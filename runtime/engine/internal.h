@@ -45,6 +45,7 @@ struct lnt__turn {
   lnt_run_status status;
   int64_t created_us, updated_us, closed_us;
   uint64_t generation;
+  uint64_t seed;       /* of its random numbers; known once it is loaded */
   uint64_t parent_run; /* 0: nobody waits for it */
   uint32_t parent_seq;
   void *custom_status, *failure, *attributes; /* values, owned */
@@ -199,11 +200,23 @@ lnt__cmd *lnt__waiter_for(lnt__turn *turn, lnt_value name);
 void lnt__turn_execute(lnt__turn *turn);
 void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind, lnt_value value, lnt_value detail);
 
+/* What a new instance is made of. */
+typedef struct lnt__origin {
+  const char *id, *workflow;
+  const uint8_t *hash;
+  lnt_value input;
+  uint64_t seed, generation, parent_run; /* parent_run 0: none */
+  uint32_t parent_seq;
+} lnt__origin;
+
 /* accept.c */
 lnt_status lnt__accepting(const lnt__engine *engine, lnt_error *err); /* not LNT_OK once memory ran out */
 /* An instance that a request may change. NULL: *status and *err say why not (missing, finished). */
 lnt__turn *lnt__find_open(lnt__engine *engine, const char *id, lnt_status *status, lnt_error *err);
 void lnt__push_done(lnt__engine *engine, lnt_done_fn fn, void *user); /* called when the open batch is durable */
+lnt_status lnt__id_is_free(lnt__engine *engine, const char *id, lnt_error *err); /* LNT_EEXIST names it */
+/* Accept a new instance into the open batch; its id must be free. Everything is copied. NULL: out of memory. */
+lnt__turn *lnt__instance_begin(lnt__engine *engine, const lnt__origin *origin);
 void lnt__emit(lnt__turn *turn, lnt__event *event);   /* into the record of the open batch; sets its time */
 void lnt__accept(lnt__turn *turn, lnt__event *event); /* emit, and into the inbox; the instance becomes ready */
 void lnt__inbox_append(lnt__turn *turn, const lnt__event *event);
