@@ -2,6 +2,8 @@
 --   lunation run workflows/order_saga.lua --input '{"order":"A-17","total":120}'
 --   lunation run workflows/order_saga.lua --input '{"order":"A-18","total":120,"address":"nowhere"}'
 
+local saga = require "saga"
+
 activity("reserve_stock", function(order)
   return { reservation = "stock-" .. order.order }
 end)
@@ -24,22 +26,19 @@ activity("release_stock", function(done) return "released " .. done.reservation 
 activity("refund_card", function(done) return "refunded " .. done.charge end)
 
 workflow("order_saga", function(ctx, order)
-  local undo = {}
+  local undone = {}
+  local function undo(name)
+    return function(done) table.insert(undone, ctx:call_activity(name, done)) end
+  end
 
-  local ok, failure = pcall(function()
-    local stock = ctx:call_activity("reserve_stock", order)
-    table.insert(undo, { "release_stock", stock })
-
-    local charge = ctx:call_activity("charge_card", order, { retry = { max_attempts = 3, interval = "200ms" } })
-    table.insert(undo, { "refund_card", charge })
-
+  local ok, failure = pcall(saga.run, ctx, function(s)
+    s:step("reserve the stock", function() return ctx:call_activity("reserve_stock", order) end, undo("release_stock"))
+    s:step("charge the card", function()
+      return ctx:call_activity("charge_card", order, { retry = { max_attempts = 3, interval = "200ms" } })
+    end, undo("refund_card"))
     ctx:call_activity("ship", order)
   end)
-  if ok then return { status = "shipped", order = order.order } end
 
-  local undone = {}
-  for i = #undo, 1, -1 do
-    undone[#undone + 1] = ctx:call_activity(undo[i][1], undo[i][2])
-  end
+  if ok then return { status = "shipped", order = order.order } end
   return { status = "compensated", reason = failure.type, undone = undone }
 end)

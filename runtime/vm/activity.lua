@@ -15,7 +15,8 @@ local KILL_AFTER_MS = 5000                 -- from SIGTERM to SIGKILL
 local CLOSE_MS = 5000                      -- how long the VM waits for libuv at its end
 local POLL_MS = 50                         -- how often a blocking wait looks whether it is canceled
 
-local type, pairs, ipairs, tostring, tonumber, error, pcall = type, pairs, ipairs, tostring, tonumber, error, pcall
+local values = require("lunation.values")
+local type, pairs, ipairs, tostring, error, pcall = type, pairs, ipairs, tostring, error, pcall
 local setmetatable, select, next = setmetatable, select, next
 local concat, sort, format, ceil = table.concat, table.sort, string.format, math.ceil
 local take, finish, rest, enter, pause, wake = C.take, C.finish, C.rest, C.enter, C.pause, C.wake
@@ -34,10 +35,8 @@ local P, uv = {}, nil
 
 ---- Failures ----
 
-local Failure = { __tostring = function(f) return f.type .. ": " .. f.message end }
-
 local function fail(kind, message, details, retryable)
-  error(setmetatable({ type = kind, message = message, details = details, retryable = retryable }, Failure), 0)
+  error(values.failure({ type = kind, message = message, details = details, retryable = retryable }), 0)
 end
 
 local function fail_io(what, text)
@@ -142,23 +141,8 @@ end
 
 ---- Arguments ----
 
-local UNIT_S = { ms = 0.001, s = 1, m = 60, h = 3600, d = 86400, w = 604800 }
-
--- Seconds of 1.5, "500ms", "24h" or "1h30m"; nil if it is none of these.
-local function seconds_of(duration)
-  if type(duration) == "number" then return duration end
-  if type(duration) ~= "string" then return nil end
-  local sum, rest_text = 0, duration
-  repeat
-    local number, unit, more = rest_text:match("^%s*(%d+%.?%d*)%s*(%a+)(.*)$")
-    if not number or not UNIT_S[unit] then return nil end
-    sum, rest_text = sum + tonumber(number) * UNIT_S[unit], more
-  until rest_text == ""
-  return sum
-end
-
 local function ms_of(duration, what)
-  local seconds = seconds_of(duration)
+  local seconds = values.seconds(duration)
   if not seconds or not (seconds >= 0 and seconds <= SLEEP_MAX_S) then
     error(format("%s: a duration is wanted, as seconds (1.5) or text (\"500ms\", \"10s\", \"24h\"), at most 366 days; got %s", what,
       tostring(duration)), 4)
@@ -510,23 +494,27 @@ end
 local LOADING = {}
 
 -- `require` of one loaded file: modules beside it and on the module path are loaded anew with each load of the file, so that a change of
--- theirs counts, and one file cannot disturb another. Everything else (C modules, built-in ones) is the state's.
-local function make_require(env, path)
-  local loaded = {}
+-- theirs counts, and one file cannot disturb another. Everything else (C modules, built-in ones) is the state's. The file itself is no
+-- module of its own: saga.lua may require "saga", the one of the standard library.
+local function make_require(env, file)
+  local loaded, own_folder = {}, folders(folder_of(file))
+  local own_name = file:match("([^/]*)%.lua$")
   return function(name)
     check_string("require", name)
     if loaded[name] == LOADING then error("the module " .. name .. " requires itself, directly or through others", 2) end
     if loaded[name] ~= nil then return loaded[name] end
     local found, tried = nil, ""
-    if package.loaded[name] == nil and package.preload[name] == nil then found, tried = searchpath(name, path) end
+    if package.loaded[name] == nil and package.preload[name] == nil then
+      found, tried = searchpath(name, name == own_name and shared_path or own_folder .. ";" .. shared_path)
+    end
     if not found then
       local ok, result = pcall(global_require, name)
       if not ok then error(tostring(result) .. (tried or ""), 0) end
       return result
     end
-    local file = io_open(found, "rb")
-    local text = file and file:read("*a")
-    if file then file:close() end
+    local handle = io_open(found, "rb")
+    local text = handle and handle:read("*a")
+    if handle then handle:close() end
     if not text then error("the module " .. name .. " cannot be read: " .. found, 2) end
     local chunk, problem = compile(text, found, env)
     if not chunk then error(problem, 0) end
@@ -565,7 +553,7 @@ function P.load(file, source, base)
   env._G = env
   env.activity = make_activity(list)
   env.workflow = function() end
-  env.require = make_require(env, folders(folder_of(file), module_path, stdlib_path))
+  env.require = make_require(env, file)
   setmetatable(env, { __index = _G })
   local chunk, problem = compile(source, base, env)
   if not chunk then error(problem, 0) end

@@ -267,11 +267,18 @@ static bool is_module_name(const char *name) {
   return true;
 }
 
+/* Does the name stand for the very file that is loaded? saga.lua may require "saga", the one of the standard library. */
+static bool is_own_name(const lnt__code *code, const char *name) {
+  size_t size = strlen(name);
+  return strncmp(code->file, name, size) == 0 && strcmp(code->file + size, ".lua") == 0;
+}
+
 /* Find a module's file: the folder of the file that is loaded, module_path, stdlib_path. */
 static lnt_status find_module(lnt__wvm *wvm, lnt__code *code, const char *name, lnt__module **out, lnt_error *err) {
   if (!is_module_name(name)) return LNT_ENOTFOUND;
   if (code->module_count >= LNT__MODULES_MAX) return lnt__fail(err, LNT_ELIMIT, "more than %d modules", LNT__MODULES_MAX);
-  lnt_status status = code->folder ? try_folder(wvm, code, name, code->folder, strlen(code->folder), out, err) : LNT_ENOTFOUND;
+  bool beside = code->folder && !is_own_name(code, name);
+  lnt_status status = beside ? try_folder(wvm, code, name, code->folder, strlen(code->folder), out, err) : LNT_ENOTFOUND;
   if (status == LNT_ENOTFOUND) status = try_folders(wvm, code, name, wvm->module_path, out, err);
   if (status == LNT_ENOTFOUND) status = try_folders(wvm, code, name, wvm->stdlib_path, out, err);
   return status;

@@ -93,6 +93,15 @@ static int array(lua_State *L) {
   return 1;
 }
 
+/* seconds(duration) -> number | nil */
+static int seconds(lua_State *L) {
+  int type = lua_type(L, 1);
+  double value = type == LUA_TNUMBER ? lua_tonumber(L, 1) : type == LUA_TSTRING ? lnt__duration_seconds(lua_tostring(L, 1)) : -1;
+  if (value >= 0) lua_pushnumber(L, value);
+  else lua_pushnil(L);
+  return 1;
+}
+
 /* failure(table) -> the table, which reads as "type: message" now */
 static int failure(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -103,7 +112,8 @@ static int failure(lua_State *L) {
 }
 
 void lnt__values_push(lua_State *L, bool guarded) {
-  static const luaL_Reg functions[] = {{"json_decode", json_decode}, {"json_encode", json_encode}, {"array", array}, {"failure", failure}};
+  static const luaL_Reg functions[] = {{"json_decode", json_decode}, {"json_encode", json_encode}, {"array", array},
+                                       {"failure", failure}, {"seconds", seconds}};
   lua_newtable(L);
   lua_newtable(L); /* of buffers */
   lua_pushcfunction(L, buf_gc);

@@ -33,7 +33,10 @@ void lnt__failure_push_mark(lua_State *L);
 /* Any Lua error value (string "file:line: text", failure table, other table with type/message, anything) as a failure map. */
 lnt_status lnt__failure_encode(lua_State *L, int index, size_t bytes_max, lnt__buf *out, lnt_error *err);
 
-/* ---- lua_values.c ---- */
+/* ---- workflow_options.c, lua_values.c ---- */
+
+/* "1h30m" in seconds; negative: not a duration. Pure; any thread. */
+double lnt__duration_seconds(const char *text);
 
 /* Push the table of the built-in module "lunation.values", on which the standard library's Lua stands; stdlib/meta/values.lua tells its
  * functions. `guarded`: the state has a guard, which is charged for the work. RAISES. */

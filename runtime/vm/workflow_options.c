@@ -40,8 +40,7 @@ static bool read_decimal(const char **at, double *out) {
   return digits;
 }
 
-/* "1h30m" in seconds; negative: not a duration. */
-static double parse_duration(const char *text) {
+double lnt__duration_seconds(const char *text) {
   double sum = 0;
   if (!*text) return -1;
   while (*text) {
@@ -58,7 +57,7 @@ int64_t lnt__duration_us(lua_State *L, int index, const char *what) {
   double seconds = -1;
   int type = lua_type(L, index);
   if (type == LUA_TNUMBER) seconds = lua_tonumber(L, index);
-  else if (type == LUA_TSTRING) seconds = parse_duration(lua_tostring(L, index));
+  else if (type == LUA_TSTRING) seconds = lnt__duration_seconds(lua_tostring(L, index));
   else lnt__mistake(L, "%s: a duration expected, got %s; " DURATION_HELP, what, luaL_typename(L, index));
   if (seconds >= 0 && seconds <= SECONDS_MAX) return (int64_t)floor(seconds * 1e6 + 0.5);
   char text[60];

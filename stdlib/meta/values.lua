@@ -27,6 +27,11 @@ function values.json_encode(value, indent) end
 ---@return T[]
 function values.array(list) end
 
+---A duration ("1h30m", 1.5) in seconds; nil if it is none.
+---@param duration any
+---@return number?
+function values.seconds(duration) end
+
 ---@class Failure
 ---@field type string what retry policies and handlers compare
 ---@field message string

@@ -23,7 +23,7 @@ the same --id: what was done is not done again. The result goes to stdout; progr
   },
   examples = [[
   lunation run workflows/hello.lua --input '{"name": "Ada"}'
-  lunation run workflows/approval.lua --id trip-7 --input @trip.json
+  lunation run workflows/trip.lua --id trip-7 --input @trip.json
   lunation run workflows/hello.lua --json | jq .output]],
 }
 
