@@ -165,6 +165,8 @@ static lnt__command_state new_command(lnt__turn *turn, const lnt__command *comma
   if (command->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
     cmd->batch = lnt__open_commit(turn->engine)->number;
     lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
+    lnt__plan_start(cmd, turn->last_us);
+    lnt__timeouts_arm(turn, cmd);
   } else if (command->due_us) {
     cmd->due_us = command->due_us;
     lnt__timer_arm(turn, cmd);

@@ -74,8 +74,9 @@ typedef struct lnt__command {
   lnt_event_kind kind; /* one of LNT__KINDS_COMMAND */
   lnt_value name;      /* activity, event, workflow, stream (bytes); timers: empty */
   lnt_value input;     /* encoded input, data or value */
-  lnt_value options;   /* activity: map {retry = {max_attempts, first_interval_us, backoff_coefficient, max_interval_us,
-                          non_retryable = [types]}, timeout_us}, or nil. Checked by the VM at the author's line. */
+  lnt_value options;   /* activity: map {retry = {max_attempts, first_interval_us, backoff_coefficient, max_interval_us, timeout_us,
+                          non_retryable = [types]}, schedule_to_start_us, start_to_close_us, schedule_to_close_us, heartbeat_us}, or nil.
+                          Checked by the VM at the author's line. */
   lnt_value id;        /* instance id (bytes): target of EVENT_SENT; child: the author's, or empty for the default one */
   int64_t due_us;      /* timer; wait with timeout: absolute; waits without: 0 */
   bool alone;          /* the caller waits for this command at once and no other branch is ready: it may be answered in place */

@@ -136,10 +136,11 @@ static void fold_event(lnt__turn *turn, const lnt__event *event, bool consumed) 
     turn->seed = event->seed;
   } else if (event->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
     cmd = lnt__cmd_add(turn, event->seq, event->kind, event->name, event->value, event->options);
-    if (cmd) lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
+    if (cmd) lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED), lnt__plan_start(cmd, event->time_us);
   } else if (event->kind == LNT_EVENT_ACTIVITY_RETRIED && cmd) {
     cmd->attempt = event->attempt + 1;
     cmd->due_us = event->due_us;
+    lnt__plan_retry(cmd, event->due_us);
   } else if (event->kind == LNT_EVENT_COMMAND_CANCELED && cmd) {
     lnt__cmd_remove(turn, cmd);
   } else if ((event->kind == LNT_EVENT_ACTIVITY_COMPLETED || event->kind == LNT_EVENT_ACTIVITY_FAILED) && cmd) {
@@ -155,6 +156,8 @@ static void fold(lnt__turn *turn, const lnt__history *history) {
     if (history->events[i - 1].kind == LNT_EVENT_TURN) consumed = i;
   turn->has_turns = consumed > 0;
   for (size_t i = 0; i < history->count; i++) fold_event(turn, &history->events[i], i < consumed);
+  for (size_t i = 0; i < turn->cmd_count; i++)
+    if (turn->cmds[i].state == LNT__CMD_QUEUED) lnt__plan_resume(turn, &turn->cmds[i]);
   if (history->count) turn->last_us = history->events[history->count - 1].time_us;
 }
 
@@ -312,10 +315,11 @@ static lnt__cmd *insert_slot(lnt__turn *turn, uint32_t seq) {
 }
 
 lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value options) {
-  char *memory = lnt__alloc(name.size + 1 + input.size + options.size);
-  lnt__cmd *cmd = memory ? insert_slot(turn, seq) : NULL;
+  size_t plan_size = options.size ? sizeof(lnt__plan) : 0;
+  char *block = lnt__alloc(plan_size + name.size + 1 + input.size + options.size), *memory = block + plan_size;
+  lnt__cmd *cmd = block ? insert_slot(turn, seq) : NULL;
   if (!cmd) {
-    lnt__free(memory);
+    lnt__free(block);
     lnt__poison(turn->engine);
     return NULL;
   }
@@ -331,6 +335,12 @@ lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_v
   cmd->input_size = (uint32_t)input.size;
   cmd->options_size = (uint32_t)options.size;
   cmd->state = LNT__CMD_WAITING;
+  if (plan_size) {
+    cmd->plan = (lnt__plan *)(void *)block;
+    lnt__policy_read(lnt__cmd_options(cmd), &cmd->plan->policy);
+    cmd->plan->armed_us = INT64_MAX;
+    for (int i = 0; i < LNT__TIMEOUTS; i++) cmd->plan->due_us[i] = INT64_MAX;
+  }
   return cmd;
 }
 
@@ -343,8 +353,9 @@ void lnt__cmd_set_state(lnt__turn *turn, lnt__cmd *cmd, lnt__cmd_state state) {
 void lnt__cmd_remove(lnt__turn *turn, lnt__cmd *cmd) {
   if (cmd->timer_new) turn->new_timers--;
   lnt__cmd_set_state(turn, cmd, LNT__CMD_GONE);
-  lnt__free(cmd->memory);
+  lnt__free(cmd->plan ? (void *)cmd->plan : cmd->memory);
   cmd->memory = NULL;
+  cmd->plan = NULL;
   turn->cmd_gone++;
   if (turn->cmd_gone == turn->cmd_count) turn->cmd_count = turn->cmd_gone = 0;
 }

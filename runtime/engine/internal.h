@@ -1,11 +1,12 @@
 /* internal.h - what the files of the engine share. instance.c keeps instances and their commands, turn.c runs bodies and checks replays,
- * manage.c suspends and resumes, accept.c turns requests and answers into events, timer.c knows what is due, commit.c builds batches and
- * runs their effects. */
+ * manage.c suspends and resumes, accept.c turns requests into events, activity.c the answers of activities, timer.c knows what is due,
+ * commit.c builds batches and runs their effects. */
 #ifndef LNT__ENGINE_INTERNAL_H
 #define LNT__ENGINE_INTERNAL_H
 
 #include "base/map.h"
 #include "engine/engine.h"
+#include "engine/policy.h"
 
 typedef enum lnt__cmd_state {
   LNT__CMD_GONE,       /* delivered or canceled; the slot waits for compaction */
@@ -19,6 +20,13 @@ typedef enum lnt__cmd_state {
   LNT__CMD_ANSWERED    /* its answer is in the inbox */
 } lnt__cmd_state;
 
+/* A command that was made with options. */
+typedef struct lnt__plan {
+  lnt__policy policy;
+  int64_t due_us[LNT__TIMEOUTS]; /* when each timeout of the attempt strikes; INT64_MAX: it does not run */
+  int64_t armed_us;              /* time of its entry in the heap; INT64_MAX: none */
+} lnt__plan;
+
 typedef struct lnt__cmd {
   uint32_t seq;
   uint32_t attempt;
@@ -27,8 +35,9 @@ typedef struct lnt__cmd {
   bool timer_new;     /* its TIMER row is not in a batch yet */
   bool timer_durable; /* its TIMER row is in a batch or in the store */
   uint64_t batch;
-  int64_t due_us;  /* timer, wait; an attempt: not before, then its timeout */
-  char *memory;    /* name, NUL, input, options: one block, owned */
+  int64_t due_us;  /* timer, wait; an attempt: not before */
+  lnt__plan *plan; /* NULL: no options. Start of the block, if there is one */
+  char *memory;    /* name, NUL, input, options: one block with the plan, owned */
   uint32_t name_size, input_size, options_size;
 } lnt__cmd;
 
@@ -221,13 +230,18 @@ void lnt__emit(lnt__turn *turn, lnt__event *event);   /* into the record of the 
 void lnt__accept(lnt__turn *turn, lnt__event *event); /* emit, and into the inbox; the instance becomes ready */
 void lnt__inbox_append(lnt__turn *turn, const lnt__event *event);
 void lnt__mark_dirty(lnt__turn *turn);
-void lnt__attempt_fail(lnt__turn *turn, lnt__cmd *cmd, lnt_value failure, lnt_value detail); /* a retry, or the final failure */
+
+/* activity.c */
+void lnt__plan_start(lnt__cmd *cmd, int64_t scheduled_us);  /* a command that was scheduled at this time; without options nothing */
+void lnt__plan_retry(lnt__cmd *cmd, int64_t due_us);        /* its next attempt may run from this time on */
+void lnt__plan_resume(lnt__turn *turn, lnt__cmd *cmd);      /* loaded, or let go on: it may wait for its start anew */
+void lnt__attempt_due(lnt__turn *turn, lnt__cmd *cmd); /* its entry in the heap came due: has a timeout struck? */
 
 /* timer.c */
 void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd);    /* a new timer or wait with due_us */
 void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd); /* its row is no longer wanted */
 void lnt__retry_later(lnt__turn *turn, lnt__cmd *cmd);
-void lnt__timeout_arm(lnt__turn *turn, lnt__cmd *cmd);
+void lnt__timeouts_arm(lnt__turn *turn, lnt__cmd *cmd); /* an activity with timeouts: wake for the next of them */
 
 /* commit.c */
 static inline lnt__commit *lnt__open_commit(lnt__engine *engine) { return &engine->commits[engine->open]; }

@@ -40,8 +40,11 @@ static lnt_run_status held_status(const lnt__turn *turn) {
 
 /* Attempts may begin when the batch that lets the instance go on is durable. */
 static void queue_with_batch(lnt__turn *turn) {
-  for (size_t i = 0; i < turn->cmd_count; i++)
-    if (turn->cmds[i].state == LNT__CMD_QUEUED) turn->cmds[i].batch = lnt__open_commit(turn->engine)->number;
+  for (size_t i = 0; i < turn->cmd_count; i++) {
+    lnt__cmd *cmd = &turn->cmds[i];
+    if (cmd->state == LNT__CMD_QUEUED) cmd->batch = lnt__open_commit(turn->engine)->number;
+    if (cmd->state >= LNT__CMD_QUEUED && cmd->state <= LNT__CMD_DISPATCHED) lnt__plan_resume(turn, cmd);
+  }
 }
 
 lnt_status lnt__engine_resume(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err) {

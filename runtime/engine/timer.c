@@ -1,8 +1,5 @@
-/* timer.c - what is due: timers and timeouts of waits (rows of table TIMER, near ones in the heap), retries and start-to-close timeouts
- * (heap only:
- * the history rebuilds them). A heap entry may be stale; it is checked when it comes due. */
-#include <stdio.h>
-
+/* timer.c - what is due: timers and timeouts of waits (rows of table TIMER, near ones in the heap), retries and timeouts of activities
+ * (heap only: the history rebuilds them). A heap entry may be stale; it is checked when it comes due. */
 #include "engine/internal.h"
 
 enum { HORIZON_US = 60 * 1000 * 1000 };
@@ -38,15 +35,16 @@ void lnt__retry_later(lnt__turn *turn, lnt__cmd *cmd) {
   push_due(turn->engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_RETRY);
 }
 
-void lnt__timeout_arm(lnt__turn *turn, lnt__cmd *cmd) {
-  lnt_value member;
-  cmd->due_us = 0;
-  if (cmd->options_size == 0 || !lnt__cbor_member(lnt__cmd_options(cmd), "timeout_us", &member)) return;
-  lnt__reader reader = lnt__reader_of(member.data, member.size);
-  lnt__cbor_item item = lnt__cbor_next(&reader);
-  if (item.type != LNT__CBOR_INT || item.as.integer <= 0) return;
-  cmd->due_us = turn->engine->now_us + item.as.integer;
-  push_due(turn->engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMEOUT);
+/* An entry that stands already and is not later does for this one too: it is put off when it comes due. So heartbeats cost nothing here. */
+void lnt__timeouts_arm(lnt__turn *turn, lnt__cmd *cmd) {
+  lnt__plan *plan = cmd->plan;
+  int64_t next_us = INT64_MAX;
+  if (!plan) return;
+  for (int i = 0; i < LNT__TIMEOUTS; i++)
+    if (plan->due_us[i] < next_us) next_us = plan->due_us[i];
+  if (next_us >= plan->armed_us) return;
+  plan->armed_us = next_us;
+  push_due(turn->engine, next_us, turn->run, cmd->seq, LNT__DUE_TIMEOUT);
 }
 
 /* ---- Coming due ---- */
@@ -102,17 +100,9 @@ static void fire_retry(lnt__engine *engine, const lnt__due *due) {
 static void fire_timeout(lnt__engine *engine, const lnt__due *due) {
   lnt__turn *turn = lnt__u64map_get(&engine->by_run, due->run);
   lnt__cmd *cmd = turn ? lnt__cmd_find(turn, due->seq) : NULL;
-  if (!cmd || cmd->state != LNT__CMD_BEGUN || cmd->due_us != due->due_us) return;
-  lnt_token token = {turn->run, cmd->seq, cmd->attempt};
-  LNT__PUSH(engine, lnt__open_commit(engine)->abandoned, token);
-  engine->stats.running--;
-  char message[200];
-  snprintf(message, sizeof(message), "activity '%.100s' did not answer within its timeout", cmd->memory);
-  lnt__buf failure;
-  lnt__buf_init(&failure);
-  lnt__failure_text(&failure, "Timeout", message, true);
-  lnt__attempt_fail(turn, cmd, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
-  lnt__buf_finish(&failure);
+  if (!cmd || !cmd->plan || cmd->plan->armed_us != due->due_us) return;
+  cmd->plan->armed_us = INT64_MAX;
+  lnt__attempt_due(turn, cmd);
 }
 
 /* ---- The horizon ---- */

@@ -215,6 +215,8 @@ int lnt__await(lua_State *L);
 void lnt__ctx_open(lua_State *L, lnt__wvm *wvm); /* RAISES. Make ctx, ctx.async and the metatable of tasks */
 lnt__body *lnt__ctx_body(lua_State *L, const char *verb); /* RAISES. The body that runs; argument 1 must be ctx */
 int64_t lnt__duration_us(lua_State *L, int index, const char *what); /* RAISES at the author's line */
+/* RAISES. The table `retry` at `index` of a call of `verb`, as the map that engine/policy.h reads. */
+void lnt__retry_options(lua_State *L, int index, const char *verb, lnt__buf *out);
 void lnt__activity_options(lua_State *L, int index, lnt__buf *out);  /* RAISES. Canonical, or nothing */
 bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
 

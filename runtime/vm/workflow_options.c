@@ -2,11 +2,15 @@
  * is recorded. Called by the functions of ctx; owner thread; everything here raises. */
 #include <lauxlib.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "vm/workflow.h"
 
 #define SECONDS_MAX (1000.0 * 366 * 86400)
 #define ATTEMPTS_MAX 1000000
+#define ATTEMPTS_DEFAULT 3
+#define FIRST_INTERVAL_US 1000000
+#define BACKOFF_DEFAULT 2.0
 #define TYPES_MAX 100
 #define DURATION_HELP "use seconds (1.5) or text such as \"500ms\", \"30s\", \"1h30m\", \"7d\""
 
@@ -97,15 +101,32 @@ static bool push_field(lua_State *L, int index, const char *name, const char *ot
   return false;
 }
 
-static double number_field(lua_State *L, const char *what, double min, double max, double otherwise) {
-  if (lua_type(L, -1) != LUA_TNUMBER) lnt__mistake(L, "call_activity: %s must be a number, got %s", what, luaL_typename(L, -1));
+static double number_field(lua_State *L, const char *verb, const char *what, double min, double max, double otherwise) {
+  if (lua_type(L, -1) != LUA_TNUMBER) lnt__mistake(L, "%s: %s must be a number, got %s", verb, what, luaL_typename(L, -1));
   double value = lua_tonumber(L, -1);
   if (!(value >= min && value <= max)) {
     char text[LNT__NUMBER_TEXT_BYTES];
     lnt__number_text(value, text);
-    lnt__mistake(L, "call_activity: %s cannot be %s; the default is %g", what, text, otherwise);
+    lnt__mistake(L, "%s: %s cannot be %s; the default is %g", verb, what, text, otherwise);
   }
   return value;
+}
+
+/* A duration in field `name` (or `other`) of the table at `index`, in microseconds; 0: it is not there. Zero is refused: `zero` says what
+ * it would mean. */
+static int64_t time_field(lua_State *L, int index, const char *verb, const char *prefix, const char *name, const char *zero) {
+  char what[100];
+  lua_pushstring(L, name);
+  lua_rawget(L, index);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    return 0;
+  }
+  snprintf(what, sizeof what, "%s: %s%s", verb, prefix, name);
+  int64_t value_us = lnt__duration_us(L, -1, what);
+  if (value_us == 0) lnt__mistake(L, "%s of 0 %s; leave it out to have none", what, zero);
+  lua_pop(L, 1);
+  return value_us;
 }
 
 static void write_int(lnt__buf *out, const char *key, int64_t value) {
@@ -113,75 +134,119 @@ static void write_int(lnt__buf *out, const char *key, int64_t value) {
   lnt__cbor_int(out, value);
 }
 
-static void write_types(lua_State *L, lnt__buf *out) {
+static size_t write_if(lnt__buf *out, const char *key, int64_t value) {
+  if (value) write_int(out, key, value);
+  return value != 0;
+}
+
+/* ---- Retries ---- */
+
+static void write_types(lua_State *L, const char *verb, lnt__buf *out) {
   int list = lua_gettop(L);
   if (!lua_istable(L, list))
-    lnt__mistake(L, "call_activity: retry.non_retryable must be a list of error types, got %s", luaL_typename(L, list));
+    lnt__mistake(L, "%s: retry.non_retryable must be a list of error types, got %s", verb, luaL_typename(L, list));
   size_t count = lua_objlen(L, list);
-  if (count > TYPES_MAX) lnt__mistake(L, "call_activity: retry.non_retryable has more than %d types", TYPES_MAX);
+  if (count > TYPES_MAX) lnt__mistake(L, "%s: retry.non_retryable has more than %d types", verb, TYPES_MAX);
   lnt__cbor_cstring(out, "non_retryable");
   lnt__cbor_array(out, count);
   for (size_t i = 1; i <= count; i++) {
     size_t size;
     lua_rawgeti(L, list, (int)i);
     if (lua_type(L, -1) != LUA_TSTRING)
-      lnt__mistake(L, "call_activity: retry.non_retryable[%zu] must be a string (an error type), got %s", i, luaL_typename(L, -1));
+      lnt__mistake(L, "%s: retry.non_retryable[%zu] must be a string (an error type), got %s", verb, i, luaL_typename(L, -1));
     const char *type = lua_tolstring(L, -1, &size);
     if (size > LNT_NAME_BYTES_MAX)
-      lnt__mistake(L, "call_activity: retry.non_retryable[%zu] is longer than %d bytes", i, LNT_NAME_BYTES_MAX);
+      lnt__mistake(L, "%s: retry.non_retryable[%zu] is longer than %d bytes", verb, i, LNT_NAME_BYTES_MAX);
     lnt__cbor_string(out, type, size);
     lua_pop(L, 1);
   }
 }
 
-static void write_retry(lua_State *L, int index, lnt__buf *out) {
+static int64_t attempts_field(lua_State *L, int index, const char *verb) {
+  if (!push_field(L, index, "max_attempts", NULL)) return ATTEMPTS_DEFAULT;
+  double attempts = number_field(L, verb, "retry.max_attempts", 1, ATTEMPTS_MAX, ATTEMPTS_DEFAULT);
+  if (attempts != floor(attempts)) lnt__mistake(L, "%s: retry.max_attempts must be a whole number, the first attempt included", verb);
+  return (int64_t)attempts;
+}
+
+void lnt__retry_options(lua_State *L, int index, const char *verb, lnt__buf *out) {
   static const char *const known[] = {"max_attempts", "first_interval", "interval", "backoff", "backoff_coefficient", "max_interval",
-                                      "non_retryable", NULL};
+                                      "timeout", "non_retryable", NULL};
   lnt__cbor_map map;
+  char what[80];
   size_t count = 3;
+  int top = lua_gettop(L);
   if (!lua_istable(L, index))
-    lnt__mistake(L, "call_activity: retry must be a table such as {max_attempts = 3}, got %s", luaL_typename(L, index));
-  check_keys(L, index, "call_activity: retry", known, "max_attempts, first_interval (or interval), backoff, max_interval, non_retryable");
+    lnt__mistake(L, "%s: retry must be a table such as {max_attempts = 3}, got %s", verb, luaL_typename(L, index));
+  snprintf(what, sizeof what, "%s: retry", verb);
+  check_keys(L, index, what, known, "max_attempts, first_interval (or interval), backoff, max_interval, timeout, non_retryable");
   lnt__cbor_map_begin(out, &map);
-  double attempts = push_field(L, index, "max_attempts", NULL) ? number_field(L, "retry.max_attempts", 1, ATTEMPTS_MAX, 3) : 3;
-  write_int(out, "max_attempts", (int64_t)attempts);
+  write_int(out, "max_attempts", attempts_field(L, index, verb));
+  snprintf(what, sizeof what, "%s: retry.first_interval", verb);
   bool has_first = push_field(L, index, "first_interval", "interval");
-  write_int(out, "first_interval_us", has_first ? lnt__duration_us(L, -1, "call_activity: retry.first_interval") : 1000000);
-  double backoff = push_field(L, index, "backoff", "backoff_coefficient") ? number_field(L, "retry.backoff", 1, 1000, 2) : 2;
+  int64_t first_us = has_first ? lnt__duration_us(L, -1, what) : FIRST_INTERVAL_US;
+  write_int(out, "first_interval_us", first_us);
+  bool has_backoff = push_field(L, index, "backoff", "backoff_coefficient");
   lnt__cbor_cstring(out, "backoff_coefficient");
-  lnt__cbor_number(out, backoff);
-  if (push_field(L, index, "max_interval", NULL)) {
-    write_int(out, "max_interval_us", lnt__duration_us(L, -1, "call_activity: retry.max_interval"));
-    count++;
-  }
+  lnt__cbor_number(out, has_backoff ? number_field(L, verb, "retry.backoff", 1, 1000, BACKOFF_DEFAULT) : BACKOFF_DEFAULT);
+  int64_t max_us = time_field(L, index, verb, "retry.", "max_interval", "would let no attempt wait; for that set first_interval = 0");
+  if (max_us && max_us < first_us)
+    lnt__mistake(L, "%s: retry.max_interval is shorter than retry.first_interval%s; make it at least as long", verb,
+                 has_first ? "" : " (1s unless you set it)");
+  count += write_if(out, "max_interval_us", max_us);
+  count += write_if(out, "timeout_us", time_field(L, index, verb, "retry.", "timeout", "would allow no retry"));
   if (push_field(L, index, "non_retryable", NULL)) {
-    write_types(L, out);
+    write_types(L, verb, out);
     count++;
   }
   lnt__cbor_map_end(out, &map, count, false);
+  lua_settop(L, top);
+}
+
+/* ---- Activities ---- */
+
+static void refuse_longer(lua_State *L, const char *name, int64_t us, const char *bound_name, int64_t bound_us) {
+  if (us && bound_us && us > bound_us)
+    lnt__mistake(L, "call_activity: %s is longer than %s, so it could never strike; leave it out or make it shorter", name, bound_name);
+}
+
+static size_t write_timeouts(lua_State *L, int index, lnt__buf *out) {
+  static const char zero[] = "would never let the activity run";
+  int64_t short_us = time_field(L, index, "call_activity", "", "timeout", zero);
+  int64_t run_us = time_field(L, index, "call_activity", "", "start_to_close", zero);
+  int64_t start_us = time_field(L, index, "call_activity", "", "schedule_to_start", zero);
+  int64_t all_us = time_field(L, index, "call_activity", "", "schedule_to_close", zero);
+  int64_t beat_us = time_field(L, index, "call_activity", "", "heartbeat", "would end every attempt at once");
+  const char *run_name = short_us ? "timeout" : "start_to_close";
+  if (short_us && run_us) lnt__mistake(L, "call_activity: timeout and start_to_close are the same thing; give one of them");
+  if (short_us) run_us = short_us;
+  refuse_longer(L, run_name, run_us, "schedule_to_close", all_us);
+  refuse_longer(L, "schedule_to_start", start_us, "schedule_to_close", all_us);
+  refuse_longer(L, "heartbeat", beat_us, "schedule_to_close", all_us);
+  refuse_longer(L, "heartbeat", beat_us, run_name, run_us);
+  size_t count = write_if(out, "start_to_close_us", run_us);
+  count += write_if(out, "schedule_to_start_us", start_us);
+  count += write_if(out, "schedule_to_close_us", all_us);
+  return count + write_if(out, "heartbeat_us", beat_us);
 }
 
 void lnt__activity_options(lua_State *L, int index, lnt__buf *out) {
-  static const char *const known[] = {"retry", "timeout", NULL};
+  static const char *const known[] = {"retry", "timeout", "start_to_close", "schedule_to_start", "schedule_to_close", "heartbeat", NULL};
   int top = lua_gettop(L);
   size_t count = 0;
   lnt__cbor_map map;
   if (lua_isnoneornil(L, index)) return;
   if (!lua_istable(L, index))
     lnt__mistake(L, "call_activity: options must be a table such as {timeout = \"30s\"}, got %s", luaL_typename(L, index));
-  check_keys(L, index, "call_activity", known, "retry and timeout");
+  check_keys(L, index, "call_activity", known,
+             "retry, timeout (or start_to_close), schedule_to_start, schedule_to_close and heartbeat");
   lnt__cbor_map_begin(out, &map);
   if (push_field(L, index, "retry", NULL)) {
     lnt__cbor_cstring(out, "retry");
-    write_retry(L, lua_gettop(L), out);
+    lnt__retry_options(L, lua_gettop(L), "call_activity", out);
     count++;
   }
-  if (push_field(L, index, "timeout", NULL)) {
-    int64_t timeout_us = lnt__duration_us(L, -1, "call_activity: timeout");
-    if (timeout_us == 0) lnt__mistake(L, "call_activity: a timeout of 0 would never let the activity run; leave it out for none");
-    write_int(out, "timeout_us", timeout_us);
-    count++;
-  }
+  count += write_timeouts(L, index, out);
   lua_settop(L, top);
   if (count) lnt__cbor_map_end(out, &map, count, false);
   else lnt__buf_clear(out);

@@ -1,0 +1,377 @@
+/* test_attempts.c - attempts of activities through lunation.h, with a clock that the test sets: when each begins, which fails of what, and
+ * that none of it changes when the process ends and starts again in between. */
+#include <stdlib.h>
+
+#include "check.h"
+#include "include/lunation.h"
+#include "scratch.h"
+
+#define T0_US 1700000000000000
+#define MS 1000
+#define SECOND 1000000
+#define TICKS_MAX 100000
+
+/* ---- A host whose time passes only when nothing moves ---- */
+
+enum { CALLS_MAX = 64 };
+
+typedef struct call { int64_t at_us; lnt_token token; char key[64], details[200]; } call;
+
+typedef struct host {
+  lnt_runtime *rt;
+  char dir[SCRATCH_PATH_MAX];
+  lnt_error error;
+  int64_t now_us;
+  call calls[CALLS_MAX]; /* attempts of `job`, in the order in which they began */
+  int count;
+  int fails;             /* attempts that fail before one succeeds */
+  const char *type;      /* of the failures */
+  bool silent;           /* attempts do not answer */
+  uint64_t running_max;
+} host;
+
+static int64_t clock_of(void *user) { return ((host *)user)->now_us; }
+
+/* Its result is the number of the attempt. */
+static lnt_activity_result run_job(void *user, lnt_runtime *rt, const lnt_activity *activity) {
+  host *h = user;
+  if (h->count == CALLS_MAX) return LNT_ACTIVITY_DONE;
+  call *c = &h->calls[h->count++];
+  *c = (call){.at_us = h->now_us - T0_US, .token = activity->token};
+  snprintf(c->key, sizeof c->key, "%s", activity->idempotency_key);
+  if (h->silent) return LNT_ACTIVITY_PENDING;
+  if (activity->token.attempt <= (uint32_t)h->fails) {
+    lnt_failure failure = {.type = h->type ? h->type : "Flaky", .message = "not yet"};
+    CHECK_STATUS(lnt_fail(rt, activity->token, &failure, NULL), LNT_OK);
+    return LNT_ACTIVITY_DONE;
+  }
+  lnt_value result;
+  char text[16];
+  snprintf(text, sizeof text, "%u", activity->token.attempt);
+  CHECK_STATUS(lnt_value_from_json(text, strlen(text), &result, NULL), LNT_OK);
+  CHECK_STATUS(lnt_complete(rt, activity->token, result, NULL), LNT_OK);
+  lnt_value_free(&result);
+  return LNT_ACTIVITY_DONE;
+}
+
+/* `main` calls job with the options given and returns its result, or what was caught. */
+static void load(host *h, const char *options) {
+  char source[1000];
+  snprintf(source, sizeof source,
+           "workflow('main', function(ctx) local ok, e = pcall(ctx.call_activity, ctx, 'job', 1, %s)\n"
+           "if ok or type(e) == 'string' then return e end\n"
+           "return {type = e.type, retryable = e.retryable, details = e.details, message = e.message} end)",
+           options);
+  if (lnt_load_string(h->rt, "main.lua", source, strlen(source), &h->error)) CHECK_FAIL("load: %s", h->error.message);
+}
+
+static void host_open(host *h) {
+  lnt_options options;
+  lnt_options_init(&options);
+  if (!h->dir[0]) scratch_make(h->dir);
+  if (!h->now_us) h->now_us = T0_US;
+  options.dir = h->dir;
+  options.durability = LNT_DURABILITY_PROCESS;
+  options.clock = clock_of;
+  options.clock_user = h;
+  options.seed = 7;
+  options.limits.activities_running_max = h->running_max;
+  if (lnt_open(&options, &h->rt, &h->error)) CHECK_FAIL("lnt_open: %s", h->error.message);
+  CHECK_STATUS(lnt_register_activity(h->rt, "job", run_job, h, NULL), LNT_OK);
+}
+
+static void host_close(host *h) {
+  CHECK_STATUS(lnt_close(h->rt), LNT_OK);
+  scratch_remove(h->dir);
+}
+
+/* The process ends, some time passes, it starts again; attempts that ran are gone. */
+static void restart(host *h, int64_t down_us) {
+  CHECK_STATUS(lnt_close(h->rt), LNT_OK);
+  h->now_us += down_us;
+  host_open(h);
+}
+
+static void start(host *h, const char *id) {
+  lnt_start_options options;
+  lnt_start_options_init(&options);
+  options.workflow = "main";
+  options.id = id;
+  CHECK_STATUS(lnt_start(h->rt, &options, NULL, &h->error), LNT_OK);
+}
+
+static bool is_finished(host *h, const char *id) {
+  lnt_instance *instance;
+  if (lnt_get(h->rt, id, &instance, NULL)) return false;
+  bool finished = instance->closed_us != 0;
+  lnt_free(instance);
+  return finished;
+}
+
+/* Tick until nothing moves; the time of what comes next. */
+static int64_t settle(host *h) {
+  lnt_tick_result result;
+  for (int i = 0, still = 0; i < TICKS_MAX && still < 3; i++) {
+    if (!CHECK_STATUS(lnt_tick(h->rt, 0, &result, &h->error), LNT_OK)) return INT64_MAX;
+    still = result.turns || result.commits || result.ready || result.in_commit ? 0 : still + 1;
+  }
+  return result.next_due_us;
+}
+
+/* Let time pass, from one thing that comes due to the next, until the instance is finished or `until_us` after the start of the test. */
+static void play(host *h, const char *id, int64_t until_us) {
+  for (int i = 0; i < 1000; i++) {
+    int64_t due_us = settle(h);
+    if (is_finished(h, id)) return;
+    if (due_us > T0_US + until_us) break;
+    h->now_us = due_us;
+  }
+  h->now_us = T0_US + until_us;
+  settle(h);
+}
+
+static const char *outcome(host *h, const char *id) {
+  static char text[2000];
+  lnt_instance *instance;
+  char *json = NULL;
+  lnt_status status = lnt_get(h->rt, id, &instance, NULL);
+  if (status) return lnt_status_name(status);
+  lnt_value_to_json(instance->status == LNT_RUN_COMPLETED ? instance->output : instance->failure, 0, &json, NULL, NULL);
+  snprintf(text, sizeof text, "%s %s", lnt_run_status_name(instance->status), json ? json : "?");
+  lnt_free(json);
+  lnt_free(instance);
+  return text;
+}
+
+/* When the attempts began, in milliseconds: "0 100 300". */
+static const char *begins(const host *h) {
+  static char text[CALLS_MAX * 12];
+  size_t at = 0;
+  text[0] = 0;
+  for (int i = 0; i < h->count; i++)
+    at += (size_t)snprintf(text + at, sizeof text - at, "%s%lld", i ? " " : "", (long long)(h->calls[i].at_us / MS));
+  return text;
+}
+
+static host tale_host;
+
+/* One instance with these options of its call, to its end. */
+static host *tale(const char *options, int fails, bool silent) {
+  host *h = &tale_host;
+  *h = (host){.fails = fails, .silent = silent};
+  host_open(h);
+  load(h, options);
+  start(h, "one");
+  play(h, "one", 3600ll * SECOND);
+  return h;
+}
+
+/* ---- Retries ---- */
+
+static void check_tale(const char *options, int fails, const char *wanted_begins, const char *wanted) {
+  host *h = tale(options, fails, false);
+  CHECK_EQ_STR(begins(h), wanted_begins);
+  CHECK_HAS(outcome(h, "one"), wanted);
+  host_close(h);
+}
+
+static void test_delays_follow_the_formula(void) {
+  check_tale("nil", 1, "0", "Flaky");
+  check_tale("{retry = {}}", 9, "0 1000 3000", "Flaky"); /* the defaults: three attempts, 1 s, doubled */
+  check_tale("{retry = {max_attempts = 5, first_interval = 0.1, backoff = 3}}", 4, "0 100 400 1300 4000", "COMPLETED 5");
+  check_tale("{retry = {max_attempts = 6, first_interval = 0.1, backoff = 2, max_interval = 0.25}}", 5, "0 100 300 550 800 1050",
+             "COMPLETED 6");
+  check_tale("{retry = {max_attempts = 4, interval = 0, backoff = 1}}", 3, "0 0 0 0", "COMPLETED 4");
+  check_tale("{retry = {max_attempts = 1}}", 1, "0", "Flaky");
+}
+
+/* The sum of the delays so far is what is held against it, so that a slow attempt changes nothing. */
+static void test_a_retry_timeout_ends_the_attempts(void) {
+  check_tale("{retry = {max_attempts = 99, first_interval = 1, backoff = 1, timeout = 3}}", 99, "0 1000 2000 3000", "Flaky");
+  check_tale("{retry = {max_attempts = 99, first_interval = 1, backoff = 2, timeout = 6.5}}", 99, "0 1000 3000 7000", "Flaky");
+  check_tale("{retry = {max_attempts = 2, first_interval = 1, timeout = '1h'}}", 99, "0 1000", "Flaky");
+}
+
+static void test_some_failures_are_final(void) {
+  check_tale("{retry = {max_attempts = 3, non_retryable = {'Other', 'Flaky'}}}", 9, "0", "Flaky");
+  check_tale("{retry = {max_attempts = 3, non_retryable = {'Other'}}}", 9, "0 1000 3000", "Flaky");
+  host h = {.fails = 9, .type = "NonRetryableError"};
+  host_open(&h);
+  load(&h, "{retry = {max_attempts = 3}}");
+  start(&h, "one");
+  play(&h, "one", 10 * SECOND);
+  CHECK_EQ_STR(begins(&h), "0");
+  CHECK_HAS(outcome(&h, "one"), "NonRetryableError");
+  host_close(&h);
+}
+
+/* The next attempt comes at the time that was journaled, also when the process was down meanwhile; the key is the same throughout. */
+static void test_retries_go_on_after_a_restart(void) {
+  static const char options[] = "{retry = {max_attempts = 4, first_interval = 10, backoff = 1}}";
+  host h = {.fails = 3};
+  host_open(&h);
+  load(&h, options);
+  start(&h, "one");
+  settle(&h);
+  restart(&h, 4 * SECOND);
+  load(&h, options);
+  play(&h, "one", 15 * SECOND);
+  restart(&h, 60 * SECOND);
+  load(&h, options);
+  play(&h, "one", 200 * SECOND);
+  CHECK_EQ_STR(begins(&h), "0 10000 75000 85000");
+  CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED 4");
+  for (int i = 1; i < h.count; i++) CHECK_EQ_STR(h.calls[i].key, h.calls[0].key);
+  host_close(&h);
+}
+
+/* ---- Timeouts ---- */
+
+static void check_silent(const char *options, const char *wanted_begins, const char *wanted) {
+  host *h = tale(options, 0, true);
+  CHECK_EQ_STR(begins(h), wanted_begins);
+  CHECK_HAS(outcome(h, "one"), wanted);
+  host_close(h);
+}
+
+static void test_each_timeout_says_which_it_was(void) {
+  check_silent("{timeout = 5}", "0", "\"type\":\"Timeout\",\"details\":{\"timeout\":\"start_to_close\"},");
+  check_silent("{timeout = 5}", "0", "\"retryable\":true");
+  check_silent("{start_to_close = 5, retry = {max_attempts = 2}}", "0 6000", "activity 'job' did not answer within its timeout of 5 s");
+  check_silent("{heartbeat = 5, retry = {max_attempts = 2}}", "0 6000", "\"details\":{\"timeout\":\"heartbeat\"}");
+  check_silent("{schedule_to_close = 5, retry = {max_attempts = 2}}", "0", "\"details\":{\"timeout\":\"schedule_to_close\"}");
+  check_silent("{schedule_to_close = 5}", "0", "\"retryable\":false");
+  check_silent("{schedule_to_close = 4, timeout = 2, retry = {max_attempts = 9, first_interval = 1, backoff = 1}}", "0 3000",
+               "\"timeout\":\"schedule_to_close\"");
+  check_silent("{retry = {max_attempts = 9, non_retryable = {'Timeout'}}, heartbeat = 5}", "0", "\"timeout\":\"heartbeat\"");
+}
+
+/* No attempt is made that schedule_to_close would not let begin; the failure is the one that happened. */
+static void test_no_retry_beyond_schedule_to_close(void) {
+  check_tale("{schedule_to_close = 5, retry = {max_attempts = 9, first_interval = 2, backoff = 2}}", 99, "0 2000", "Flaky");
+}
+
+/* It counts from the call, whatever the process does meanwhile. */
+static void test_schedule_to_close_survives_restarts(void) {
+  static const char options[] = "{schedule_to_close = 10, retry = {max_attempts = 99, first_interval = 1, backoff = 1}}";
+  host h = {.silent = true};
+  host_open(&h);
+  load(&h, options);
+  start(&h, "one");
+  settle(&h);
+  for (int i = 0; i < 3; i++) {
+    restart(&h, 3 * SECOND);
+    load(&h, options);
+    settle(&h);
+    CHECK(!is_finished(&h, "one"));
+  }
+  CHECK_EQ_STR(begins(&h), "0 3000 6000 9000");
+  play(&h, "one", 60 * SECOND);
+  CHECK_EQ_INT(h.now_us - T0_US, 10 * SECOND);
+  CHECK_HAS(outcome(&h, "one"), "schedule_to_close");
+  for (int i = 1; i < h.count; i++) {
+    CHECK_EQ_STR(h.calls[i].key, h.calls[0].key);
+    CHECK_EQ_UINT(h.calls[i].token.attempt, 1); /* the same attempt again: it had no answer */
+  }
+  host_close(&h);
+}
+
+/* With room for one attempt at a time, the second waits. A restart is no fault of its own: it may wait as long again. */
+static void test_schedule_to_start_is_final(void) {
+  static const char options[] = "{schedule_to_start = 10, retry = {max_attempts = 5}}";
+  host h = {.silent = true, .running_max = 1};
+  host_open(&h);
+  load(&h, options);
+  start(&h, "one");
+  start(&h, "two");
+  play(&h, "two", 8 * SECOND);
+  restart(&h, 60 * SECOND);
+  load(&h, options);
+  play(&h, "two", 77 * SECOND);
+  CHECK(!is_finished(&h, "two"));
+  play(&h, "two", 80 * SECOND);
+  CHECK_EQ_INT(h.now_us - T0_US, 78 * SECOND);
+  CHECK_EQ_STR(begins(&h), "0 68000");
+  CHECK_HAS(outcome(&h, "two"), "\"details\":{\"timeout\":\"schedule_to_start\"}");
+  CHECK_HAS(outcome(&h, "two"), "\"retryable\":false");
+  CHECK(!is_finished(&h, "one"));
+  host_close(&h);
+}
+
+/* While an instance is suspended nothing may begin, so nothing can be late. */
+static void test_schedule_to_start_does_not_count_a_suspension(void) {
+  host h = {.silent = true, .running_max = 1};
+  host_open(&h);
+  load(&h, "{schedule_to_start = 10}");
+  start(&h, "one");
+  start(&h, "two");
+  play(&h, "two", 5 * SECOND);
+  CHECK_STATUS(lnt_suspend(h.rt, "two", NULL, NULL, NULL, NULL), LNT_OK);
+  play(&h, "two", 60 * SECOND);
+  CHECK(!is_finished(&h, "two"));
+  CHECK_STATUS(lnt_resume(h.rt, "two", NULL, NULL, NULL, NULL), LNT_OK);
+  play(&h, "two", 69 * SECOND);
+  CHECK(!is_finished(&h, "two"));
+  play(&h, "two", 71 * SECOND);
+  CHECK_HAS(outcome(&h, "two"), "\"timeout\":\"schedule_to_start\"");
+  host_close(&h);
+}
+
+/* An answer that comes too late is not taken for the next attempt's. */
+static void test_a_late_answer_is_ignored(void) {
+  host h = {.silent = true};
+  host_open(&h);
+  load(&h, "{timeout = 1, retry = {max_attempts = 2, first_interval = 1}}");
+  start(&h, "one");
+  play(&h, "one", 2500 * MS);
+  REQUIRE(h.count == 2);
+  lnt_complete(h.rt, h.calls[0].token, LNT_VALUE_NIL, NULL);
+  settle(&h);
+  CHECK(!is_finished(&h, "one"));
+  CHECK_STATUS(lnt_complete(h.rt, h.calls[1].token, LNT_VALUE_NIL, NULL), LNT_OK);
+  settle(&h);
+  CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED null");
+  host_close(&h);
+}
+
+/* ---- Options that cannot be meant ---- */
+
+static void test_contradictions_are_refused_at_the_authors_line(void) {
+  static const struct { const char *options, *part; } cases[] = {
+      {"{retry = {max_interval = '500ms'}}", "retry.max_interval is shorter than retry.first_interval (1s unless you set it)"},
+      {"{retry = {max_interval = 1, first_interval = 2}}", "retry.max_interval is shorter than retry.first_interval; make"},
+      {"{retry = {timeout = 0}}", "retry.timeout of 0 would allow no retry"},
+      {"{retry = {max_interval = 0}}", "retry.max_interval of 0"},
+      {"{retry = {max_attempts = 2.5}}", "retry.max_attempts must be a whole number"},
+      {"{retry = {max_attempts = 0}}", "retry.max_attempts cannot be 0"},
+      {"{retry = {backoff = 0.5}}", "retry.backoff cannot be 0.5"},
+      {"{retry = {first_interval = -1}}", "retry.first_interval: -1 is not a duration"},
+      {"{retry = {timeout = 'soon'}}", "retry.timeout: \\\"soon\\\" is not a duration"},
+      {"{retry = {non_retryable = 'Boom'}}", "retry.non_retryable must be a list"},
+      {"{retry = {tries = 3}}", "retry: unknown option 'tries'"},
+      {"{retry = 3}", "retry must be a table"},
+      {"{timeout = 0}", "timeout of 0 would never let the activity run"},
+      {"{schedule_to_close = 0}", "schedule_to_close of 0"},
+      {"{schedule_to_start = 0}", "schedule_to_start of 0"},
+      {"{heartbeat = 0}", "heartbeat of 0"},
+      {"{timeout = 1, start_to_close = 1}", "timeout and start_to_close are the same thing"},
+      {"{timeout = 10, schedule_to_close = 5}", "timeout is longer than schedule_to_close"},
+      {"{start_to_close = 10, schedule_to_close = 5}", "start_to_close is longer than schedule_to_close"},
+      {"{schedule_to_start = 10, schedule_to_close = 5}", "schedule_to_start is longer than schedule_to_close"},
+      {"{heartbeat = 10, timeout = 5}", "heartbeat is longer than timeout"},
+      {"{heartbeat = 10, schedule_to_close = 5}", "heartbeat is longer than schedule_to_close"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    host *h = tale(cases[i].options, 0, false);
+    CHECK_EQ_INT(h->count, 0);
+    CHECK_HAS(outcome(h, "one"), "main.lua:1: call_activity: ");
+    CHECK_HAS(outcome(h, "one"), cases[i].part);
+    host_close(h);
+  }
+}
+
+CHECK_MAIN(test_delays_follow_the_formula, test_a_retry_timeout_ends_the_attempts, test_some_failures_are_final,
+           test_retries_go_on_after_a_restart, test_each_timeout_says_which_it_was, test_no_retry_beyond_schedule_to_close,
+           test_schedule_to_close_survives_restarts, test_schedule_to_start_is_final,
+           test_schedule_to_start_does_not_count_a_suspension, test_a_late_answer_is_ignored,
+           test_contradictions_are_refused_at_the_authors_line);
