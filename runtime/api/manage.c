@@ -86,3 +86,8 @@ lnt_status lnt_resume(lnt_runtime *rt, const char *id, const char *reason, lnt_d
   lnt_status status = check_reasoned(rt, "resume", id, reason, err);
   return status ? status : lnt__engine_resume(rt->engine, id, reason, done, done_user, err);
 }
+
+lnt_status lnt_cancel(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err) {
+  lnt_status status = check_reasoned(rt, "cancel", id, reason, err);
+  return status ? status : lnt__engine_cancel(rt->engine, id, reason, done, done_user, err);
+}

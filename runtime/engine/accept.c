@@ -143,6 +143,23 @@ lnt_status lnt__engine_terminate(lnt__engine *engine, const char *id, const char
   return LNT_OK;
 }
 
+lnt_status lnt__engine_cancel(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err) {
+  lnt_status status;
+  lnt__turn *turn = lnt__find_open(engine, id, &status, err);
+  if (!turn) return status;
+  if (turn->history_events >= engine->limits.history_events_max)
+    return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max; terminate it", id,
+                     (unsigned long long)engine->limits.history_events_max);
+  lnt__buf value;
+  lnt__buf_init(&value);
+  lnt__failure_text(&value, "Canceled", reason ? reason : "the instance was canceled", false);
+  lnt__event event = {.kind = LNT_EVENT_CANCEL_REQUESTED, .value = {value.data, value.size}};
+  lnt__accept(turn, &event);
+  lnt__buf_finish(&value);
+  lnt__push_done(engine, done, done_user);
+  return LNT_OK;
+}
+
 lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value) {
   lnt__commit *commit = lnt__open_commit(engine);
   if (!lnt__batch_put(commit->batch, table, key.data, key.size, value.data, value.size)) {

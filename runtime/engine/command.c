@@ -94,12 +94,40 @@ static bool take_buffered(lnt__turn *turn, lnt_value name, lnt__delivery *answer
     if (!lnt__name_equal((lnt_value){event->memory, event->name_size}, name)) continue;
     lnt__free(turn->engine->answer_hold);
     turn->engine->answer_hold = event->memory;
-    *answer = (lnt__delivery){.seq = seq, .kind = LNT__DELIVER_RESULT, .value = {event->memory + event->name_size, event->value_size}};
+    *answer = (lnt__delivery){.seq = seq, .kind = LNT__DELIVER_RESULT, .value = {event->memory + event->name_size, event->value_size},
+                              .order = event->order};
     memmove(event, event + 1, (turn->buffered_count - i - 1) * sizeof(*event));
     turn->buffered_count--;
     return true;
   }
   return false;
+}
+
+void lnt__buffer_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order) {
+  lnt__buffered buffered = {lnt__alloc(name.size + value.size), (uint32_t)name.size, (uint32_t)value.size, order};
+  if (!buffered.memory || (turn->buffered_count == turn->buffered_capacity &&
+                           !lnt__grow((void **)&turn->buffered, &turn->buffered_capacity, turn->buffered_count + 1, sizeof(buffered)))) {
+    lnt__free(buffered.memory);
+    lnt__poison(turn->engine);
+    return;
+  }
+  memcpy(buffered.memory, name.data, name.size);
+  if (value.size) memcpy(buffered.memory + name.size, value.data, value.size);
+  size_t at = turn->buffered_count++;
+  for (; at > 0 && turn->buffered[at - 1].order > order; at--) turn->buffered[at] = turn->buffered[at - 1];
+  turn->buffered[at] = buffered;
+}
+
+bool lnt__turn_return_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order, uint32_t *seq) {
+  lnt__cmd *cmd = lnt__waiter_for(turn, name);
+  if (!cmd) {
+    lnt__buffer_event(turn, name, value, order);
+    return false;
+  }
+  *seq = cmd->seq;
+  if (!turn->replaying) lnt__timer_disarm(turn, cmd);
+  lnt__cmd_remove(turn, cmd);
+  return true;
 }
 
 static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *command, uint32_t seq, lnt__delivery *answer) {
@@ -123,6 +151,7 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
     if (!lnt__next_event(turn, &event)) return LNT__COMMAND_REFUSED;
     if (event.kind == LNT_EVENT_EVENT_RAISED || event.seq == seq) {
       delivery_of(&event, answer, seq);
+      answer->order = turn->raised;
       return LNT__COMMAND_ANSWERED;
     }
   }

@@ -23,6 +23,7 @@ typedef enum lnt__body_state {
   LNT__BODY_WAITING,     /* every branch waits for a command */
   LNT__BODY_COMPLETED,   /* returned: `value` is the output */
   LNT__BODY_FAILED,      /* raised: `value` is the failure map, `detail` a traceback for people */
+  LNT__BODY_CANCELED,    /* the same, with the failure of the cancel that was delivered to it */
   LNT__BODY_REFUSED,     /* stopped because lnt__turn_command answered REFUSED; the engine knows why */
   LNT__BODY_UNAVAILABLE  /* the pinned code cannot be had or does not load: `error` says why. The instance stalls. */
 } lnt__body_state;
@@ -37,13 +38,15 @@ typedef struct lnt__outcome {
 typedef enum lnt__delivery_kind {
   LNT__DELIVER_RESULT,  /* activity completed, event arrived: `value` */
   LNT__DELIVER_FAILURE, /* activity failed: `value` is the failure map */
-  LNT__DELIVER_FIRED    /* timer came due, or the wait timed out */
+  LNT__DELIVER_FIRED,   /* timer came due, or the wait timed out */
+  LNT__DELIVER_CANCEL   /* the instance is to end: `value` is the failure map; seq is 0 */
 } lnt__delivery_kind;
 
 typedef struct lnt__delivery {
   uint32_t seq;
   lnt__delivery_kind kind;
   lnt_value value; /* valid during the call that gives it */
+  uint32_t order;  /* external events: the how-manieth that came to the instance */
 } lnt__delivery;
 
 typedef struct lnt__start_info {
@@ -93,6 +96,10 @@ lnt__command_state lnt__turn_command(lnt__turn *turn, const lnt__command *comman
 
 /* Give up a command that has not been delivered (a loser of when_any, a closed scope). Delivered or unknown: no-op. No delivery follows. */
 void lnt__turn_cancel(lnt__turn *turn, uint32_t seq);
+
+/* An event that was delivered to a command with that name and `order`, and that nobody took. true: command *seq has waited longest for its
+ * name and is answered by it: the VM delivers it now. false: it stands again among the buffered events, where it stood. */
+bool lnt__turn_return_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order, uint32_t *seq);
 
 int64_t lnt__turn_now_us(const lnt__turn *turn); /* time of the event delivered last */
 bool lnt__turn_replaying(const lnt__turn *turn); /* what runs now ran before */
@@ -152,6 +159,8 @@ lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *ev
                              lnt_error *err);
 lnt_status lnt__engine_terminate(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user,
                                  lnt_error *err);
+/* The body is told by a delivery (LNT__DELIVER_CANCEL); what it does about it is its own affair. */
+lnt_status lnt__engine_cancel(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
 
 /* Hold an instance: events, answers and timers gather in order, no turn runs, no attempt begins. Again: nothing changes. */
 lnt_status lnt__engine_suspend(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);

@@ -41,7 +41,8 @@ typedef struct lnt__cmd {
   uint32_t name_size, input_size, options_size;
 } lnt__cmd;
 
-typedef struct lnt__buffered { char *memory; uint32_t name_size, value_size; } lnt__buffered; /* an event nobody waited for: name, value */
+/* An event nobody waited for: name, value; `order` among all that came. */
+typedef struct lnt__buffered { char *memory; uint32_t name_size, value_size, order; } lnt__buffered;
 
 typedef enum lnt__refusal { LNT__REFUSAL_NONE, LNT__REFUSAL_DIVERGED, LNT__REFUSAL_LIMIT } lnt__refusal;
 
@@ -78,6 +79,7 @@ struct lnt__turn {
   uint32_t queued, new_timers;
   lnt__buffered *buffered;
   size_t buffered_count, buffered_capacity;
+  uint32_t raised;     /* external events that the body has been fed */
 
   void *body;
   lnt__refusal refusal;
@@ -206,6 +208,7 @@ void lnt__refuse(lnt__turn *turn, lnt__refusal refusal, const char *format, ...)
 /* A command as its author would write it: call_activity('plan', {...}). */
 void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value id, char *out, size_t size);
 lnt__cmd *lnt__waiter_for(lnt__turn *turn, lnt_value name);
+void lnt__buffer_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order);
 void lnt__turn_execute(lnt__turn *turn);
 void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind, lnt_value value, lnt_value detail);
 

@@ -40,6 +40,7 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   lnt_status status = lnt__instance_load(turn, err);
   if (status != LNT_OK) return status;
   turn->next_seq = 1;
+  turn->raised = 0;
   turn->inbox_at = 0;
   turn->inbox_read_us = 0;
   if (!turn->has_turns) return LNT_OK;
@@ -130,5 +131,6 @@ bool lnt__next_event(lnt__turn *turn, lnt__event *event) {
     turn->inbox_at = (size_t)(reader.at - turn->inbox.data);
   }
   turn->now_us = event->time_us;
+  turn->raised += event->kind == LNT_EVENT_EVENT_RAISED;
   return true;
 }

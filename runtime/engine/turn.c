@@ -12,7 +12,7 @@ static void reset_outcome(lnt__outcome *outcome) {
 
 static void deliver(lnt__turn *turn, uint32_t seq, lnt__delivery_kind kind, lnt_value value) {
   lnt__engine *engine = turn->engine;
-  lnt__delivery delivery = {.seq = seq, .kind = kind, .value = value};
+  lnt__delivery delivery = {.seq = seq, .kind = kind, .value = value, .order = turn->raised};
   lnt__cmd *cmd = lnt__cmd_find(turn, seq);
   lnt__cmd_remove(turn, cmd);
   engine->vm.deliver(engine->vm.vm, turn, turn->body, &delivery, &engine->outcome);
@@ -43,23 +43,10 @@ static void on_fired(lnt__turn *turn, const lnt__event *event) {
   deliver(turn, event->seq, LNT__DELIVER_FIRED, LNT_VALUE_NIL);
 }
 
-static void buffer_event(lnt__turn *turn, const lnt__event *event) {
-  lnt__buffered buffered = {lnt__alloc(event->name.size + event->value.size), (uint32_t)event->name.size, (uint32_t)event->value.size};
-  if (!buffered.memory || (turn->buffered_count == turn->buffered_capacity &&
-                           !lnt__grow((void **)&turn->buffered, &turn->buffered_capacity, turn->buffered_count + 1, sizeof(buffered)))) {
-    lnt__free(buffered.memory);
-    lnt__poison(turn->engine);
-    return;
-  }
-  memcpy(buffered.memory, event->name.data, event->name.size);
-  if (event->value.size) memcpy(buffered.memory + event->name.size, event->value.data, event->value.size);
-  turn->buffered[turn->buffered_count++] = buffered;
-}
-
 static void on_raised(lnt__turn *turn, const lnt__event *event) {
   lnt__cmd *cmd = lnt__waiter_for(turn, event->name);
   if (!cmd) {
-    buffer_event(turn, event);
+    lnt__buffer_event(turn, event->name, event->value, turn->raised);
     return;
   }
   if (!turn->replaying) lnt__timer_disarm(turn, cmd);
@@ -70,10 +57,18 @@ static void on_terminate(lnt__turn *turn, const lnt__event *event) {
   lnt__turn_close(turn, LNT_RUN_TERMINATED, LNT_EVENT_TERMINATED, event->value, LNT_VALUE_NIL);
 }
 
+/* Whether, and how, the body ends by it is for the body to say. */
+static void on_cancel(lnt__turn *turn, const lnt__event *event) {
+  lnt__engine *engine = turn->engine;
+  lnt__delivery delivery = {.kind = LNT__DELIVER_CANCEL, .value = event->value};
+  engine->vm.deliver(engine->vm.vm, turn, turn->body, &delivery, &engine->outcome);
+}
+
 static void (*const HANDLERS[])(lnt__turn *, const lnt__event *) = {
     [LNT_EVENT_STARTED] = on_started,           [LNT_EVENT_ACTIVITY_COMPLETED] = on_activity,
     [LNT_EVENT_ACTIVITY_FAILED] = on_activity,  [LNT_EVENT_TIMER_FIRED] = on_fired,
     [LNT_EVENT_EVENT_RAISED] = on_raised,       [LNT_EVENT_TERMINATE_REQUESTED] = on_terminate,
+    [LNT_EVENT_CANCEL_REQUESTED] = on_cancel,
 };
 
 /* ---- How a turn ends ---- */
@@ -188,6 +183,17 @@ static void refuse_early_end(lnt__turn *turn) {
   }
 }
 
+static void close_by(lnt__turn *turn, const lnt__outcome *outcome) {
+  static const struct { lnt_run_status status; lnt_event_kind kind; } ends[] = {
+      [LNT__BODY_COMPLETED] = {LNT_RUN_COMPLETED, LNT_EVENT_COMPLETED},
+      [LNT__BODY_FAILED] = {LNT_RUN_FAILED, LNT_EVENT_FAILED},
+      [LNT__BODY_CANCELED] = {LNT_RUN_CANCELED, LNT_EVENT_CANCELED},
+  };
+  resume_stalled(turn);
+  lnt__turn_close(turn, ends[outcome->state].status, ends[outcome->state].kind, (lnt_value){outcome->value.data, outcome->value.size},
+                  (lnt_value){outcome->detail.data, outcome->detail.size});
+}
+
 static void finish(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
   lnt__outcome *outcome = &engine->outcome;
@@ -197,12 +203,7 @@ static void finish(lnt__turn *turn) {
   else if (turn->refusal == LNT__REFUSAL_DIVERGED) stall(turn, "Diverged", engine->refusal);
   else if (turn->refusal == LNT__REFUSAL_LIMIT) fail_limit(turn);
   else if (outcome->state == LNT__BODY_WAITING) finish_waiting(turn);
-  else {
-    bool completed = outcome->state == LNT__BODY_COMPLETED;
-    resume_stalled(turn);
-    lnt__turn_close(turn, completed ? LNT_RUN_COMPLETED : LNT_RUN_FAILED, completed ? LNT_EVENT_COMPLETED : LNT_EVENT_FAILED,
-                    (lnt_value){outcome->value.data, outcome->value.size}, (lnt_value){outcome->detail.data, outcome->detail.size});
-  }
+  else close_by(turn, outcome);
 }
 
 void lnt__turn_execute(lnt__turn *turn) {

@@ -5,7 +5,7 @@
  * CAVEATS FIRST
  *  - One owner thread. Every function must be called from the thread that called lnt_open(), except lnt_complete(),
  *    lnt_fail() and lnt_wake(), which any thread may call until lnt_close() begins. Others answer LNT_ETHREAD.
- *  - Nothing is durable until a commit. lnt_start(), lnt_raise() and lnt_terminate() return when the request is accepted
+ *  - Nothing is durable until a commit. lnt_start(), lnt_raise(), lnt_terminate() and lnt_cancel() return when the request is accepted
  *    into the next commit; it is durable when its `done` callback ran, after lnt_flush() returned LNT_OK, or after the
  *    tick that reported it committed. Reads (lnt_get, lnt_list, lnt_history) see durable state only.
  *  - Activities run at least once. A crash between an activity's end and the commit of its result runs it again, with the
@@ -319,6 +319,13 @@ LNT_API lnt_status lnt_suspend(lnt_runtime *rt, const char *id, const char *reas
 /* Let a suspended instance go on with everything that gathered; a STALLED one tries again at once. Of any other, nothing changes. Errors as
  * lnt_raise(). */
 LNT_API lnt_status lnt_resume(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
+
+/* Ask an instance to end: its function, and every branch of it, is raised a failure of type "Canceled" with `reason` (may be NULL) as its
+ * message, at the wait where it stands. It may clean up, and wait while it does. Raising the failure on, it ends CANCELED; returning a
+ * value, COMPLETED; raising another error, FAILED. One that has not begun runs to its first wait; one that is SUSPENDED or STALLED
+ * gets it when it goes on. Canceling again changes nothing: lnt_terminate() stops one that does not end. Errors as lnt_raise(). */
+LNT_API lnt_status lnt_cancel(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user,
+                              lnt_error *err);
 
 /* One instance, as last made durable. */
 typedef struct lnt_instance {

@@ -175,6 +175,8 @@ static void vm_start(void *vm, lnt__turn *turn, const lnt__start_info *start, vo
   }
   start_job job = {body, start, outcome};
   body->seed = start->seed;
+  body->root.owner = &body->main;
+  body->main.scope = body->main.base = &body->root;
   body->waits = &body->one;
   body->wait_capacity = 1;
   enter(wvm, body, turn);

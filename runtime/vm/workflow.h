@@ -1,6 +1,6 @@
 /* workflow.h - what the files of the workflow VM share. workflow.c makes the VM and runs bodies, workflow_body.c keeps branches and their
- * threads, workflow_task.c keeps tasks, workflow_ctx.c and workflow_options.c are the functions of ctx, code.c and bundle.c know the
- * source. Owner thread.
+ * threads, workflow_task.c keeps tasks, workflow_scope.c scopes and cancellation, workflow_ctx.c and workflow_options.c are the functions
+ * of ctx, code.c and bundle.c know the source. Owner thread.
  *
  * Everything here marked RAISES may raise a Lua error and runs inside lnt__protected() or inside a body. Things that Lua's collector must
  * leave alone stand in the registry under an integer, a slot, taken by lnt__anchor() and given back by lnt__release() alone. */
@@ -22,6 +22,7 @@
 #define LNT__TASK_DEPTH_MAX 32      /* when_all in when_any in when_all ... */
 #define LNT__THREADS_POOLED_MAX 256 /* finished coroutines kept for the next body */
 #define LNT__SPAWN_ARGUMENTS_MAX 8
+#define LNT__MAP_CONCURRENCY_DEFAULT 1000 /* of ctx:map, where it is not given */
 
 /* ---- Code (code.c) ---- */
 
@@ -53,10 +54,16 @@ typedef struct lnt__definition { char *name, *file; lnt__code *code; bool is_fre
 typedef struct lnt__body lnt__body;
 typedef struct lnt__branch lnt__branch;
 typedef struct lnt__task lnt__task;
+typedef struct lnt__scope lnt__scope;
 
 typedef struct lnt__thread { lua_State *co; uint32_t slot; } lnt__thread;
 
 typedef enum lnt__branch_state { LNT__BRANCH_READY, LNT__BRANCH_RUNNING, LNT__BRANCH_WAITING, LNT__BRANCH_OVER } lnt__branch_state;
+
+/* A cancel is aimed at a branch, or at a scope that is open in it, and raised there once: at its wait, or, where it is held back (the
+ * branch does not wait, or is shielded), at its next wait. */
+typedef enum lnt__cancel_state { LNT__CANCEL_NONE, LNT__CANCEL_PENDING, LNT__CANCEL_RAISED } lnt__cancel_state;
+typedef struct lnt__cancel { uint32_t failure_slot; /* PENDING */ uint8_t state; } lnt__cancel;
 
 /* A coroutine inside an instance. */
 struct lnt__branch {
@@ -64,31 +71,67 @@ struct lnt__branch {
   lnt__task *task;   /* spawned branches: what stands for their end */
   lnt__branch *next; /* in the ready list */
   lnt__branch *older, *newer; /* spawned branches of the body */
-  lnt__task *waits_for; /* WAITING for a task; else for command `seq` */
+  lnt__task *waits_for; /* WAITING for a task */
+  lnt__scope *closing;  /* WAITING for what this scope started to end; neither: WAITING for command `seq` */
+  lnt__scope *scope;    /* the innermost that is open in it */
+  lnt__scope *base;     /* the one it was spawned in: the end of the chain of its own */
+  lnt__cancel cancel;   /* aimed at the branch as a whole */
+  uint32_t pending;     /* cancels that are PENDING, those of its scopes included */
   uint32_t seq;
   uint8_t state, argument_count;
+  bool begun;
+};
+
+typedef enum lnt__scope_state { LNT__SCOPE_OPEN, LNT__SCOPE_CLOSING, LNT__SCOPE_CLOSED } lnt__scope_state;
+
+/* What ctx:scope, ctx:map and ctx:shield open, a userdata; and the root, which belongs to the body. */
+struct lnt__scope {
+  lnt__scope *parent;
+  lnt__branch *owner;      /* runs its function */
+  lnt__task *first, *last; /* what was started in it and is not over, oldest first; also events that came and nobody took */
+  lnt__task *branch_cursor, *command_cursor; /* of walks that may change the list */
+  lnt__cancel cancel;
+  uint32_t slot;           /* anchors it while it is not CLOSED; 0: the root */
+  uint32_t deadline_seq;   /* its timeout's timer; 0: none */
+  uint32_t cleaning;       /* branches started in it that were canceled and are not over */
+  uint8_t state;
+  bool shield;
+  bool canceled, timed_out;
+  bool overtaken;          /* its owner was raised a cancel of something around it */
 };
 
 typedef enum lnt__task_kind { LNT__TASK_ACTIVITY, LNT__TASK_TIMER, LNT__TASK_EVENT, LNT__TASK_BRANCH, LNT__TASK_ALL,
                              LNT__TASK_ANY } lnt__task_kind;
 typedef enum lnt__task_state { LNT__TASK_PENDING, LNT__TASK_DONE, LNT__TASK_FAILED, LNT__TASK_CANCELED } lnt__task_state;
 
+enum { LNT__TASK_FAIL_FAST = 1, LNT__TASK_CANCEL_LOSERS = 2, LNT__TASK_PRIVATE = 4 /* one wait made it, and nobody else knows it */ };
+
 /* A userdata. Its environment table holds: pending composites, their children 1..n; done, the values 1..n; failed, the failure at 1. While
- * it is pending it is anchored and in the body's list. */
+ * it is pending it is anchored and in its scope's list; that of an event stays there until its value is taken. */
 struct lnt__task {
   lnt__task *prev, *next;
+  lnt__scope *scope;   /* it was started in */
   lnt__branch *branch; /* BRANCH */
   uint32_t slot, seq;
+  uint32_t order;      /* EVENT, done: place of the event among those of the instance */
+  uint32_t composite;  /* stamp of the list it was last seen in */
   uint32_t count, left; /* composites: children, and those that are pending */
   uint32_t links, last_link; /* who waits: places in body->links, from 1 */
-  uint8_t kind, state, depth, values;
+  uint8_t kind, state, depth, values, options;
+  bool taken;          /* EVENT: its value was handed to somebody */
   char name[]; /* of the activity or event */
 };
 
 typedef struct lnt__link { uint32_t next; lnt__branch *branch; lnt__task *parent; } lnt__link; /* one of the two is set */
 
-/* A command that has no answer yet. kind is -1 when it is gone. */
-typedef struct lnt__wait { uint32_t seq; int kind; lnt__branch *branch; lnt__task *task; } lnt__wait;
+/* A command that has no answer yet. kind is -1 when it is gone; the last member is a scope's when it is LNT__WAIT_DEADLINE. */
+enum { LNT__WAIT_DEADLINE = 100 };
+typedef struct lnt__wait {
+  uint32_t seq;
+  int kind;
+  lnt__branch *branch;
+  union { lnt__task *task; lnt__scope *scope; };
+} lnt__wait;
 
 struct lnt__body {
   lnt__turn *turn;
@@ -96,7 +139,8 @@ struct lnt__body {
   lnt__branch main;
   lnt__branch *branches; /* newest first */
   lnt__branch *ready_head, *ready_tail;
-  lnt__task *tasks;
+  lnt__scope root;
+  lnt__outcome *end; /* main is over, and branches are awaited: what becomes of the instance then */
   lnt__wait *waits; /* sorted by seq; &one, or owned */
   lnt__link *links;
   lnt__rng *rngs; /* [0] math.random, [1] ctx; made when first asked for */
@@ -106,6 +150,7 @@ struct lnt__body {
   uint32_t link_count, link_capacity, free_link;
   uint32_t branch_count;
   uint32_t spawned;   /* branches made since the last delivery */
+  uint32_t composites; /* ever made */
   uint32_t modules_slot; /* table of the modules that were required, 0: none */
   int line;              /* where the workflow's function begins */
   bool refused;          /* the engine refused a command */
@@ -149,8 +194,8 @@ struct lnt__wvm {
   int require_depth;
 
   void *ctx, *async;   /* the two userdata */
-  uint32_t ctx_slot, task_meta_slot;
-  const void *task_meta;
+  uint32_t ctx_slot, task_meta_slot, scope_meta_slot;
+  const void *task_meta, *scope_meta;
   lnt__buf input, extra;
   size_t clean_bytes; /* of the state after the last full cycle of the collector in idle time */
 
@@ -197,7 +242,6 @@ void lnt__wait_remove(lnt__body *body, lnt__wait *wait);
 
 /* RAISES. Pushed; pending */
 lnt__task *lnt__task_create(lua_State *L, lnt__body *body, lnt__task_kind kind, const char *name, size_t size);
-void lnt__task_abandon(lnt__wvm *wvm, lnt__body *body, lnt__task *task); /* one that was just made is not wanted */
 lnt__task *lnt__task_check(lua_State *L, int index); /* NULL: not a task */
 /* RAISES. The task's `count` values (or its failure) are at the top and are popped; everyone who waits for it is told. */
 void lnt__task_settle(lua_State *L, lnt__body *body, lnt__task *task, lnt__task_state state, int count);
@@ -208,7 +252,27 @@ void lnt__task_answer(lua_State *L, lnt__body *body, lnt__task *task, const lnt_
 void lnt__deliver(lua_State *L, lnt__body *body, const lnt__delivery *delivery); /* RAISES */
 void lnt__push_failure(lua_State *L, const char *type, const char *message, bool retryable); /* RAISES */
 void lnt__task_functions(lua_State *L); /* RAISES. Into the table at the top */
-int lnt__await(lua_State *L);
+/* RAISES. The task at `index` is no longer wanted. A branch is told; anything else is over now; an event that nobody took goes back. */
+void lnt__task_cancel(lua_State *L, lnt__body *body, int index, lnt__task *task, const char *reason);
+void lnt__task_give_up(lua_State *L, lnt__body *body, lnt__task *task); /* RAISES. The same for a composite, but for its children */
+void lnt__tasks_forget(lnt__wvm *wvm, lnt__scope *scope); /* of a scope that is dropped */
+void lnt__wake(lua_State *L, lnt__body *body, lnt__branch *branch, int count); /* RAISES. With `count` values, popped */
+/* RAISES. The wait of a branch that is WAITING, and not for a scope, ends without its answer: the command, the claim is given up. */
+void lnt__interrupt(lua_State *L, lnt__body *body, lnt__branch *branch);
+
+/* ---- workflow_scope.c ---- */
+
+/* RAISES. A cancel that is due at this wait: push false and its failure, as if that were the wait's answer. How many; 0: none is. */
+int lnt__cancel_due(lua_State *L, lnt__branch *branch);
+void lnt__branch_cancel(lua_State *L, lnt__body *body, lnt__task *task, const char *reason); /* RAISES */
+void lnt__branch_ended(lua_State *L, lnt__body *body, const lnt__task *task, bool was_canceled); /* RAISES. The task of a branch is over */
+void lnt__scope_timed_out(lua_State *L, lnt__body *body, lnt__scope *scope); /* RAISES */
+void lnt__body_cancel(lua_State *L, lnt__body *body, lnt_value failure);     /* RAISES. The instance is canceled */
+/* RAISES. The function of `scope` is over: cancel what it started, unless it still waits for what it canceled before. true: all is over. */
+bool lnt__scope_close(lua_State *L, lnt__body *body, lnt__scope *scope);
+void lnt__scopes_drop(lnt__wvm *wvm, lnt__branch *branch); /* those of a branch that is dropped, with their tasks */
+bool lnt__is_canceled(lua_State *L, int index);            /* a failure of type "Canceled" */
+void lnt__scope_functions(lua_State *L); /* RAISES. Into the table at the top */
 
 /* ---- workflow_ctx.c, workflow_options.c ---- */
 
@@ -219,6 +283,9 @@ int64_t lnt__duration_us(lua_State *L, int index, const char *what); /* RAISES a
 void lnt__retry_options(lua_State *L, int index, const char *verb, lnt__buf *out);
 void lnt__activity_options(lua_State *L, int index, lnt__buf *out);  /* RAISES. Canonical, or nothing */
 bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
+bool lnt__scope_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
+bool lnt__flag_option(lua_State *L, int index, const char *verb, const char *name); /* RAISES. Of options that know this flag alone */
+void lnt__map_options(lua_State *L, int index, double *concurrency, bool *fail_fast); /* RAISES. 0: no bound */
 
 /* ---- code.c, bundle.c ---- */
 

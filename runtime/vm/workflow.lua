@@ -6,7 +6,7 @@
 
 local native = ...
 
-local raise, timed_out, await = native.raise, native.timed_out, native.await
+local raise, timed_out, await, pcall = native.raise, native.timed_out, native.await, native.pcall
 
 local function settle(ok, ...)
   if ok then return ... end
@@ -21,7 +21,7 @@ local function waiting(raw)
   end
 end
 
-local ctx, async, task = {}, {}, {}
+local ctx, async, task, scope = {}, {}, {}, {}
 
 for i = 1, #native.plain do ctx[native.plain[i]] = native[native.plain[i]] end
 
@@ -48,14 +48,14 @@ function ctx.wait_for_external_event(self, name, options)
   raise(value)
 end
 
-local when_all, when_any = native.when_all, native.when_any
+local wait_all, wait_any = native.wait_all, native.wait_any
 
-function ctx.when_all(self, tasks)
-  return settle(await(when_all(self, tasks)))
+function ctx.when_all(self, tasks, options)
+  return settle(wait_all(self, tasks, options))
 end
 
-function ctx.when_any(self, tasks)
-  return settle(await(when_any(self, tasks)))
+function ctx.when_any(self, tasks, options)
+  return settle(wait_any(self, tasks, options))
 end
 
 function task.await(self)
@@ -64,5 +64,65 @@ end
 
 task.cancel = native.cancel
 task.done = native.done
+task.state = native.state
 
-return ctx, async, task
+-- Scopes. Whatever their function does, they are closed, which waits until nothing that was started in them is left.
+
+local scope_open, shield_open, map_open = native.scope_open, native.shield_open, native.map_open
+local scope_close, scope_failure = native.scope_close, native.scope_failure
+
+local function leave(opened, ok, ...)
+  repeat until scope_close(opened)
+  if ok then return ... end
+  raise(scope_failure(opened, (...)))
+end
+
+function ctx.scope(self, fn, options)
+  local opened = scope_open(self, fn, options)
+  return leave(opened, pcall(fn, opened))
+end
+
+function ctx.shield(self, fn)
+  local opened = shield_open(self, fn)
+  return leave(opened, pcall(fn))
+end
+
+local spawn, branch_canceled, as_failure = native.spawn, native.branch_canceled, native.as_failure
+local FAIL_FAST = { fail_fast = true }
+
+-- As many branches as may run at once share the items; each takes the next one when it is done with one.
+local function map_items(self, list, fn, results, count, at_once, fail_fast)
+  local failures, first_failed, taken = {}, count + 1, 0
+
+  local function fail(i, value)
+    value = as_failure(value)
+    if fail_fast or branch_canceled() then raise(value) end
+    failures[i] = value
+    if i < first_failed then first_failed = i end
+  end
+
+  local function work()
+    while taken < count and not branch_canceled() do
+      taken = taken + 1
+      local i = taken
+      local ok, value = pcall(fn, list[i], i)
+      if ok then results[i] = value else fail(i, value) end
+    end
+  end
+
+  local workers = {}
+  for i = 1, at_once do workers[i] = spawn(self, work) end
+  settle(wait_all(self, workers, fail_fast and FAIL_FAST or nil))
+  if first_failed <= count then raise(failures[first_failed]) end
+  return results
+end
+
+function ctx.map(self, list, fn, options)
+  local opened, results, count, at_once, fail_fast = map_open(self, list, fn, options)
+  return leave(opened, pcall(map_items, self, list, fn, results, count, at_once, fail_fast))
+end
+
+scope.cancel = native.scope_cancel
+scope.canceled = native.scope_canceled
+
+return ctx, async, task, scope

@@ -57,6 +57,7 @@ lnt__branch *lnt__branch_create(lua_State *L, lnt__body *body) {
     lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
   }
   branch->thread = thread;
+  branch->scope = branch->base = lnt__wvm_of(L)->branch->scope;
   branch->older = body->branches;
   if (body->branches) body->branches->newer = branch;
   body->branches = branch;
@@ -69,6 +70,7 @@ static void branch_free(lnt__wvm *wvm, lnt__body *body, lnt__branch *branch, boo
   else body->branches = branch->older;
   if (branch->older) branch->older->newer = branch->newer;
   body->branch_count--;
+  lnt__scopes_drop(wvm, branch);
   lnt__thread_give(wvm, &branch->thread, finished);
   lnt__free(branch);
 }
@@ -88,14 +90,23 @@ lnt__rng *lnt__body_rng(lnt__body *body, int which) {
   return &body->rngs[which];
 }
 
+static void free_end(lnt__body *body) {
+  lnt__buf_finish(&body->end->value);
+  lnt__buf_finish(&body->end->detail);
+  lnt__free(body->end);
+  body->end = NULL;
+}
+
 void lnt__body_free(lnt__wvm *wvm, lnt__body *body) {
-  while (body->tasks) lnt__task_abandon(wvm, body, body->tasks);
   while (body->branches) branch_free(wvm, body, body->branches, false);
+  lnt__scopes_drop(wvm, &body->main);
+  lnt__tasks_forget(wvm, &body->root);
   lnt__thread_give(wvm, &body->main.thread, body->main.state == LNT__BRANCH_OVER);
   lnt__release(wvm, &body->modules_slot);
   if (body->waits != &body->one) lnt__free(body->waits);
   lnt__free(body->links);
   lnt__free(body->rngs);
+  if (body->end) free_end(body);
   if (body->code) lnt__code_release(wvm, body->code);
   lnt__free(body);
 }
@@ -183,7 +194,7 @@ void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
     fail_with(outcome, "StackOverflow", lua_tostring(co, -1));
     return;
   }
-  outcome->state = LNT__BODY_FAILED;
+  outcome->state = body->main.cancel.state == LNT__CANCEL_RAISED && lnt__is_canceled(co, -1) ? LNT__BODY_CANCELED : LNT__BODY_FAILED;
   size_t bytes_max = (size_t)wvm->limits.payload_bytes_max;
   lua_xmove(co, wvm->L, 1); /* the stack of `co` may be full */
   if (lnt__failure_encode(wvm->L, -1, bytes_max, &outcome->value, &err)) fail_with(outcome, "OutOfMemory", err.message);
@@ -217,7 +228,10 @@ static void branch_over(lua_State *L, lnt__body *body, lnt__branch *branch, bool
         !lnt__failure_push(L, (lnt_value){wvm->extra.data, wvm->extra.size}))
       luaL_error(L, "not enough memory");
   }
-  if (!ok && !task->links) {
+  bool was_canceled = branch->cancel.state != LNT__CANCEL_NONE;
+  lnt__task_state state = ok ? LNT__TASK_DONE : LNT__TASK_FAILED;
+  if (!ok && branch->cancel.state == LNT__CANCEL_RAISED && lnt__is_canceled(L, -1)) state = LNT__TASK_CANCELED;
+  if (state == LNT__TASK_FAILED && !task->links) {
     lnt__buf text;
     lnt__buf_init(&text);
     lnt__buf_printf(&text, "a branch failed, and nothing waits for it yet:\n");
@@ -227,7 +241,33 @@ static void branch_over(lua_State *L, lnt__body *body, lnt__branch *branch, bool
     lnt__buf_finish(&text);
   }
   branch_free(wvm, body, branch, ok);
-  lnt__task_settle(L, body, task, ok ? LNT__TASK_DONE : LNT__TASK_FAILED, 1);
+  lnt__push_slot(L, task->slot); /* it must outlive its settling */
+  lua_insert(L, -2);
+  lnt__task_settle(L, body, task, state, 1);
+  lnt__branch_ended(L, body, task, was_canceled);
+  lua_pop(L, 1);
+}
+
+/* The workflow's function is over. false: what it started is canceled, and branches that clean up are awaited; *outcome comes later. */
+static bool main_over(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
+  body->main.state = LNT__BRANCH_OVER;
+  if (body->branch_count == 0 || lnt__wvm_of(L)->guard.stack_at_limit || lnt__scope_close(L, body, &body->root)) return true;
+  body->end = lnt__calloc(1, sizeof *body->end);
+  if (!body->end) luaL_error(L, "not enough memory");
+  lnt__outcome none = *body->end;
+  *body->end = *outcome;
+  *outcome = none;
+  return false;
+}
+
+/* Nobody is ready. true: nobody is left either, and *outcome is the end of the body. */
+static bool all_over(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
+  if (!lnt__scope_close(L, body, &body->root)) return false;
+  lnt__outcome end = *body->end;
+  *body->end = *outcome;
+  *outcome = end;
+  free_end(body);
+  return true;
 }
 
 /* ---- Running ---- */
@@ -271,27 +311,32 @@ static bool after_resume(lua_State *L, lnt__body *body, lnt__branch *branch, int
     branch_over(L, body, branch, rc == 0);
     return false;
   }
-  if (rc == 0) {
-    completed(wvm, body, co, outcome);
-    branch->state = LNT__BRANCH_OVER;
-  } else lnt__body_failed(wvm, body, co, outcome);
-  return true;
+  if (rc == 0) completed(wvm, body, co, outcome);
+  else lnt__body_failed(wvm, body, co, outcome);
+  return main_over(L, body, outcome);
+}
+
+static bool run_first(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lnt__branch *branch = body->ready_head;
+  body->ready_head = branch->next;
+  if (!body->ready_head) body->ready_tail = NULL;
+  branch->state = LNT__BRANCH_RUNNING;
+  branch->begun = true;
+  branch->seq = 0;
+  wvm->branch = branch;
+  int rc = lnt__resume(wvm, branch->thread.co, branch->argument_count);
+  wvm->branch = NULL;
+  return after_resume(L, body, branch, rc, outcome);
 }
 
 bool lnt__body_run(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
-  lnt__wvm *wvm = lnt__wvm_of(L);
   body->spawned = 0;
-  while (body->ready_head) {
-    lnt__branch *branch = body->ready_head;
-    body->ready_head = branch->next;
-    if (!body->ready_head) body->ready_tail = NULL;
-    branch->state = LNT__BRANCH_RUNNING;
-    branch->seq = 0;
-    wvm->branch = branch;
-    int rc = lnt__resume(wvm, branch->thread.co, branch->argument_count);
-    wvm->branch = NULL;
-    if (after_resume(L, body, branch, rc, outcome)) return true;
-  }
+  do {
+    while (body->ready_head)
+      if (run_first(L, body, outcome)) return true;
+    if (body->end && all_over(L, body, outcome)) return true;
+  } while (body->ready_head);
   outcome->state = LNT__BODY_WAITING;
   return false;
 }

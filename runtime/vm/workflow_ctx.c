@@ -44,6 +44,8 @@ static int issue(lua_State *L, lnt__body *body, request *r) {
     lnt__mistake(L, "%s cannot wait here: a wait cannot cross a callback of C or the top level of a module; call it from the "
                  "workflow's function",
                  r->verb);
+  int canceled = r->async ? 0 : lnt__cancel_due(L, wvm->branch);
+  if (canceled) return canceled;
   lnt__guard_charge(L, r->command.input.size / UNITS_PER_BYTE);
   if (r->async) task = lnt__task_create(L, body, r->kind, r->command.name.data, r->command.name.size);
   if (!lnt__wait_reserve(body)) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
@@ -265,8 +267,8 @@ static int ctx_field(lua_State *L) {
     lnt__mistake(L, "ctx.%s %s", key, later);
   else
     lnt__mistake(L, "ctx has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, "
-                 "spawn, async, set_custom_status, now, current_utc_datetime, uuid, random, log, is_replaying, history_length, "
-                 "instance_id, workflow_name", key);
+                 "spawn, scope, shield, map, async, set_custom_status, now, current_utc_datetime, uuid, random, log, is_replaying, "
+                 "history_length, instance_id, workflow_name", key);
   return 1;
 }
 
@@ -277,12 +279,17 @@ static int async_field(lua_State *L) {
 }
 
 static int task_field(lua_State *L) {
-  lnt__mistake(L, "a task has no '%s'; it has await(), cancel() and done()",
+  lnt__mistake(L, "a task has no '%s'; it has await(), cancel(), done() and state()",
+               lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
+}
+
+static int scope_field(lua_State *L) {
+  lnt__mistake(L, "a scope has no '%s'; it has cancel() and canceled(); what is started in it is started with ctx",
                lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
 }
 
 static int refuse_change(lua_State *L) {
-  lnt__mistake(L, "ctx and tasks cannot be changed; keep it in a local variable");
+  lnt__mistake(L, "ctx, tasks and scopes cannot be changed; keep it in a local variable");
 }
 
 static int ctx_text(lua_State *L) {
@@ -344,6 +351,11 @@ static void push_native(lua_State *L) {
   add_functions(L, waiting, LNT__COUNT(waiting));
   add_functions(L, plain, LNT__COUNT(plain));
   lnt__task_functions(L);
+  lnt__scope_functions(L);
+  lnt__sandbox_push_env(L);
+  lua_getfield(L, -1, "pcall");
+  lua_setfield(L, -3, "pcall");
+  lua_pop(L, 1);
   lua_createtable(L, LNT__COUNT(plain), 0);
   for (size_t i = 0; i < LNT__COUNT(plain); i++) {
     lua_pushstring(L, plain[i].name);
@@ -355,7 +367,10 @@ static void push_native(lua_State *L) {
 void lnt__ctx_open(lua_State *L, lnt__wvm *wvm) {
   if (luaL_loadbuffer(L, lnt__lua_workflow, lnt__lua_workflow_size, LNT__SANDBOX_CHUNK)) lua_error(L);
   push_native(L);
-  lua_call(L, 1, 3); /* ctx, async, task: tables of functions */
+  lua_call(L, 1, 4); /* ctx, async, task, scope: tables of functions */
+  push_meta(L, scope_field, ctx_text, "scope");
+  wvm->scope_meta = lua_topointer(L, -1);
+  wvm->scope_meta_slot = lnt__anchor(L);
   push_meta(L, task_field, task_text, "task");
   wvm->task_meta = lua_topointer(L, -1);
   wvm->task_meta_slot = lnt__anchor(L);

@@ -263,3 +263,47 @@ bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us) {
   lua_pop(L, 1);
   return true;
 }
+
+bool lnt__scope_options(lua_State *L, int index, int64_t *timeout_us) {
+  static const char *const known[] = {"timeout", NULL};
+  if (lua_isnoneornil(L, index)) return false;
+  if (!lua_istable(L, index)) lnt__mistake(L, "scope: options must be a table such as {timeout = \"5m\"}, got %s", luaL_typename(L, index));
+  check_keys(L, index, "scope", known, "timeout");
+  if (!push_field(L, index, "timeout", NULL)) return false;
+  *timeout_us = lnt__duration_us(L, -1, "scope: timeout");
+  lua_pop(L, 1);
+  return true;
+}
+
+static bool boolean_field(lua_State *L, int index, const char *verb, const char *name) {
+  if (!push_field(L, index, name, NULL)) return false;
+  if (!lua_isboolean(L, -1)) lnt__mistake(L, "%s: %s must be true or false, got %s", verb, name, luaL_typename(L, -1));
+  bool value = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+bool lnt__flag_option(lua_State *L, int index, const char *verb, const char *name) {
+  const char *const known[] = {name, NULL};
+  if (lua_isnoneornil(L, index)) return false;
+  if (!lua_istable(L, index))
+    lnt__mistake(L, "%s: options must be a table such as {%s = true}, got %s", verb, name, luaL_typename(L, index));
+  check_keys(L, index, verb, known, name);
+  return boolean_field(L, index, verb, name);
+}
+
+void lnt__map_options(lua_State *L, int index, double *concurrency, bool *fail_fast) {
+  static const char *const known[] = {"concurrency", "fail_fast", NULL};
+  *concurrency = 0;
+  *fail_fast = false;
+  if (lua_isnoneornil(L, index)) return;
+  if (!lua_istable(L, index)) lnt__mistake(L, "map: options must be a table such as {concurrency = 10}, got %s", luaL_typename(L, index));
+  check_keys(L, index, "map", known, "concurrency and fail_fast");
+  *fail_fast = boolean_field(L, index, "map", "fail_fast");
+  if (!push_field(L, index, "concurrency", NULL)) return;
+  double value = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+  if (!(value >= 1 && value <= LNT__BRANCHES_MAX) || value != floor(value))
+    lnt__mistake(L, "map: concurrency must be a whole number from 1 to %d", LNT__BRANCHES_MAX);
+  *concurrency = value;
+  lua_pop(L, 1);
+}

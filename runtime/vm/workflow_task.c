@@ -35,7 +35,7 @@ bool lnt__wait_reserve(lnt__body *body) {
 
 void lnt__wait_add(lnt__body *body, uint32_t seq, int kind, lnt__branch *branch, lnt__task *task) {
   LNT__ASSERT(body->wait_count < body->wait_capacity);
-  body->waits[body->wait_count++] = (lnt__wait){seq, kind, branch, task};
+  body->waits[body->wait_count++] = (lnt__wait){seq, kind, branch, {task}};
 }
 
 lnt__wait *lnt__wait_find(lnt__body *body, uint32_t seq) {
@@ -107,23 +107,38 @@ lnt__task *lnt__task_create(lua_State *L, lnt__body *body, lnt__task_kind kind, 
   lua_setmetatable(L, -2);
   lua_pushvalue(L, -1);
   task->slot = lnt__anchor(L);
-  task->next = body->tasks;
-  if (body->tasks) body->tasks->prev = task;
-  body->tasks = task;
+  lnt__scope *scope = wvm->branch ? wvm->branch->scope : &body->root;
+  task->scope = scope;
+  task->prev = scope->last;
+  if (scope->last) scope->last->next = task;
+  else scope->first = task;
+  scope->last = task;
   return task;
 }
 
-static void leave_list(lnt__wvm *wvm, lnt__body *body, lnt__task *task) {
+static void leave_list(lnt__wvm *wvm, lnt__task *task) {
+  lnt__scope *scope = task->scope;
+  if (scope->branch_cursor == task) scope->branch_cursor = task->next;
+  if (scope->command_cursor == task) scope->command_cursor = task->next;
   if (task->prev) task->prev->next = task->next;
-  else body->tasks = task->next;
+  else scope->first = task->next;
   if (task->next) task->next->prev = task->prev;
+  else scope->last = task->prev;
   task->prev = task->next = NULL;
   lnt__release(wvm, &task->slot);
 }
 
-void lnt__task_abandon(lnt__wvm *wvm, lnt__body *body, lnt__task *task) {
-  task->state = LNT__TASK_CANCELED;
-  leave_list(wvm, body, task);
+void lnt__tasks_forget(lnt__wvm *wvm, lnt__scope *scope) {
+  while (scope->first) {
+    scope->first->state = LNT__TASK_CANCELED;
+    leave_list(wvm, scope->first);
+  }
+}
+
+/* Somebody has the value of a task that is done. */
+static void take(lnt__wvm *wvm, lnt__task *task) {
+  task->taken = true;
+  if (task->slot && task->state != LNT__TASK_PENDING) leave_list(wvm, task);
 }
 
 lnt__task *lnt__task_check(lua_State *L, int index) {
@@ -141,8 +156,6 @@ void lnt__push_failure(lua_State *L, const char *type, const char *message, bool
 }
 
 /* ---- Answers ---- */
-
-static void push_canceled(lua_State *L) { lnt__push_failure(L, "Canceled", "the task was canceled", false); }
 
 static void push_timed_out(lua_State *L, const char *name) {
   char text[LNT_NAME_BYTES_MAX + 80];
@@ -165,9 +178,10 @@ int lnt__push_delivery(lua_State *L, int kind, const lnt__delivery *delivery) {
 }
 
 /* Push what awaiting a task that is over gives: true and its values, or false and its failure. */
-static int push_result(lua_State *L, int index, const lnt__task *task) {
+static int push_result(lua_State *L, int index, lnt__task *task) {
   int count = task->state == LNT__TASK_DONE ? task->values : 1;
   luaL_checkstack(L, 8, "a task");
+  take(lnt__wvm_of(L), task);
   lua_getfenv(L, index);
   int values = lua_gettop(L);
   lua_pushboolean(L, task->state == LNT__TASK_DONE);
@@ -176,9 +190,10 @@ static int push_result(lua_State *L, int index, const lnt__task *task) {
   return count + 1;
 }
 
-static void wake(lua_State *L, lnt__body *body, lnt__branch *branch, int count) {
+void lnt__wake(lua_State *L, lnt__body *body, lnt__branch *branch, int count) {
   lua_xmove(L, branch->thread.co, count);
   branch->waits_for = NULL;
+  branch->closing = NULL;
   lnt__ready(body, branch, count);
 }
 
@@ -205,6 +220,7 @@ static void settle_all(lua_State *L, lnt__body *body, int children, lnt__task *p
   lua_createtable(L, (int)parent->count, 0);
   for (uint32_t i = 1; i <= parent->count; i++) {
     lua_rawgeti(L, children, (int)i);
+    take(lnt__wvm_of(L), (lnt__task *)lua_touserdata(L, -1));
     lua_getfenv(L, -1);
     lua_rawgeti(L, -1, 1);
     lua_rawseti(L, -4, (int)i);
@@ -235,23 +251,65 @@ static void unlink_children(lua_State *L, lnt__body *body, int children, const l
   }
 }
 
-/* The child at `index` is over. */
-static void settle_any(lua_State *L, lnt__body *body, int children, lnt__task *parent, int index, const lnt__task *child) {
+/* The list is decided: nobody needs the others. */
+static void cancel_others(lua_State *L, lnt__body *body, int children, const lnt__task *parent, const lnt__task *child) {
+  int top = lua_gettop(L);
+  for (uint32_t i = 1; i <= parent->count; i++) {
+    lua_rawgeti(L, children, (int)i);
+    lnt__task *other = (lnt__task *)lua_touserdata(L, -1);
+    if (other != child) lnt__task_cancel(L, body, top + 1, other, "another task decided the list it was waited for in");
+    lua_settop(L, top);
+  }
+}
+
+/* Replace the failure at the top by a copy that knows which task of the list it is of: others may wait for that task in other lists. */
+static void add_index(lua_State *L, uint32_t place) {
+  if (!lua_istable(L, -1)) return;
+  int from = lua_gettop(L);
+  luaL_checkstack(L, 6, "a failure");
+  lua_createtable(L, 0, 5);
+  lua_pushnil(L);
+  while (lua_next(L, from)) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, from + 1);
+  }
+  lua_pushliteral(L, "index");
+  lua_pushnumber(L, (lua_Number)place);
+  lua_rawset(L, from + 1);
+  if (lua_getmetatable(L, from)) lua_setmetatable(L, from + 1);
+  lua_remove(L, from);
+}
+
+/* The child at `index` is over, and decides. */
+static void settle_any(lua_State *L, lnt__body *body, int children, lnt__task *parent, int index, lnt__task *child) {
   uint32_t place = place_of(L, children, parent, child);
   unlink_children(L, body, children, parent);
   lua_getfenv(L, index);
   int values = lua_gettop(L);
   if (child->state != LNT__TASK_DONE) {
     lua_rawgeti(L, values, 1);
+    add_index(L, place);
     lnt__task_settle(L, body, parent, LNT__TASK_FAILED, 1);
-    return;
+  } else {
+    take(lnt__wvm_of(L), child);
+    lua_pushnumber(L, (lua_Number)place);
+    lua_rawgeti(L, values, 1);
+    lnt__task_settle(L, body, parent, LNT__TASK_DONE, 2);
   }
-  lua_pushnumber(L, (lua_Number)place);
-  lua_rawgeti(L, values, 1);
-  lnt__task_settle(L, body, parent, LNT__TASK_DONE, 2);
+  if (parent->options & LNT__TASK_CANCEL_LOSERS) cancel_others(L, body, children, parent, child);
 }
 
-static void tell_parent(lua_State *L, lnt__body *body, lnt__task *parent, int index, const lnt__task *child) {
+/* The child at `index` failed, and the list does not wait for the others. */
+static void settle_fast(lua_State *L, lnt__body *body, int children, lnt__task *parent, int index, const lnt__task *child) {
+  unlink_children(L, body, children, parent);
+  lua_getfenv(L, index);
+  lua_rawgeti(L, -1, 1);
+  lnt__task_settle(L, body, parent, LNT__TASK_FAILED, 1);
+  cancel_others(L, body, children, parent, child);
+}
+
+static void tell_parent(lua_State *L, lnt__body *body, lnt__task *parent, int index, lnt__task *child) {
   int top = lua_gettop(L);
   if (parent->state != LNT__TASK_PENDING) return;
   luaL_checkstack(L, 12, "a task");
@@ -259,6 +317,7 @@ static void tell_parent(lua_State *L, lnt__body *body, lnt__task *parent, int in
   lua_getfenv(L, -1);
   int children = lua_gettop(L);
   if (parent->kind == LNT__TASK_ANY) settle_any(L, body, children, parent, index, child);
+  else if (child->state != LNT__TASK_DONE && parent->options & LNT__TASK_FAIL_FAST) settle_fast(L, body, children, parent, index, child);
   else if (--parent->left == 0) settle_all(L, body, children, parent);
   lua_settop(L, top);
 }
@@ -270,7 +329,7 @@ static void tell(lua_State *L, lnt__body *body, int index, lnt__task *task) {
     task->links = link.next;
     body->links[place - 1].next = body->free_link;
     body->free_link = place;
-    if (link.branch) wake(L, body, link.branch, push_result(L, index, task));
+    if (link.branch) lnt__wake(L, body, link.branch, push_result(L, index, task));
     else tell_parent(L, body, link.parent, index, task);
   }
 }
@@ -287,7 +346,7 @@ void lnt__task_settle(lua_State *L, lnt__body *body, lnt__task *task, lnt__task_
   task->state = (uint8_t)state;
   task->values = (uint8_t)count;
   task->branch = NULL;
-  leave_list(lnt__wvm_of(L), body, task);
+  if (task->kind != LNT__TASK_EVENT || state != LNT__TASK_DONE) leave_list(lnt__wvm_of(L), task);
   tell(L, body, first, task);
   lua_settop(L, first - 1);
 }
@@ -297,17 +356,118 @@ void lnt__task_answer(lua_State *L, lnt__body *body, lnt__task *task, const lnt_
   bool ok = lua_toboolean(L, -count);
   if (count == 1 && ok) lua_pushnil(L);
   if (count == 1 && !ok) push_timed_out(L, task->name);
+  task->order = delivery->order;
   lnt__task_settle(L, body, task, ok ? LNT__TASK_DONE : LNT__TASK_FAILED, 1);
   lua_settop(L, top);
 }
 
 void lnt__deliver(lua_State *L, lnt__body *body, const lnt__delivery *delivery) {
+  if (delivery->kind == LNT__DELIVER_CANCEL) {
+    lnt__body_cancel(L, body, delivery->value);
+    return;
+  }
   lnt__wait *wait = lnt__wait_find(body, delivery->seq);
   if (!wait) return;
   lnt__wait found = *wait;
   lnt__wait_remove(body, wait);
-  if (found.task) lnt__task_answer(L, body, found.task, delivery);
-  else wake(L, body, found.branch, lnt__push_delivery(L, found.kind, delivery));
+  if (found.kind == LNT__WAIT_DEADLINE) lnt__scope_timed_out(L, body, found.scope);
+  else if (found.task) lnt__task_answer(L, body, found.task, delivery);
+  else lnt__wake(L, body, found.branch, lnt__push_delivery(L, found.kind, delivery));
+}
+
+/* ---- Giving up ---- */
+
+static void drop_command(lnt__body *body, uint32_t seq) {
+  lnt__wait *wait = lnt__wait_find(body, seq);
+  lnt__turn_cancel(body->turn, seq);
+  if (wait) lnt__wait_remove(body, wait);
+}
+
+/* The event that nobody took goes to whoever has waited longest for its name, or back to its place among those that wait to be taken. */
+static void return_event(lua_State *L, lnt__body *body, int index, lnt__task *task) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lnt_error err;
+  lnt__delivery delivery = {.kind = LNT__DELIVER_RESULT, .order = task->order};
+  lnt__buf_clear(&wvm->extra);
+  lua_getfenv(L, index);
+  lua_rawgeti(L, -1, 1);
+  bool is_nil = lua_isnil(L, -1);
+  if (!is_nil && lnt__value_encode(L, -1, "event", (size_t)wvm->limits.payload_bytes_max, &wvm->extra, &err))
+    luaL_error(L, "not enough memory");
+  lua_pop(L, 2);
+  if (!is_nil) delivery.value = (lnt_value){wvm->extra.data, wvm->extra.size};
+  leave_list(wvm, task);
+  if (lnt__turn_return_event(body->turn, (lnt_value){task->name, strlen(task->name)}, delivery.value, task->order, &delivery.seq))
+    lnt__deliver(L, body, &delivery);
+}
+
+/* The failure of a task that is over already. */
+static void replace_result(lua_State *L, int index, lnt__task *task, const char *reason) {
+  lua_createtable(L, 1, 0);
+  lnt__push_failure(L, "Canceled", reason, false);
+  lua_rawseti(L, -2, 1);
+  lua_setfenv(L, index);
+  task->state = LNT__TASK_CANCELED;
+}
+
+static void cancel_children(lua_State *L, lnt__body *body, int index, lnt__task *task, const char *reason) {
+  lua_getfenv(L, index);
+  int children = lua_gettop(L);
+  uint32_t count = task->count;
+  unlink_children(L, body, children, task);
+  for (uint32_t i = 1; i <= count; i++) {
+    lua_rawgeti(L, children, (int)i);
+    lnt__task_cancel(L, body, children + 1, (lnt__task *)lua_touserdata(L, -1), reason);
+    lua_settop(L, children);
+  }
+  lua_settop(L, children - 1);
+}
+
+void lnt__task_cancel(lua_State *L, lnt__body *body, int index, lnt__task *task, const char *reason) {
+  luaL_checkstack(L, 12, "cancel");
+  if (task->kind == LNT__TASK_EVENT && task->state == LNT__TASK_DONE && !task->taken) {
+    return_event(L, body, index, task);
+    replace_result(L, index, task, reason);
+  }
+  if (task->state != LNT__TASK_PENDING) return;
+  if (task->kind == LNT__TASK_BRANCH) {
+    lnt__branch_cancel(L, body, task, reason);
+    return;
+  }
+  if (task->kind >= LNT__TASK_ALL) cancel_children(L, body, index, task, reason);
+  else drop_command(body, task->seq);
+  if (task->state != LNT__TASK_PENDING) return; /* a child was in a list that wanted this one no longer */
+  lnt__push_failure(L, "Canceled", reason, false);
+  lnt__task_settle(L, body, task, LNT__TASK_CANCELED, 1);
+}
+
+static void unlink(lua_State *L, lnt__body *body, const lnt__task *task) {
+  lnt__push_slot(L, task->slot);
+  lua_getfenv(L, -1);
+  unlink_children(L, body, lua_gettop(L), task);
+  lua_pop(L, 2);
+}
+
+void lnt__task_give_up(lua_State *L, lnt__body *body, lnt__task *task) {
+  luaL_checkstack(L, 12, "cancel");
+  unlink(L, body, task);
+  lnt__push_failure(L, "Canceled", "the scope it was started in has ended", false);
+  lnt__task_settle(L, body, task, LNT__TASK_CANCELED, 1);
+}
+
+void lnt__interrupt(lua_State *L, lnt__body *body, lnt__branch *branch) {
+  lnt__task *task = branch->waits_for;
+  if (!task) {
+    drop_command(body, branch->seq);
+    return;
+  }
+  link_remove(body, task, branch, NULL);
+  branch->waits_for = NULL;
+  if (!(task->options & LNT__TASK_PRIVATE)) return;
+  luaL_checkstack(L, 8, "cancel");
+  unlink(L, body, task);
+  task->state = LNT__TASK_CANCELED;
+  leave_list(lnt__wvm_of(L), task);
 }
 
 /* ---- What authors call ---- */
@@ -318,18 +478,24 @@ static lnt__body *running(lua_State *L, const char *verb) {
   return wvm->body;
 }
 
-int lnt__await(lua_State *L) {
+static int await(lua_State *L, int index, lnt__task *task) {
   lnt__wvm *wvm = lnt__wvm_of(L);
-  lnt__task *task = lnt__task_check(L, 1);
-  lnt__body *body = running(L, "await");
-  if (!task) lnt__mistake(L, "await: a task expected, got %s; call it with a colon: task:await()", luaL_typename(L, 1));
-  if (task->state != LNT__TASK_PENDING) return push_result(L, 1, task);
+  int canceled = lnt__cancel_due(L, wvm->branch);
+  if (canceled) return canceled;
+  if (task->state != LNT__TASK_PENDING) return push_result(L, index, task);
   if (!lua_isyieldable(L)) lnt__mistake(L, "a task cannot be awaited here: a wait cannot cross the top level of a module");
   if (task->branch == wvm->branch) lnt__mistake(L, "a branch cannot wait for its own end");
-  link_add(L, body, task, wvm->branch, NULL);
+  link_add(L, wvm->body, task, wvm->branch, NULL);
   wvm->branch->waits_for = task;
   lua_pushlightuserdata(L, LNT__SANDBOX_YIELD);
   return lua_yield(L, 1);
+}
+
+static int task_await(lua_State *L) {
+  lnt__task *task = lnt__task_check(L, 1);
+  running(L, "await");
+  if (!task) lnt__mistake(L, "await: a task expected, got %s; call it with a colon: task:await()", luaL_typename(L, 1));
+  return await(L, 1, task);
 }
 
 static int task_done(lua_State *L) {
@@ -339,66 +505,52 @@ static int task_done(lua_State *L) {
   return 1;
 }
 
-static void cancel_task(lua_State *L, lnt__body *body, int index, lnt__task *task);
-
-/* The children of a composite at `index`; it settles by itself when the last is gone. */
-static void cancel_children(lua_State *L, lnt__body *body, int index, lnt__task *task) {
-  lua_getfenv(L, index);
-  int children = lua_gettop(L);
-  uint32_t count = task->count;
-  unlink_children(L, body, children, task);
-  for (uint32_t i = 1; i <= count; i++) {
-    lua_rawgeti(L, children, (int)i);
-    cancel_task(L, body, children + 1, (lnt__task *)lua_touserdata(L, -1));
-    lua_pop(L, 1);
-  }
-  lua_settop(L, children - 1);
-}
-
-static void cancel_branch(lua_State *L, lnt__body *body, lnt__task *task) {
-  lnt__wvm *wvm = lnt__wvm_of(L);
-  lnt__branch *branch = task->branch;
-  if (branch == wvm->branch) lnt__mistake(L, "a branch cannot cancel itself; return, or raise an error");
-  if (branch->state == LNT__BRANCH_WAITING && branch->waits_for) link_remove(body, branch->waits_for, branch, NULL);
-  lnt__wait *wait = branch->state == LNT__BRANCH_WAITING && !branch->waits_for ? lnt__wait_find(body, branch->seq) : NULL;
-  if (wait) {
-    lnt__turn_cancel(body->turn, branch->seq);
-    lnt__wait_remove(body, wait);
-  }
-  lnt__branch_stop(wvm, body, branch);
-}
-
-static void cancel_task(lua_State *L, lnt__body *body, int index, lnt__task *task) {
-  if (task->state != LNT__TASK_PENDING) return;
-  luaL_checkstack(L, 8, "cancel");
-  if (task->kind == LNT__TASK_BRANCH) cancel_branch(L, body, task);
-  else if (task->kind >= LNT__TASK_ALL) cancel_children(L, body, index, task);
-  else {
-    lnt__wait *wait = lnt__wait_find(body, task->seq);
-    lnt__turn_cancel(body->turn, task->seq);
-    if (wait) lnt__wait_remove(body, wait);
-  }
-  push_canceled(L);
-  lnt__task_settle(L, body, task, LNT__TASK_CANCELED, 1);
+static int task_state(lua_State *L) {
+  static const char *const states[] = {"pending", "done", "failed", "canceled"};
+  const lnt__task *task = lnt__task_check(L, 1);
+  if (!task) lnt__mistake(L, "state: a task expected, got %s; call it with a colon: task:state()", luaL_typename(L, 1));
+  lua_pushstring(L, states[task->state]);
+  return 1;
 }
 
 static int task_cancel(lua_State *L) {
   lnt__task *task = lnt__task_check(L, 1);
   if (!task) lnt__mistake(L, "cancel: a task expected, got %s; call it with a colon: task:cancel()", luaL_typename(L, 1));
-  cancel_task(L, running(L, "cancel"), 1, task);
+  if (!lua_isnoneornil(L, 2) && lua_type(L, 2) != LUA_TSTRING)
+    lnt__mistake(L, "cancel: the reason must be a string, got %s", luaL_typename(L, 2));
+  lua_settop(L, 2);
+  lnt__task_cancel(L, running(L, "cancel"), 1, task, lua_isnil(L, 2) ? "the task was canceled" : lua_tostring(L, 2));
   return 0;
 }
 
+/* ---- Lists of tasks ---- */
+
+/* Where the task stands in the list already. */
+static size_t earlier_place(lua_State *L, size_t i) {
+  const void *task = lua_touserdata(L, -1);
+  size_t place = 0;
+  for (size_t at = 1; at < i && !place; at++) {
+    lua_rawgeti(L, 2, (int)at);
+    if (lua_touserdata(L, -1) == task) place = at;
+    lua_pop(L, 1);
+  }
+  return place;
+}
+
 /* Copy the tasks of argument 2 into a new table, left on the stack; answers the deepest nesting. */
-static int take_children(lua_State *L, const char *verb, size_t count) {
+static int take_children(lua_State *L, lnt__body *body, const char *verb, size_t count) {
   int depth = 0;
+  body->composites++;
   lua_createtable(L, (int)count, 0);
   for (size_t i = 1; i <= count; i++) {
     lua_rawgeti(L, 2, (int)i);
-    const lnt__task *child = lnt__task_check(L, -1);
+    lnt__task *child = lnt__task_check(L, -1);
     if (!child)
       lnt__mistake(L, "%s: item %zu of the list is a %s, not a task; tasks come from ctx.async:... and ctx:spawn()", verb, i,
                    luaL_typename(L, -1));
+    if (child->composite == body->composites)
+      lnt__mistake(L, "%s: items %zu and %zu of the list are the same task; give each task once", verb, earlier_place(L, i), i);
+    child->composite = body->composites;
     if (child->depth > depth) depth = child->depth;
     lua_rawseti(L, -2, (int)i);
   }
@@ -406,12 +558,13 @@ static int take_children(lua_State *L, const char *verb, size_t count) {
   return depth + 1;
 }
 
-static lnt__task *first_over(lua_State *L, int children, size_t count, int *index) {
+/* The first child that is over (failed: or canceled, not done); it is left at the top, at *index. */
+static lnt__task *first_over(lua_State *L, int children, size_t count, bool failed, int *index) {
   for (size_t i = 1; i <= count; i++) {
     lua_rawgeti(L, children, (int)i);
     lnt__task *child = (lnt__task *)lua_touserdata(L, -1);
     *index = lua_gettop(L);
-    if (child->state != LNT__TASK_PENDING) return child;
+    if (child->state != LNT__TASK_PENDING && !(failed && child->state == LNT__TASK_DONE)) return child;
     lua_pop(L, 1);
   }
   return NULL;
@@ -428,33 +581,47 @@ static void link_children(lua_State *L, lnt__body *body, int children, lnt__task
   }
 }
 
-static int composite(lua_State *L, lnt__task_kind kind, const char *verb) {
-  lnt__body *body = lnt__ctx_body(L, verb);
-  if (!lua_istable(L, 2)) lnt__mistake(L, "%s: a list of tasks expected, got %s", verb, luaL_typename(L, 2));
-  size_t count = lua_objlen(L, 2);
-  if (count > INT32_MAX / 2) lnt__mistake(L, "%s: too many tasks", verb);
-  if (count == 0 && kind == LNT__TASK_ANY) lnt__mistake(L, "%s: the list is empty; nothing would ever end the wait", verb);
-  lnt__guard_charge(L, count * 4);
-  lua_settop(L, 2);
-  int depth = take_children(L, verb, count);
-  lnt__task *task = lnt__task_create(L, body, kind, NULL, 0);
-  task->depth = (uint8_t)depth;
-  task->count = (uint32_t)count;
-  lua_pushvalue(L, 3);
-  lua_setfenv(L, 4);
+/* Settle the new composite at index 4 by what is over already, or link it to what is not. */
+static void begin_composite(lua_State *L, lnt__body *body, lnt__task *task) {
   int index = 0;
-  lnt__task *over = kind == LNT__TASK_ANY ? first_over(L, 3, count, &index) : NULL;
-  if (over) settle_any(L, body, 3, task, index, over);
+  bool any = task->kind == LNT__TASK_ANY, fast = task->options & LNT__TASK_FAIL_FAST;
+  lnt__task *over = any || fast ? first_over(L, 3, task->count, fast, &index) : NULL;
+  if (over && any) settle_any(L, body, 3, task, index, over);
+  else if (over) settle_fast(L, body, 3, task, index, over);
   else {
     link_children(L, body, 3, task);
     if (task->left == 0) settle_all(L, body, 3, task);
   }
   lua_settop(L, 4);
-  return 1;
 }
 
-static int when_all(lua_State *L) { return composite(L, LNT__TASK_ALL, "when_all"); }
-static int when_any(lua_State *L) { return composite(L, LNT__TASK_ANY, "when_any"); }
+static int composite(lua_State *L, lnt__task_kind kind, const char *verb, bool waits) {
+  lnt__body *body = lnt__ctx_body(L, verb);
+  if (!lua_istable(L, 2)) lnt__mistake(L, "%s: a list of tasks expected, got %s", verb, luaL_typename(L, 2));
+  size_t count = lua_objlen(L, 2);
+  if (count > INT32_MAX / 2) lnt__mistake(L, "%s: too many tasks", verb);
+  if (count == 0 && kind == LNT__TASK_ANY) lnt__mistake(L, "%s: the list is empty; nothing would ever end the wait", verb);
+  bool flag = lnt__flag_option(L, 3, verb, kind == LNT__TASK_ANY ? "cancel_losers" : "fail_fast");
+  int canceled = waits ? lnt__cancel_due(L, lnt__wvm_of(L)->branch) : 0;
+  if (canceled) return canceled;
+  lnt__guard_charge(L, count * 4);
+  lua_settop(L, 2);
+  int depth = take_children(L, body, verb, count);
+  lnt__task *task = lnt__task_create(L, body, kind, NULL, 0);
+  task->depth = (uint8_t)depth;
+  task->count = (uint32_t)count;
+  if (flag) task->options |= kind == LNT__TASK_ANY ? LNT__TASK_CANCEL_LOSERS : LNT__TASK_FAIL_FAST;
+  if (waits) task->options |= LNT__TASK_PRIVATE;
+  lua_pushvalue(L, 3);
+  lua_setfenv(L, 4);
+  begin_composite(L, body, task);
+  return waits ? await(L, 4, task) : 1;
+}
+
+static int when_all(lua_State *L) { return composite(L, LNT__TASK_ALL, "when_all", false); }
+static int when_any(lua_State *L) { return composite(L, LNT__TASK_ANY, "when_any", false); }
+static int wait_all(lua_State *L) { return composite(L, LNT__TASK_ALL, "when_all", true); }
+static int wait_any(lua_State *L) { return composite(L, LNT__TASK_ANY, "when_any", true); }
 
 static int timed_out(lua_State *L) {
   push_timed_out(L, lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "?");
@@ -462,8 +629,9 @@ static int timed_out(lua_State *L) {
 }
 
 void lnt__task_functions(lua_State *L) {
-  static const luaL_Reg functions[] = {{"await", lnt__await}, {"cancel", task_cancel}, {"done", task_done},
-                                       {"when_all", when_all}, {"when_any", when_any}, {"timed_out", timed_out}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"await", task_await}, {"cancel", task_cancel}, {"done", task_done}, {"state", task_state},
+                                       {"when_all", when_all}, {"when_any", when_any}, {"wait_all", wait_all}, {"wait_any", wait_any},
+                                       {"timed_out", timed_out}, {NULL, NULL}};
   for (const luaL_Reg *at = functions; at->name; at++) {
     lua_pushcfunction(L, at->func);
     lua_setfield(L, -2, at->name);

@@ -172,7 +172,7 @@ void result_of(world *w, const char *id, char *out, size_t size) {
   CHECK_STATUS(lnt__journal_history(w->store, run, &history, &err), LNT_OK);
   for (size_t i = 0; i < history.count; i++) {
     lnt_event_kind kind = history.events[i].kind;
-    if (kind != LNT_EVENT_COMPLETED && kind != LNT_EVENT_FAILED) continue;
+    if (kind != LNT_EVENT_COMPLETED && kind != LNT_EVENT_FAILED && kind != LNT_EVENT_CANCELED) continue;
     CHECK_STATUS(lnt__json_write(history.events[i].value, 0, &json, &err), LNT_OK);
     snprintf(out, size, "%.*s", (int)json.size, (const char *)json.data);
   }
@@ -180,30 +180,55 @@ void result_of(world *w, const char *id, char *out, size_t size) {
   lnt__history_finish(&history);
 }
 
+void cancel(world *w, const char *id) {
+  lnt_error err;
+  CHECK_STATUS(lnt__engine_cancel(w->engine, id, "not wanted", NULL, NULL, &err), LNT_OK);
+}
+
+static void cancel_when_due(world *w, const char *id, int64_t began_us) {
+  if (!w->cancel_us || w->now_us - began_us < w->cancel_us) return;
+  w->cancel_us = 0;
+  for (int times = 0; times < 2 && status_of(w, id) == LNT_RUN_RUNNING; times++) {
+    cancel(w, id);
+    settle(w);
+  }
+}
+
 void play(world *w, const char *id) {
+  int64_t began_us = w->now_us;
   settle(w);
   for (int i = 0; i < 60 && status_of(w, id) == LNT_RUN_RUNNING; i++) {
     w->now_us += 500000;
     settle(w);
+    cancel_when_due(w, id, began_us);
     if (i % 4 == 3 && status_of(w, id) == LNT_RUN_RUNNING) raise_event(w, id, "go", ++w->raised);
     settle(w);
   }
 }
 
-void run_mode(mode how, const char *source, const char *input, char *out, size_t size, char *log, size_t log_size) {
+static lnt_run_status run(mode how, const char *source, const char *input, int64_t cancel_us, char *out, size_t size, char *log,
+                          size_t log_size) {
   static const char *const names[] = {"kept", "evicted", "crashed"};
   world w;
   lnt_error err = {LNT_OK, ""};
+  lnt_run_status status = LNT_RUN_PENDING;
   world_init(&w, how);
   w.flaky = 2;
+  w.cancel_us = cancel_us;
   if (load(&w, "story.lua", source, &err)) CHECK_FAIL("%s: the story does not load: %s", names[how], err.message);
   else {
     start(&w, "main", "one", input);
     play(&w, "one");
     result_of(&w, "one", out, size);
+    status = status_of(&w, "one");
   }
   snprintf(log, log_size, "%s", w.log);
   world_finish(&w);
+  return status;
+}
+
+void run_mode(mode how, const char *source, const char *input, char *out, size_t size, char *log, size_t log_size) {
+  run(how, source, input, 0, out, size, log, log_size);
 }
 
 void story(const char *source, const char *input, const char *wanted) {
@@ -219,5 +244,14 @@ void story_fails(const char *source, const char *part) {
     char got[4000] = "", log[2000];
     run_mode((mode)how, source, NULL, got, sizeof got, log, sizeof log);
     if (!strstr(got, part)) CHECK_FAIL("mode %d: got %s, wanted something with %s\n  of: %s\n%s", how, got, part, source, log);
+  }
+}
+
+void story_canceled(const char *source, lnt_run_status status, const char *wanted) {
+  for (int how = 0; how < MODES; how++) {
+    char got[4000] = "", log[2000];
+    lnt_run_status ended = run((mode)how, source, NULL, 1000000, got, sizeof got, log, sizeof log);
+    if (ended != status || strcmp(got, wanted))
+      CHECK_FAIL("mode %d: got %s %s, wanted %s\n  of: %s\n%s", how, lnt_run_status_name(ended), got, wanted, source, log);
   }
 }

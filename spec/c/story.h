@@ -27,6 +27,7 @@ typedef struct world {
   size_t bundle_count;
   int flaky; /* attempts of "flaky" that fail */
   int raised;
+  int64_t cancel_us; /* how long after its beginning play() cancels the instance, twice; 0: not at all */
   char log[2000];
 } world;
 
@@ -37,6 +38,7 @@ void close_engine(world *w);
 
 lnt_status load(world *w, const char *file, const char *source, lnt_error *err);
 void start(world *w, const char *workflow, const char *id, const char *json);
+void cancel(world *w, const char *id);
 void raise_event(world *w, const char *id, const char *name, int64_t number);
 bool tick(world *w);   /* one pass and its commit; false: nothing moved */
 void settle(world *w); /* until nothing moves by itself */
@@ -51,6 +53,7 @@ void result_of(world *w, const char *id, char *out, size_t size);
 void run_mode(mode how, const char *source, const char *input, char *out, size_t size, char *log, size_t log_size);
 void story(const char *source, const char *input, const char *wanted); /* it ends with `wanted` (JSON) in every mode */
 void story_fails(const char *source, const char *part);                /* it fails, and the failure's JSON contains `part` */
+void story_canceled(const char *source, lnt_run_status status, const char *wanted); /* canceled after a second, it ends so */
 
 #define MAIN(body) "workflow('main', function(ctx, input) " body " end)"
 

@@ -1,0 +1,227 @@
+---@meta workflow
+-- luacheck: ignore
+-- What a workflow can call: for editors (LuaLS) and for readers. Nothing runs this file.
+--
+-- A workflow is an ordinary function that must do the same each time it is run with the same answers: it is rebuilt by running it again.
+-- Everything that touches the world is an activity. Verbs of `ctx` wait; `ctx.async` has the same verbs, and they give a task at once.
+--
+-- CANCELING is structured. What is started belongs to the scope it is started in: that of ctx:scope, ctx:map or ctx:shield around it, or
+-- else the workflow's function. When a scope's function returns or raises, what it started and is not over is canceled; branches get to
+-- clean up and are awaited; then the scope's result goes on. Canceling a timer, a wait or an activity ends it at once. Canceling a branch,
+-- a scope or an instance raises a failure of type "Canceled" at the wait where it stands, ONCE: a pcall around that wait catches it, and
+-- code that cleans up may wait again. Code that catches everything must look at `e.type`, and raise a "Canceled" on. What was canceled
+-- once is not canceled again. A branch that is canceled before it began never runs; one that does not wait gets the failure at its next
+-- wait.
+--
+-- EVENTS and cancel. A wait for an event that is canceled gives its claim back: an event that comes later goes to whoever has waited for
+-- it longest, or is kept. So does an event that has come for a task, and that nobody took from it (by await, or as the result of a list)
+-- until the task is canceled, loses in a list, or its scope ends: the event goes back to where it stood. No event is lost in a race.
+
+---Define a workflow. Only while the file loads.
+---@param name string 1 to 128 bytes
+---@param fn fun(ctx: Context, input: any): any
+function workflow(name, fn) end
+
+---What calls raise and pcall catches: a table, with a readable tostring.
+---@class Failure
+---@field index? integer raised by when_any: which task of the list failed
+
+---@class RetryPolicy
+---@field max_attempts? integer the first one included; default 3
+---@field first_interval? Duration default 1 s
+---@field interval? Duration the same as first_interval
+---@field backoff? number each interval is so many times the one before; default 2
+---@field max_interval? Duration
+---@field non_retryable? string[] types of failures that are not tried again
+
+---@class CallOptions
+---@field retry? RetryPolicy default: one attempt
+---@field timeout? Duration of each attempt
+
+---@class WaitOptions
+---@field timeout? Duration then a failure of type "Timeout" is raised
+
+---One instance of a workflow, as its function sees it.
+---@class Context
+---@field async AsyncVerbs the verbs that wait, as tasks
+---@field instance_id string
+---@field workflow_name string
+local ctx = {}
+
+---Run an activity and wait for its result.
+---@param name string
+---@param input? any
+---@param options? CallOptions
+---@return any
+function ctx:call_activity(name, input, options) end
+
+---Wait for a time: a duration, or { at = seconds since 1970 }.
+---@param duration Duration|{at: number}
+function ctx:create_timer(duration) end
+
+---The same as create_timer.
+---@param duration Duration|{at: number}
+function ctx:sleep(duration) end
+
+---Wait for an event from outside. Names are compared without regard to case. Events that came before are kept, and taken in order.
+---@param name string
+---@param options? WaitOptions
+---@return any data
+function ctx:wait_for_external_event(name, options) end
+
+---@class WhenAllOptions
+---@field fail_fast? boolean true: the first failure is raised when it happens, and the tasks that are not over are canceled
+
+---Wait for all tasks: their results, in the order of the list. If one fails, the others are waited for, and then the first failure of the
+---list is raised. An empty list gives an empty one. A list may not have the same task twice; a task may be in several lists.
+---@param tasks Task[]
+---@param options? WhenAllOptions
+---@return any[]
+function ctx:when_all(tasks, options) end
+
+---@class WhenAnyOptions
+---@field cancel_losers? boolean true: when one task is over, the others are canceled
+
+---Wait for the first task that is over: its place in the list, and its result. If it failed, its failure is raised, with the place in
+---`index`. Of several that are over already the first of the list counts.
+---@param tasks Task[] not empty
+---@param options? WhenAnyOptions
+---@return integer index
+---@return any result
+function ctx:when_any(tasks, options) end
+
+---Run a function in a branch of its own, beside this one. It begins when this one waits.
+---@param fn fun(...): any
+---@param ... any at most 8 arguments
+---@return Task
+function ctx:spawn(fn, ...) end
+
+---@class ScopeOptions
+---@field timeout? Duration then the scope is canceled; if its function raises that on, ctx:scope raises a failure of type "Timeout"
+
+---Run a function, and cancel and await what it started and is not over when it ends. Gives what it returns; raises what it raises.
+---Not inside a coroutine of your own.
+---@param fn fun(scope: Scope): ...
+---@param options? ScopeOptions
+---@return any ...
+function ctx:scope(fn, options) end
+
+---Run a function that a cancel of what is around it (branch, scope, instance) does not reach, nor what it starts: the cancel is raised at
+---the first wait after it. What it started and is not over when it ends is canceled and awaited. Shields may be nested. Not inside a
+---coroutine of your own.
+---@param fn fun(): ...
+---@return any ...
+function ctx:shield(fn) end
+
+---@class MapOptions
+---@field concurrency? integer how many at once; default 1000
+---@field fail_fast? boolean true: the first failure cancels the others and is raised when they have cleaned up
+
+---Call a function for each item of a list, in branches, as many at once as `concurrency` says: their results, in the order of the list. If
+---one fails, the others run to their end, and then the first failure of the list is raised. Not inside a coroutine of your own.
+---@generic T, R
+---@param list T[]
+---@param fn fun(item: T, index: integer): R
+---@param options? MapOptions
+---@return R[]
+function ctx:map(list, fn, options) end
+
+---What `lunation show` tells about the instance.
+---@param status any
+function ctx:set_custom_status(status) end
+
+---@return number seconds since 1970; the time of the event that was seen last
+function ctx:now() end
+
+---@return string such as "2026-11-23T11:14:51.250000Z"
+function ctx:current_utc_datetime() end
+
+---@return string a UUID, the same in each replay
+function ctx:uuid() end
+
+---random(): 0 to below 1; random(n): 1 to n; random(m, n): m to n
+---@param m? integer
+---@param n? integer
+---@return number
+function ctx:random(m, n) end
+
+---@return boolean what runs now ran before
+function ctx:is_replaying() end
+
+---@return integer commands made so far
+function ctx:history_length() end
+
+---Write to the runtime's log, with the instance's id; silent in replay.
+---@param level "debug"|"info"|"warn"|"error" may be left out: "info"
+---@param text string
+---@overload fun(self: Context, text: string)
+function ctx:log(level, text) end
+
+---@class AsyncVerbs
+local async = {}
+
+---@param name string
+---@param input? any
+---@param options? CallOptions
+---@return Task
+function async:call_activity(name, input, options) end
+
+---@param duration Duration|{at: number}
+---@return Task
+function async:create_timer(duration) end
+
+---@param duration Duration|{at: number}
+---@return Task
+function async:sleep(duration) end
+
+---@param name string
+---@param options? WaitOptions
+---@return Task
+function async:wait_for_external_event(name, options) end
+
+---@param tasks Task[]
+---@param options? WhenAllOptions
+---@return Task
+function async:when_all(tasks, options) end
+
+---@param tasks Task[]
+---@param options? WhenAnyOptions
+---@return Task
+function async:when_any(tasks, options) end
+
+---@param fn fun(...): any
+---@param ... any
+---@return Task
+function async:spawn(fn, ...) end
+
+---Something that was started, and its result once it is over.
+---@class Task
+local task = {}
+
+---Wait until it is over: its result; raises its failure.
+---@return any ...
+function task:await() end
+
+---Give it up. A branch is told by a failure at its wait, and is over when it ends; a list cancels its tasks; anything else is over at once.
+---What is over already stays as it is, but an event that nobody took.
+---@param reason? string the message of the failure
+function task:cancel(reason) end
+
+---@return boolean over
+function task:done() end
+
+---@return "pending"|"done"|"failed"|"canceled"
+function task:state() end
+
+---What ctx:scope gives to its function.
+---@class Scope
+local scope = {}
+
+---Cancel what was started in it, and raise a failure of type "Canceled" in its function. Nothing happens if it was canceled or is over.
+---@param reason? string the message of the failure
+function scope:cancel(reason) end
+
+---@return boolean was it canceled, by cancel() or its timeout?
+function scope:canceled() end
+
+return ctx
