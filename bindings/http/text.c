@@ -96,6 +96,7 @@ void lnt__text_instance(lnt__text *text, const lnt_instance *instance, bool whol
   lnt__text_value(text, "output", instance->output);
   lnt__text_value(text, "failure", instance->failure);
   lnt__text_value(text, "custom_status", instance->custom_status);
+  lnt__text_value(text, "attributes", instance->attributes);
   lnt__text_raw(text, "}");
 }
 

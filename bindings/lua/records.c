@@ -41,6 +41,7 @@ static void push_instance(lua_State *L, const lnt_instance *instance, bool json)
   set_value(L, "output", instance->output, json);
   set_value(L, "failure", instance->failure, json);
   set_value(L, "custom_status", instance->custom_status, json);
+  set_value(L, "attributes", instance->attributes, json);
 }
 
 void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json) {

@@ -39,6 +39,7 @@ static void pack_row(packer *into, const lnt__row *row, lnt_instance *out) {
   out->code_hash = pack_text(into, (lnt_value){hex, sizeof hex - 1});
   out->failure = pack_value(into, row->failure);
   out->custom_status = pack_value(into, row->custom_status);
+  out->attributes = pack_value(into, row->attributes);
 }
 
 static void pack_history(packer *into, const lnt__history *history, lnt_instance *out) {

@@ -57,6 +57,20 @@ void lnt__push_done(lnt__engine *engine, lnt_done_fn fn, void *user) {
   if (fn) LNT__PUSH(engine, lnt__open_commit(engine)->dones, done);
 }
 
+/* Into the row, where lists find them, and into the history, where a replay does. */
+static void give_attributes(lnt__turn *turn, lnt_value attributes, lnt__event *started) {
+  lnt__buf *options = &turn->engine->instant;
+  lnt__cbor_map map;
+  if (!attributes.size) return;
+  lnt__turn_attributes(turn, attributes);
+  lnt__buf_clear(options);
+  lnt__cbor_map_begin(options, &map);
+  lnt__cbor_cstring(options, "attributes");
+  lnt__buf_append(options, attributes.data, attributes.size);
+  if (!lnt__cbor_map_end(options, &map, 1, false)) lnt__poison(turn->engine);
+  started->options = (lnt_value){options->data, options->size};
+}
+
 lnt__turn *lnt__instance_begin(lnt__engine *engine, const lnt__origin *origin) {
   lnt__turn *turn = lnt__instance_create(engine, engine->next_run, origin->id, strlen(origin->id), origin->workflow,
                                          strlen(origin->workflow), origin->hash);
@@ -71,6 +85,7 @@ lnt__turn *lnt__instance_begin(lnt__engine *engine, const lnt__origin *origin) {
   turn->parent_seq = origin->parent_seq;
   lnt__event event = {.kind = LNT_EVENT_STARTED, .name = text_value(turn->workflow), .value = origin->input, .id = text_value(turn->id),
                       .hash = {turn->hash, LNT__SHA256_BYTES}, .engine = text_value(engine->fingerprint), .seed = turn->seed};
+  give_attributes(turn, origin->attributes, &event);
   lnt__accept(turn, &event);
   engine->stats.started++;
   return turn;
@@ -87,7 +102,7 @@ lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char 
     id = random_id;
   }
   if (status != LNT_OK) return status;
-  lnt__origin origin = {.id = id, .workflow = start->workflow, .hash = start->hash, .input = start->input,
+  lnt__origin origin = {.id = id, .workflow = start->workflow, .hash = start->hash, .input = start->input, .attributes = start->attributes,
                         .seed = lnt__rng_next(&engine->rng), .generation = 1};
   if (!lnt__instance_begin(engine, &origin)) return lnt__fail(err, LNT_ENOMEM, "out of memory while starting '%s'", start->workflow);
   lnt__push_done(engine, start->done, start->done_user);

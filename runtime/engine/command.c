@@ -237,21 +237,27 @@ uint64_t lnt__turn_run(const lnt__turn *turn) { return turn->run; }
 /* Counted in what the body has seen, so that a replay answers the same. */
 uint64_t lnt__turn_history_events(const lnt__turn *turn) { return turn->next_seq - 1; }
 
-void lnt__turn_custom_status(lnt__turn *turn, lnt_value value) {
-  if (turn->replaying) return;
-  if (value.size == turn->custom_status_size && (!value.size || memcmp(turn->custom_status, value.data, value.size) == 0)) return;
-  char *copy = lnt__alloc(value.size);
+/* Set a value of the row, when it differs from the one that is there. */
+static void set_value(lnt__turn *turn, void **memory, size_t *size, lnt_value value) {
+  if (turn->replaying || (value.size == *size && (!value.size || memcmp(*memory, value.data, value.size) == 0))) return;
+  void *copy = lnt__alloc(value.size);
   if (!copy) {
     lnt__poison(turn->engine);
     return;
   }
   if (value.size) memcpy(copy, value.data, value.size);
-  lnt__free(turn->custom_status);
-  turn->custom_status = copy;
-  turn->custom_status_size = value.size;
+  lnt__free(*memory);
+  *memory = copy;
+  *size = value.size;
   turn->row_dirty = true;
   lnt__mark_dirty(turn);
 }
+
+void lnt__turn_custom_status(lnt__turn *turn, lnt_value value) {
+  set_value(turn, &turn->custom_status, &turn->custom_status_size, value);
+}
+
+void lnt__turn_attributes(lnt__turn *turn, lnt_value value) { set_value(turn, &turn->attributes, &turn->attributes_size, value); }
 
 void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text) {
   lnt__effects *effects = &turn->engine->effects;

@@ -53,6 +53,7 @@ typedef struct lnt__start_info {
   const char *workflow;
   const uint8_t *hash; /* LNT__SHA256_BYTES: the pinned code */
   lnt_value input;
+  lnt_value attributes; /* that it was started with: a map, or nil */
   uint64_t seed;
 } lnt__start_info;
 
@@ -108,6 +109,7 @@ const char *lnt__turn_workflow(const lnt__turn *turn);
 uint64_t lnt__turn_run(const lnt__turn *turn);
 uint64_t lnt__turn_history_events(const lnt__turn *turn);
 void lnt__turn_custom_status(lnt__turn *turn, lnt_value value); /* copied; silent in replay */
+void lnt__turn_attributes(lnt__turn *turn, lnt_value value);    /* the whole map, checked; copied; silent in replay */
 void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text); /* silent in replay */
 
 /* ---- Effects: called after the batch they depend on is durable ---- */
@@ -151,6 +153,7 @@ typedef struct lnt__start {
   const char *id; /* NULL: random */
   const uint8_t *hash;
   lnt_value input; /* checked CBOR */
+  lnt_value attributes; /* checked by lnt__attributes_check() */
   lnt_done_fn done;
   void *done_user;
 } lnt__start;

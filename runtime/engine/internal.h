@@ -216,7 +216,7 @@ void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind
 typedef struct lnt__origin {
   const char *id, *workflow;
   const uint8_t *hash;
-  lnt_value input;
+  lnt_value input, attributes;
   uint64_t seed, generation, parent_run; /* parent_run 0: none */
   uint32_t parent_seq;
 } lnt__origin;

@@ -260,6 +260,11 @@ LNT_API lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure 
 #define LNT_ID_BYTES_MAX 128   /* an instance id: 1 to 128 bytes of printable UTF-8, no control characters, no '/' */
 #define LNT_NAME_BYTES_MAX 128 /* a workflow, activity or event name: the same rule, '/' allowed */
 
+/* Attributes: what lists search by. A map of names (the rule of names, shorter) to texts, numbers and booleans. */
+#define LNT_ATTRIBUTES_MAX 32           /* of one instance */
+#define LNT_ATTRIBUTE_NAME_BYTES_MAX 64
+#define LNT_ATTRIBUTE_TEXT_BYTES_MAX 256
+
 /* X(name, number, text): numbers are Dapr's. */
 #define LNT_RUN_STATUS_MAP(X)                                                                                          \
   X(RUNNING, 0, "started, not finished")                                                                               \
@@ -343,6 +348,7 @@ typedef struct lnt_instance {
   lnt_value output;        /* lnt_get only; nil unless COMPLETED */
   lnt_value failure;       /* a map {type, message, ...}: why it FAILED, was TERMINATED or is STALLED; else nil */
   lnt_value custom_status;
+  lnt_value attributes; /* a map, or nil */
 } lnt_instance;
 
 /* Read one instance. `*out` is one block of memory: release it with lnt_free(). Works on a read-only runtime.

@@ -24,7 +24,8 @@ typedef struct lnt__event {
   int64_t due_us;
   lnt_value name;    /* bytes of a name, not NUL-terminated */
   lnt_value value;   /* a value, or a failure as a map {type, message, retryable, details} */
-  lnt_value options; /* commands: a map of how (retry ...), or nil; instant ones: the failure, or nil; ACTIVITY_RETRIED: heartbeat */
+  lnt_value options; /* STARTED: a map {attributes}; commands: a map of how (retry ...), or nil; instant ones: the failure, or nil;
+                        ACTIVITY_RETRIED: heartbeat */
   lnt_value detail;  /* text for people */
   lnt_value id;      /* STARTED: the instance id; children, EVENT_SENT, updates: whom it is about */
   lnt_value hash;    /* STARTED, CODE_CHANGED: LNT__SHA256_BYTES */
@@ -78,6 +79,9 @@ typedef struct lnt__row {
 
 void lnt__row_write(lnt__buf *out, const lnt__row *row); /* not sealed */
 bool lnt__row_read(lnt__slice sealed, lnt__row *row);    /* slices point into `sealed`; run is not in the value: the caller sets it */
+
+/* Is it a map that may be an instance's attributes, or nil? LNT_EVALUE, LNT_ELIMIT: the message names the attribute. */
+lnt_status lnt__attributes_check(lnt_value attributes, lnt_error *err);
 
 /* ---- Keys ---- */
 

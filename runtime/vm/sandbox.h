@@ -60,7 +60,7 @@ typedef struct lnt__guard_limits {
 typedef struct lnt__sandbox_host {
   void *user;
   int64_t (*now_us)(void *user); /* microseconds since 1970, from the history */
-  lnt__rng *(*rng)(void *user);  /* of math.random alone: math.randomseed reseeds it, so ctx:uuid needs one of its own */
+  lnt__rng *(*rng)(void *user, lua_State *L); /* MAY RAISE. Of math.random alone: math.randomseed reseeds it, so ctx:uuid needs its own */
   void (*log)(void *user, lnt_log_level level, const char *text, size_t size); /* print; the host stays silent in replay */
 } lnt__sandbox_host;
 

@@ -11,7 +11,7 @@
 
 static lnt__rng *rng_of(lua_State *L, const char *function) {
   const lnt__sandbox_host *host = lnt__guard_of(L)->host;
-  lnt__rng *rng = host && host->rng ? host->rng(host->user) : NULL;
+  lnt__rng *rng = host && host->rng ? host->rng(host->user, L) : NULL;
   if (rng) return rng;
   lnt__sandbox_error(L, "math.%s has no meaning while a file loads: each instance has its own sequence; call it inside the workflow",
                      function);

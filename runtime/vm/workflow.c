@@ -66,9 +66,10 @@ static int64_t host_now_us(void *user) {
   return wvm->body ? lnt__turn_now_us(wvm->body->turn) : 0;
 }
 
-static lnt__rng *host_rng(void *user) {
+static lnt__rng *host_rng(void *user, lua_State *L) {
   static lnt__rng spare; /* only when memory is out: the turn is failing */
   lnt__wvm *wvm = user;
+  lnt__check_draw(L, "math.random");
   lnt__rng *rng = wvm->body ? lnt__body_rng(wvm->body, 0) : NULL;
   if (!rng) lnt__rng_seed(&spare, 1);
   return rng ? rng : &spare;
@@ -151,6 +152,7 @@ static void leave(lnt__wvm *wvm, lnt_status status, const lnt_error *err, lnt__o
   wvm->run = NULL;
   wvm->calling = NULL;
   wvm->require_depth = 0;
+  wvm->apart = LNT__APART_NONE;
   if (!status && !outcome->value.failed && !outcome->detail.failed) return;
   lnt__buf_clear(&outcome->value);
   lnt__buf_clear(&outcome->detail);
@@ -163,12 +165,22 @@ static void leave(lnt__wvm *wvm, lnt_status status, const lnt_error *err, lnt__o
   unavailable(outcome, &memory);
 }
 
+static lnt_status take_attributes(lnt__body *body, lnt_value attributes, lnt_error *err) {
+  if (!attributes.size) return LNT_OK;
+  body->attributes = lnt__alloc(attributes.size);
+  if (!body->attributes) return lnt__fail(err, LNT_ENOMEM, "out of memory");
+  memcpy(body->attributes, attributes.data, attributes.size);
+  body->attributes_size = (uint32_t)attributes.size;
+  return LNT_OK;
+}
+
 static void vm_start(void *vm, lnt__turn *turn, const lnt__start_info *start, void **out, lnt__outcome *outcome) {
   lnt__wvm *wvm = vm;
   lnt_error err;
   lnt__body *body = lnt__calloc(1, sizeof *body);
   *out = body;
   lnt_status status = body ? lnt__code_get(wvm, start->hash, &body->code, &err) : lnt__fail(&err, LNT_ENOMEM, "out of memory");
+  if (!status) status = take_attributes(body, start->attributes, &err);
   if (status) {
     unavailable(outcome, &err);
     return;

@@ -1,6 +1,6 @@
 /* workflow.h - what the files of the workflow VM share. workflow.c makes the VM and runs bodies, workflow_body.c keeps branches and their
- * threads, workflow_task.c keeps tasks, workflow_scope.c scopes and cancellation, workflow_ctx.c and workflow_options.c are the functions
- * of ctx, code.c and bundle.c know the source. Owner thread.
+ * threads, workflow_task.c keeps tasks, workflow_scope.c scopes and cancellation, workflow_tell.c is what an instance tells of itself,
+ * workflow_ctx.c and workflow_options.c are the functions of ctx, code.c and bundle.c know the source. Owner thread.
  *
  * Everything here marked RAISES may raise a Lua error and runs inside lnt__protected() or inside a body. Things that Lua's collector must
  * leave alone stand in the registry under an integer, a slot, taken by lnt__anchor() and given back by lnt__release() alone. */
@@ -50,6 +50,9 @@ typedef struct lnt__code {
 typedef struct lnt__definition { char *name, *file; lnt__code *code; bool is_fresh; } lnt__definition;
 
 /* ---- Bodies ---- */
+
+/* What runs apart from the branches: it may look at the instance, and must not move it. */
+typedef enum lnt__apart { LNT__APART_NONE, LNT__APART_SIDE_EFFECT } lnt__apart;
 
 typedef struct lnt__body lnt__body;
 typedef struct lnt__branch lnt__branch;
@@ -152,6 +155,8 @@ struct lnt__body {
   uint32_t spawned;   /* branches made since the last delivery */
   uint32_t composites; /* ever made */
   uint32_t modules_slot; /* table of the modules that were required, 0: none */
+  uint32_t attributes_size;
+  void *attributes;      /* as the body has set them: a map, or NULL; owned */
   int line;              /* where the workflow's function begins */
   bool refused;          /* the engine refused a command */
 };
@@ -192,6 +197,7 @@ struct lnt__wvm {
   lnt__run *run;       /* a top level runs */
   lua_State *calling;  /* the coroutine that asked for the command under way */
   int require_depth;
+  lnt__apart apart;    /* runs now */
 
   void *ctx, *async;   /* the two userdata */
   uint32_t ctx_slot, task_meta_slot, scope_meta_slot;
@@ -277,7 +283,14 @@ void lnt__scope_functions(lua_State *L); /* RAISES. Into the table at the top */
 /* ---- workflow_ctx.c, workflow_options.c ---- */
 
 void lnt__ctx_open(lua_State *L, lnt__wvm *wvm); /* RAISES. Make ctx, ctx.async and the metatable of tasks */
-lnt__body *lnt__ctx_body(lua_State *L, const char *verb); /* RAISES. The body that runs; argument 1 must be ctx */
+/* RAISES. The body that runs; argument 1 must be ctx. reader: for functions that change nothing, which may run apart too. */
+lnt__body *lnt__ctx_body(lua_State *L, const char *verb);
+lnt__body *lnt__ctx_reader(lua_State *L, const char *verb);
+lnt_value lnt__name_argument(lua_State *L, int index, const char *verb, const char *what); /* RAISES. By the rules of names */
+/* RAISES. Argument `index` into `out`; nil has no bytes. */
+lnt_value lnt__encode_argument(lua_State *L, int index, const char *verb, const char *what, lnt__buf *out);
+/* RAISES. Make a command that is answered at once; push true and its value, or false and its failure. Answers 2. */
+int lnt__instant(lua_State *L, lnt__body *body, const char *verb, const lnt__command *command);
 int64_t lnt__duration_us(lua_State *L, int index, const char *what); /* RAISES at the author's line */
 /* RAISES. The table `retry` at `index` of a call of `verb`, as the map that engine/policy.h reads. */
 void lnt__retry_options(lua_State *L, int index, const char *verb, lnt__buf *out);
@@ -286,6 +299,12 @@ bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES.
 bool lnt__scope_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
 bool lnt__flag_option(lua_State *L, int index, const char *verb, const char *name); /* RAISES. Of options that know this flag alone */
 void lnt__map_options(lua_State *L, int index, double *concurrency, bool *fail_fast); /* RAISES. 0: no bound */
+
+/* ---- workflow_tell.c ---- */
+
+void lnt__refuse_apart(lua_State *L, const char *verb); /* RAISES if something runs apart */
+void lnt__check_draw(lua_State *L, const char *verb);   /* RAISES where random numbers cannot be drawn */
+void lnt__tell_functions(lua_State *L);                 /* RAISES. Into the table at the top */
 
 /* ---- code.c, bundle.c ---- */
 

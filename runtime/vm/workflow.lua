@@ -29,6 +29,9 @@ ctx.call_activity = waiting(native.call_activity)
 ctx.create_timer = waiting(native.create_timer)
 ctx.sleep = waiting(native.sleep)
 ctx.spawn = native.spawn
+ctx.side_effect = waiting(native.side_effect)
+ctx.emit, ctx.attributes = native.emit, native.attributes
+ctx.set_attributes, ctx.remove_attributes = native.set_attributes, native.remove_attributes
 
 async.call_activity = native.call_activity_async
 async.create_timer = native.create_timer_async

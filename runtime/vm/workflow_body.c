@@ -107,6 +107,7 @@ void lnt__body_free(lnt__wvm *wvm, lnt__body *body) {
   lnt__free(body->links);
   lnt__free(body->rngs);
   if (body->end) free_end(body);
+  lnt__free(body->attributes);
   if (body->code) lnt__code_release(wvm, body->code);
   lnt__free(body);
 }

@@ -11,13 +11,19 @@
 
 #define UNITS_PER_BYTE 16 /* bytes encoded or decoded for one unit of the budget */
 
-lnt__body *lnt__ctx_body(lua_State *L, const char *verb) {
+lnt__body *lnt__ctx_reader(lua_State *L, const char *verb) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   const void *self = lua_touserdata(L, 1);
   if (!self || (self != wvm->ctx && self != wvm->async)) lnt__mistake(L, "call it with a colon: ctx:%s(...)", verb);
-  if (!wvm->body || !wvm->branch) lnt__mistake(L, "%s: ctx is for a running workflow", verb);
+  if (!wvm->body || (!wvm->branch && !wvm->apart)) lnt__mistake(L, "%s: ctx is for a running workflow", verb);
   wvm->calling = L;
   return wvm->body;
+}
+
+lnt__body *lnt__ctx_body(lua_State *L, const char *verb) {
+  lnt__body *body = lnt__ctx_reader(L, verb);
+  lnt__refuse_apart(L, verb);
+  return body;
 }
 
 /* ---- Commands ---- */
@@ -67,19 +73,30 @@ static int issue(lua_State *L, lnt__body *body, request *r) {
   return lua_yield(L, 1);
 }
 
-/* The name at argument 2, by the rules of names. */
-static lnt_value name_argument(lua_State *L, const char *verb, const char *what) {
+int lnt__instant(lua_State *L, lnt__body *body, const char *verb, const lnt__command *command) {
+  lnt__delivery answer = {0};
+  uint32_t seq;
+  lnt__guard_charge(L, command->input.size / UNITS_PER_BYTE);
+  if (lnt__turn_command(body->turn, command, &seq, &answer) == LNT__COMMAND_REFUSED) {
+    body->refused = true;
+    lnt__guard_kill(L, LNT__KILL_HOST, "%s was refused", verb);
+  }
+  lnt__guard_charge(L, answer.value.size / UNITS_PER_BYTE);
+  return lnt__push_delivery(L, LNT__TASK_ACTIVITY, &answer);
+}
+
+lnt_value lnt__name_argument(lua_State *L, int index, const char *verb, const char *what) {
   lnt_error err;
   size_t size;
-  if (lua_type(L, 2) != LUA_TSTRING) lnt__mistake(L, "%s: the name of %s must be a string, got %s", verb, what, luaL_typename(L, 2));
-  const char *name = lua_tolstring(L, 2, &size);
+  if (lua_type(L, index) != LUA_TSTRING)
+    lnt__mistake(L, "%s: the name of %s must be a string, got %s", verb, what, luaL_typename(L, index));
+  const char *name = lua_tolstring(L, index, &size);
   if (strlen(name) != size) lnt__mistake(L, "%s: the name of %s holds a zero byte", verb, what);
   if (lnt__check_name("the name", name, LNT_NAME_BYTES_MAX, true, &err)) lnt__mistake(L, "%s: %s", verb, err.message);
   return (lnt_value){name, size};
 }
 
-/* Encode argument `index`; nil has no bytes. */
-static lnt_value encode_argument(lua_State *L, int index, const char *verb, const char *what, lnt__buf *out) {
+lnt_value lnt__encode_argument(lua_State *L, int index, const char *verb, const char *what, lnt__buf *out) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   lnt_error err;
   lnt__buf_clear(out);
@@ -95,8 +112,8 @@ static int call_activity_with(lua_State *L, bool async) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   request r = {.verb = "call_activity", .kind = LNT__TASK_ACTIVITY, .async = async};
   r.command.kind = LNT_EVENT_ACTIVITY_SCHEDULED;
-  r.command.name = name_argument(L, r.verb, "the activity");
-  r.command.input = encode_argument(L, 3, r.verb, "input", &wvm->input);
+  r.command.name = lnt__name_argument(L, 2, r.verb, "the activity");
+  r.command.input = lnt__encode_argument(L, 3, r.verb, "input", &wvm->input);
   lnt__buf_clear(&wvm->extra);
   lnt__activity_options(L, 4, &wvm->extra);
   if (wvm->extra.failed) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
@@ -130,7 +147,7 @@ static int wait_event_with(lua_State *L, bool async) {
   request r = {.verb = "wait_for_external_event", .kind = LNT__TASK_EVENT, .async = async};
   int64_t timeout_us;
   r.command.kind = LNT_EVENT_EVENT_AWAITED;
-  r.command.name = name_argument(L, r.verb, "the event");
+  r.command.name = lnt__name_argument(L, 2, r.verb, "the event");
   if (lnt__wait_options(L, 3, &timeout_us)) r.command.due_us = lnt__turn_now_us(body->turn) + timeout_us;
   return issue(L, body, &r);
 }
@@ -169,18 +186,18 @@ static int spawn(lua_State *L) {
 static int set_custom_status(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "set_custom_status");
   lnt__wvm *wvm = lnt__wvm_of(L);
-  lnt__turn_custom_status(body->turn, encode_argument(L, 2, "set_custom_status", "status", &wvm->input));
+  lnt__turn_custom_status(body->turn, lnt__encode_argument(L, 2, "set_custom_status", "status", &wvm->input));
   return 0;
 }
 
 static int now(lua_State *L) {
-  lua_pushnumber(L, (lua_Number)lnt__turn_now_us(lnt__ctx_body(L, "now")->turn) / 1e6);
+  lua_pushnumber(L, (lua_Number)lnt__turn_now_us(lnt__ctx_reader(L, "now")->turn) / 1e6);
   return 1;
 }
 
 /* "2026-11-23T11:14:51.250000Z" */
 static int current_utc_datetime(lua_State *L) {
-  int64_t now_us = lnt__turn_now_us(lnt__ctx_body(L, "current_utc_datetime")->turn);
+  int64_t now_us = lnt__turn_now_us(lnt__ctx_reader(L, "current_utc_datetime")->turn);
   int64_t micros = (now_us % 1000000 + 1000000) % 1000000;
   time_t seconds = (time_t)((now_us - micros) / 1000000);
   struct tm tm;
@@ -194,7 +211,8 @@ static int current_utc_datetime(lua_State *L) {
 }
 
 static lnt__rng *ctx_rng(lua_State *L, const char *verb) {
-  lnt__rng *rng = lnt__body_rng(lnt__ctx_body(L, verb), 1);
+  lnt__rng *rng = lnt__body_rng(lnt__ctx_reader(L, verb), 1);
+  lnt__check_draw(L, verb);
   if (!rng) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
   return rng;
 }
@@ -227,19 +245,19 @@ static int random_number(lua_State *L) {
 }
 
 static int is_replaying(lua_State *L) {
-  lua_pushboolean(L, lnt__turn_replaying(lnt__ctx_body(L, "is_replaying")->turn));
+  lua_pushboolean(L, lnt__turn_replaying(lnt__ctx_reader(L, "is_replaying")->turn));
   return 1;
 }
 
 static int history_length(lua_State *L) {
-  lua_pushnumber(L, (lua_Number)lnt__turn_history_events(lnt__ctx_body(L, "history_length")->turn));
+  lua_pushnumber(L, (lua_Number)lnt__turn_history_events(lnt__ctx_reader(L, "history_length")->turn));
   return 1;
 }
 
 static int log_text(lua_State *L) {
   static const struct { const char *name; lnt_log_level level; } levels[] = {
       {"debug", LNT_LOG_DEBUG}, {"info", LNT_LOG_INFO}, {"warn", LNT_LOG_WARN}, {"warning", LNT_LOG_WARN}, {"error", LNT_LOG_ERROR}};
-  lnt__body *body = lnt__ctx_body(L, "log");
+  lnt__body *body = lnt__ctx_reader(L, "log");
   lnt_log_level level = LNT_LOG_INFO;
   bool has_level = !lua_isnoneornil(L, 3), known = !has_level;
   for (size_t i = 0; has_level && i < LNT__COUNT(levels) && !known; i++) {
@@ -267,8 +285,8 @@ static int ctx_field(lua_State *L) {
     lnt__mistake(L, "ctx.%s %s", key, later);
   else
     lnt__mistake(L, "ctx has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, "
-                 "spawn, scope, shield, map, async, set_custom_status, now, current_utc_datetime, uuid, random, log, is_replaying, "
-                 "history_length, instance_id, workflow_name", key);
+                 "spawn, scope, shield, map, async, side_effect, emit, set_custom_status, set_attributes, remove_attributes, attributes, "
+                 "now, current_utc_datetime, uuid, random, log, is_replaying, history_length, instance_id, workflow_name", key);
   return 1;
 }
 
@@ -356,6 +374,7 @@ static void push_native(lua_State *L) {
   lua_getfield(L, -1, "pcall");
   lua_setfield(L, -3, "pcall");
   lua_pop(L, 1);
+  lnt__tell_functions(L);
   lua_createtable(L, LNT__COUNT(plain), 0);
   for (size_t i = 0; i < LNT__COUNT(plain); i++) {
     lua_pushstring(L, plain[i].name);

@@ -475,6 +475,7 @@ void lnt__interrupt(lua_State *L, lnt__body *body, lnt__branch *branch) {
 static lnt__body *running(lua_State *L, const char *verb) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   if (!wvm->body) lnt__mistake(L, "%s: tasks are for a running workflow", verb);
+  lnt__refuse_apart(L, verb);
   return wvm->body;
 }
 

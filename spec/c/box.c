@@ -31,7 +31,10 @@ static void log_line(box *b, const char *text, size_t size) {
 }
 
 static int64_t host_now(void *user) { return ((box *)user)->now_us; }
-static lnt__rng *host_rng(void *user) { return &((box *)user)->rng; }
+static lnt__rng *host_rng(void *user, lua_State *L) {
+  (void)L;
+  return &((box *)user)->rng;
+}
 static void host_log(void *user, lnt_log_level level, const char *text, size_t size) {
   (void)level;
   log_line((box *)user, text, size);

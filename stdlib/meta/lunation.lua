@@ -71,6 +71,7 @@ local Runtime = {}
 ---@field output? any
 ---@field failure? table {type, message, ...}
 ---@field custom_status? any
+---@field attributes? table<string, string|number|boolean> what lists search by
 
 ---@class lunation.Event
 ---@field index number place in the history, from 1

@@ -55,6 +55,7 @@ function show.run(parsed)
   io.write("  code      ", i.code_hash or "unknown", "\n")
   if i.failure then io.write(out.paint(1, "red", "failure"), "\n    ", out.failure(i.failure), "\n") end
   block("custom status", i.custom_status, parsed.full)
+  block("attributes", i.attributes, parsed.full)
   block("input", i.input, parsed.full)
   block("output", i.output, parsed.full)
   return 0
