@@ -82,6 +82,19 @@ describe("the Lua module", function()
     assert.same({ n = 1 }, rt:get("w").output)
   end)
 
+  it("cancels", function()
+    open()
+    local answers = {}
+    assert(rt:start("waiter", { id = "w" }))
+    assert(rt:cancel("w", "not wanted", { done = function(ok) answers[#answers + 1] = ok end }))
+    local instance = assert(rt:wait("w", 30))
+    assert.equal("CANCELED", instance.status)
+    assert.same({ "Canceled", "not wanted" }, { instance.failure.type, instance.failure.message })
+    assert.same({ true }, answers)
+    assert.equal("LNT_ECLOSED", select(3, rt:cancel("w")))
+    assert.equal("LNT_ENOTFOUND", select(3, rt:cancel("nobody")))
+  end)
+
   it("suspends and resumes", function()
     open()
     local answers = {}

@@ -94,6 +94,7 @@ bool lnt__request_try_wait(lnt__request *request);
 
 void lnt__post_suspend(lnt__request *request);
 void lnt__post_resume(lnt__request *request);
+void lnt__post_cancel(lnt__request *request);
 void lnt__post_terminate(lnt__request *request);
 
 #endif

@@ -360,6 +360,7 @@ static const route routes[] = {
     {"POST", {"v1", "instances", "{}", "events", "{}"}, post_event},  /* body: the data */
     {"POST", {"v1", "instances", "{}", "suspend"}, lnt__post_suspend},     /* ?reason= */
     {"POST", {"v1", "instances", "{}", "resume"}, lnt__post_resume},       /* ?reason= */
+    {"POST", {"v1", "instances", "{}", "cancel"}, lnt__post_cancel},       /* ?reason= */
     {"POST", {"v1", "instances", "{}", "terminate"}, lnt__post_terminate}, /* ?reason= */
     {"GET", {"v1", "health"}, get_health},
     {"GET", {"v1", "stats"}, get_stats},

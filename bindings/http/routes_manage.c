@@ -1,4 +1,4 @@
-/* routes_manage.c - URLs that manage instances: suspend, resume, terminate. */
+/* routes_manage.c - URLs that manage instances: suspend, resume, cancel, terminate. */
 #include <stdio.h>
 
 #include "bindings/http/internal.h"
@@ -23,4 +23,5 @@ static void post_reasoned(lnt__request *request, reasoned_fn fn) {
 
 void lnt__post_suspend(lnt__request *request) { post_reasoned(request, lnt_suspend); }
 void lnt__post_resume(lnt__request *request) { post_reasoned(request, lnt_resume); }
+void lnt__post_cancel(lnt__request *request) { post_reasoned(request, lnt_cancel); }
 void lnt__post_terminate(lnt__request *request) { post_reasoned(request, lnt_terminate); }

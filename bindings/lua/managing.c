@@ -1,4 +1,4 @@
-/* managing.c - how a Lua host manages instances: suspend, resume, terminate. */
+/* managing.c - how a Lua host manages instances: suspend, resume, cancel, terminate. */
 #include "binding.h"
 
 typedef lnt_status (*reasoned_fn)(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
@@ -24,8 +24,11 @@ static int runtime_suspend(lua_State *L) { return reasoned(L, lnt_suspend); }
 /* rt:resume(id, reason, {done =}) -> true */
 static int runtime_resume(lua_State *L) { return reasoned(L, lnt_resume); }
 
+/* rt:cancel(id, reason, {done =}) -> true */
+static int runtime_cancel(lua_State *L) { return reasoned(L, lnt_cancel); }
+
 /* rt:terminate(id, reason, {done =}) -> true */
 static int runtime_terminate(lua_State *L) { return reasoned(L, lnt_terminate); }
 
 const luaL_Reg lnt__binding_managing[] = {
-    {"suspend", runtime_suspend}, {"resume", runtime_resume}, {"terminate", runtime_terminate}, {NULL, NULL}};
+    {"suspend", runtime_suspend}, {"resume", runtime_resume}, {"cancel", runtime_cancel}, {"terminate", runtime_terminate}, {NULL, NULL}};

@@ -346,7 +346,7 @@ typedef struct lnt_instance {
   uint64_t history_bytes;  /* lnt_get only */
   lnt_value input;         /* lnt_get only */
   lnt_value output;        /* lnt_get only; nil unless COMPLETED */
-  lnt_value failure;       /* a map {type, message, ...}: why it FAILED, was TERMINATED or is STALLED; else nil */
+  lnt_value failure;       /* a map {type, message, ...}: why it FAILED, was CANCELED or TERMINATED, or is STALLED; else nil */
   lnt_value custom_status;
   lnt_value attributes; /* a map, or nil */
 } lnt_instance;

@@ -171,6 +171,15 @@ function Runtime:raise(id, event, data, options) end
 ---@return string? code
 function Runtime:terminate(id, reason, options) end
 
+---Ask an instance to end: its function is raised a failure of type "Canceled", may clean up, and ends.
+---@param id string
+---@param reason? string the failure's message
+---@param options? {done?: lunation.Done}
+---@return true? ok
+---@return string? message
+---@return string? code
+function Runtime:cancel(id, reason, options) end
+
 ---Pause an instance: events, results and timers are kept in order, no turn runs and no activity begins.
 ---@param id string
 ---@param reason? string kept in the history

@@ -10,7 +10,7 @@ local ls = {
   usage = "ls [--status S] [--workflow NAME] [--prefix TEXT] [--limit N]",
   arguments = { 0, 0 },
   options = {
-    { "--status S", "only these, separated by commas: pending, running, suspended, completed, failed, terminated, stalled" },
+    { "--status S", "only these, separated by commas: pending, running, suspended, completed, failed, canceled, terminated, stalled" },
     { "--workflow NAME", "only of this workflow" },
     { "--prefix TEXT", "only ids that begin so" },
     { "-n, --limit N", "at most so many (default 100)" },

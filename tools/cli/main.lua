@@ -15,6 +15,7 @@ local COMMANDS = {
   { "raise", "deliver an event to an instance" },
   { "suspend", "pause an instance" },
   { "resume", "let a suspended or stalled instance go on" },
+  { "cancel", "ask an instance to clean up and end" },
   { "terminate", "stop an instance" },
   { "bench", "measure this machine" },
 }

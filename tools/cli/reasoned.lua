@@ -1,5 +1,5 @@
--- reasoned.lua: what `terminate`, `suspend` and `resume` share: one request about one instance, with a reason; through the server, or
--- straight into the data directory.
+-- reasoned.lua: what `cancel`, `terminate`, `suspend` and `resume` share: one request about one instance, with a reason; through the
+-- server, or straight into the data directory.
 local data = require "data"
 local out = require "out"
 

@@ -43,7 +43,8 @@ local function load_all(rt, folder)
 end
 
 local WORDS = {
-  Started = "started", Completed = "completed", Failed = "FAILED", Terminated = "terminated", Stalled = "STALLED", Resumed = "resumed",
+  Started = "started", Completed = "completed", Failed = "FAILED", Canceled = "canceled", Terminated = "terminated", Stalled = "STALLED",
+  Resumed = "resumed",
 }
 local COLOURS = { Completed = "green", Failed = "red", Terminated = "red", Stalled = "yellow" }
 
