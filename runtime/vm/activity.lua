@@ -11,13 +11,14 @@ local READ_CHUNK_BYTES_MAX = 1024 * 1024
 local OUTPUT_BYTES_MAX = 16 * 1024 * 1024  -- stdout, and stderr, of one act:run, unless it says otherwise
 local SLEEP_MAX_S = 366 * 24 * 3600
 local ACTIVITIES_PER_FILE_MAX = 10000
+local QUEUED_BYTES_MAX = 256 * 1024        -- of a child's output that waits to be taken
 local KILL_AFTER_MS = 5000                 -- from SIGTERM to SIGKILL
 local CLOSE_MS = 5000                      -- how long the VM waits for libuv at its end
 local POLL_MS = 50                         -- how often a blocking wait looks whether it is canceled
 
 local values = require("lunation.values")
 local type, pairs, ipairs, tostring, error, pcall = type, pairs, ipairs, tostring, error, pcall
-local setmetatable, select, next = setmetatable, select, next
+local setmetatable, getmetatable, select, next = setmetatable, getmetatable, select, next
 local concat, sort, format, ceil = table.concat, table.sort, string.format, math.ceil
 local take, finish, rest, enter, pause, wake = C.take, C.finish, C.rest, C.enter, C.pause, C.wake
 local global_require, load, searchpath, io_open = require, load, package.searchpath, io.open
@@ -114,16 +115,21 @@ local function close(handle)
   end
 end
 
--- One request to the file system: start(callback). `late(result)` takes back what came after the attempt had ended.
-local function request(self, what, start, late)
-  local problem, result = await(self, function(done)
+-- One request to the file system, start(callback): its problem as text or nil, its result. `late(result)` takes back what came after the
+-- attempt had ended.
+local function try(self, start, late)
+  return await(self, function(done)
     local started, text = start(function(err, value)
       in_flight = in_flight - 1
       if done(err, value) == false and late and value then late(value) end
     end)
-    if not started then fail_io(what, text) end
-    in_flight = in_flight + 1
+    if started then in_flight = in_flight + 1 else done(text) end
   end)
+end
+
+-- The same for what must succeed.
+local function request(self, what, start, late)
+  local problem, result = try(self, start, late)
   if problem then fail_io(what, problem) end
   return result
 end
@@ -158,6 +164,11 @@ end
 ---- The helpers of `act` ----
 
 local act = {}
+local Act -- the metatable of each attempt's
+
+local function is_act(value)
+  return getmetatable(value) == Act
+end
 
 function act.canceled(self)
   return C.canceled(self[1])
@@ -234,35 +245,31 @@ end
 local function sync_folder(self, path)
   local folder = folder_of(path)
   local fd, release = open_file(self, "cannot open " .. folder, folder, "r")
-  await(self, function(done)
-    if uv.fs_fsync(fd, function() in_flight = in_flight - 1 done() end) then in_flight = in_flight + 1 else done() end
-  end)
+  try(self, function(cb) return uv.fs_fsync(fd, cb) end)
   release()
 end
 
 -- The stat of a path, or nil if there is nothing.
 local function stat_of(self, what, path)
-  local problem, stat = await(self, function(done)
-    local started, text = uv.fs_stat(path, function(err, value)
-      in_flight = in_flight - 1
-      done(err, value)
-    end)
-    if not started then fail_io(what, text) end
-    in_flight = in_flight + 1
-  end)
+  local problem, stat = try(self, function(cb) return uv.fs_stat(path, cb) end)
   if not problem then return stat end
   if not problem:find("^ENOENT") and not problem:find("^ENOTDIR") then fail_io(what, problem) end
 end
 
 local temp_count = 0
 
+-- A name beside `path` that nothing has.
+local function temp_name(self, path)
+  temp_count = temp_count + 1
+  return format("%s.%d-%d-%.0f.tmp", path, C.pid(), temp_count, self[1])
+end
+
 function act.write_file(self, path, data)
   check_string("act:write_file", path)
   check_string("act:write_file", data, true)
   local what = "cannot write " .. path
   local old = stat_of(self, what, path)
-  temp_count = temp_count + 1
-  local temp = format("%s.%d-%d-%.0f.tmp", path, C.pid(), temp_count, self[1])
+  local temp = temp_name(self, path)
   local fd, release = open_file(self, what, temp, "wx", old and old.mode % 4096 or 438)
   local keep_temp = false
   local release_temp = hold(self[1], function() if not keep_temp then uv.fs_unlink(temp) end end)
@@ -305,6 +312,8 @@ end
 
 ---- Child processes ----
 
+-- A child: handle, pid, pipes; `queue` of {stream, data} that nobody has taken yet; `wake`, called when something happened; `group`: it is
+-- the leader of a process group, which ends with it; code and signal once it has ended; `stopping`, why it was told to end; finished.
 local children = {} -- those that have not ended
 
 local function close_pipes(child)
@@ -321,8 +330,12 @@ local function child_done(child)
   if child.code and (child.open == 0 or child.stopping) and not child.finished then
     child.finished = true
     stop_timer(child)
-    child.done(child)
+    child.wake()
   end
+end
+
+local function kill_child(child, signal)
+  if child.group then uv.kill(-child.pid, signal) elseif not child.code then child.handle:kill(signal) end
 end
 
 -- SIGTERM now, SIGKILL if that does not help. The handle stays until the process has ended, so that it is reaped. If it has ended
@@ -332,14 +345,14 @@ local function stop(child, reason)
   child.stopping = reason
   stop_timer(child)
   close_pipes(child)
+  kill_child(child, "sigterm")
   if child.code then
     child_done(child)
     return
   end
-  child.handle:kill("sigterm")
-  child.timer = after(KILL_AFTER_MS, function()
+  child.timer = after(child.grace_ms, function()
     child.timer = nil
-    child.handle:kill("sigkill")
+    kill_child(child, "sigkill")
   end)
 end
 
@@ -347,27 +360,35 @@ local function on_exit(child, code, signal)
   in_flight = in_flight - 1
   children[child] = nil
   child.code, child.signal = code, signal
-  if child.stopping then stop_timer(child) end
+  if child.stopping then
+    stop_timer(child)
+    if child.group then kill_child(child, "sigkill") end -- what it left behind
+  end
   close(child.handle)
   child_done(child)
 end
 
-local function read_pipe(child, pipe, parts)
+-- Reading stops while too much waits to be taken.
+local function read_pipe(child, pipe, stream)
   local size = 0
-  pipe:read_start(function(err, data)
-    if data and not err then
-      size = size + #data
-      if size > child.output_max then
-        stop(child, "output")
-      else
-        parts[#parts + 1] = data
-      end
-    else
+  local function on_read(err, data)
+    if not data or err then
       close(pipe)
       child.open = child.open - 1
-      child_done(child)
+      return child_done(child)
     end
-  end)
+    size = size + #data
+    if size > child.output_max then return stop(child, "output") end
+    child.queue[#child.queue + 1] = { stream, data }
+    child.queued = child.queued + #data
+    if child.queued > QUEUED_BYTES_MAX and not child.paused and child.takes then
+      child.paused = true
+      for _, each in ipairs(child.pipes) do if not each:is_closing() then each:read_stop() end end
+    end
+    if child.takes then child.wake() end
+  end
+  child.read[#child.read + 1] = function() if not pipe:is_closing() then pipe:read_start(on_read) end end
+  pipe:read_start(on_read)
 end
 
 local function environment(extra)
@@ -382,34 +403,79 @@ local function environment(extra)
   return list
 end
 
--- Start a process; child.done is called with it when it has ended and its output was read.
-local function spawn(command, args, options, done)
-  local child = { out = {}, err = {}, open = 2, done = done, output_max = options.output_bytes_max or OUTPUT_BYTES_MAX }
+-- Start a process.
+local function spawn(command, args, options, tell)
+  local child = {
+    queue = {}, queued = 0, read = {}, open = 2, wake = tell, takes = options.takes, group = options.group,
+    output_max = options.output_bytes_max or OUTPUT_BYTES_MAX, grace_ms = options.grace_ms or KILL_AFTER_MS,
+  }
   local input, text = C.text_file(options.stdin or "")
   if not input then fail("IOError", "cannot run " .. command .. ": no file for its standard input (" .. text .. ")") end
   local out, err = uv.new_pipe(false), uv.new_pipe(false)
   child.pipes = { out, err }
-  local started, handle, problem = pcall(uv.spawn, command, {
-    args = args, cwd = options.cwd, env = environment(options.env), stdio = { input, out, err },
+  local started, handle, pid = pcall(uv.spawn, command, {
+    args = args, cwd = options.cwd, env = environment(options.env), stdio = { input, out, err }, detached = options.group,
   }, function(code, signal) on_exit(child, code, signal) end)
   C.close_fd(input)
   if not started or not handle then
     close_pipes(child)
     if not started then error(handle, 0) end
-    fail_io("cannot run " .. command .. (options.cwd and " in " .. options.cwd or ""), problem)
+    fail_io("cannot run " .. command .. (options.cwd and " in " .. options.cwd or ""), pid)
   end
   in_flight = in_flight + 1
-  child.handle = handle
+  child.handle, child.pid = handle, pid
   children[child] = true
-  read_pipe(child, out, child.out)
-  read_pipe(child, err, child.err)
+  read_pipe(child, out, "stdout")
+  read_pipe(child, err, "stderr")
   return child
 end
 
-local function strings_of(args)
+-- Take what is there, and let more come.
+local function take_output(child, each)
+  local queue = child.queue
+  child.queue, child.queued = {}, 0
+  for _, item in ipairs(queue) do each(item[1], item[2]) end
+  if child.paused and not child.stopping and #child.queue == 0 then
+    child.paused = false
+    for _, read in ipairs(child.read) do read() end
+  end
+end
+
+-- Run a program to its end; answers the child. Options as of act:run, checked; and grace_ms, from SIGTERM to SIGKILL; group, it is the
+-- leader of a process group that is stopped with it; takes(stream, data), called for each piece of output, which may wait.
+local function run_child(self, command, args, options, timeout_ms)
+  local child, release
+  local function begin(tell)
+    child = spawn(command, args, options, tell)
+    release = hold(self[1], function() stop(child, "abandoned") end)
+    if timeout_ms and not child.stopping then child.timer = after(timeout_ms, function()
+      child.timer = nil
+      stop(child, "timeout")
+    end) end
+  end
+  repeat
+    await(self, function(done)
+      if not child then begin(done) end
+      child.wake = done
+      if child.finished or (child.takes and #child.queue > 0) then done() end
+      return release
+    end)
+    if child.takes then
+      local ok, problem = pcall(take_output, child, child.takes)
+      if not ok then
+        release()
+        error(problem, 0)
+      end
+    end
+  until child.finished and (#child.queue == 0 or not child.takes)
+  release()
+  return child
+end
+
+local function strings_of(args, what)
   local list = {}
   for i, arg in ipairs(args) do
-    if type(arg) ~= "string" and type(arg) ~= "number" then error(format("act:run: argument %d is a %s, not text", i, type(arg)), 3) end
+    if type(arg) ~= "string" and type(arg) ~= "number" then error(format("%s: argument %d is a %s, not text", what, i, type(arg)), 3) end
     list[i] = tostring(arg)
   end
   return list
@@ -425,35 +491,49 @@ local function check_run_options(options)
   return options.timeout ~= nil and ms_of(options.timeout, "act:run: timeout") or nil
 end
 
-function act.run(self, command, args, options)
-  check_string("act:run", command)
-  args, options = strings_of(args or {}), options or {}
-  local timeout_ms = check_run_options(options)
-  local child = await(self, function(done)
-    local child, release
-    child = spawn(command, args, options, function()
-      release()
-      done(child)
-    end)
-    release = hold(self[1], function() stop(child, "abandoned") end)
-    if timeout_ms and not child.stopping then child.timer = after(timeout_ms, function()
-      child.timer = nil
-      stop(child, "timeout")
-    end) end
-    return release
-  end)
+local function check_end(child, command, timeout)
   if child.stopping == "timeout" then
-    fail("Timeout", format("%s ran longer than %s and was stopped", command, tostring(options.timeout)))
+    fail("Timeout", format("%s ran longer than %s and was stopped", command, tostring(timeout)))
   end
   if child.stopping == "output" then
     fail("LimitExceeded", format("%s wrote more than %d bytes and was stopped (output_bytes_max)", command, child.output_max), nil, false)
   end
-  return { code = child.code, signal = child.signal, stdout = concat(child.out), stderr = concat(child.err) }
+end
+
+function act.run(self, command, args, options)
+  check_string("act:run", command)
+  args, options = strings_of(args or {}, "act:run"), options or {}
+  local timeout_ms = check_run_options(options)
+  local child = run_child(self, command, args, options, timeout_ms)
+  check_end(child, command, options.timeout)
+  local output = { stdout = {}, stderr = {} }
+  for _, item in ipairs(child.queue) do
+    local parts = output[item[1]]
+    parts[#parts + 1] = item[2]
+  end
+  return { code = child.code, signal = child.signal, stdout = concat(output.stdout), stderr = concat(output.stderr) }
+end
+
+---- What the standard library's modules for activities stand on: require "lunation.activity" ----
+
+local closers = {} -- called when the VM ends
+
+package.preload["lunation.activity"] = function()
+  return {
+    fail = fail, fail_io = fail_io, ms_of = ms_of, check_string = check_string,
+    await = await, try = try, request = request, after = after, close = close,
+    hold = function(self, cleanup) return hold(self[1], cleanup) end,
+    open_file = open_file, write_all = write_all, sync_folder = sync_folder, folder_of = folder_of, temp_name = temp_name,
+    strings_of = strings_of, run_child = run_child, check_end = check_end,
+    uv = function() return uv end, -- nil before the first wait
+    at_close = function(fn) closers[#closers + 1] = fn end,
+    is_act = is_act,
+  }
 end
 
 ---- The body of every coroutine ----
 
-local Act = {
+Act = {
   __index = function(self, key) return act[key] or C.field(self[1], key) end,
   __newindex = function(_, key) error(format("`act` takes no fields of its own (%s)", tostring(key)), 2) end,
   __tostring = function() return "act" end,
@@ -590,7 +670,8 @@ function P.close()
   local serials = {}
   for serial in pairs(held) do serials[#serials + 1] = serial end
   for _, serial in ipairs(serials) do P.abandon(serial) end
-  for child in pairs(children) do child.handle:kill("sigkill") end
+  for _, closer in ipairs(closers) do pcall(closer) end
+  for child in pairs(children) do kill_child(child, "sigkill") end
   if ticker then close(ticker) end
   if kicker then close(kicker) end
   local late = false

@@ -76,6 +76,17 @@ function options.context(what, ctx, level)
   end
 end
 
+--- The act of an activity. `lib`: require "lunation.activity".
+---@param what string
+---@param lib table
+---@param act any
+---@param level? integer
+function options.act(what, lib, act, level)
+  if not lib.is_act(act) then
+    error(("%s: the first argument is the act of the activity, got %s"):format(what, shown(act)), level or 3)
+  end
+end
+
 --- Whatever was raised, as a failure: a table with type and message.
 ---@param e any
 ---@return Failure
