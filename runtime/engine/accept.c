@@ -23,6 +23,14 @@ void lnt__emit(lnt__turn *turn, lnt__event *event) {
   turn->history_events++;
 }
 
+/* The body that runs may be reading its inbox: what it accepts for itself waits beside it. */
+static void append_late(lnt__engine *engine, const lnt__event *event) {
+  if (engine->late.size == 0) engine->late_last_us = 0;
+  lnt__event_write(&engine->late, &engine->late_last_us, event);
+  engine->current->inbox_count++;
+  if (engine->late.failed) lnt__poison(engine);
+}
+
 void lnt__inbox_append(lnt__turn *turn, const lnt__event *event) {
   if (turn->inbox.size == 0) turn->inbox_last_us = turn->inbox_read_us = 0;
   lnt__event_write(&turn->inbox, &turn->inbox_last_us, event);
@@ -32,8 +40,24 @@ void lnt__inbox_append(lnt__turn *turn, const lnt__event *event) {
 
 void lnt__accept(lnt__turn *turn, lnt__event *event) {
   lnt__emit(turn, event);
+  if (turn == turn->engine->current) {
+    append_late(turn->engine, event);
+    return;
+  }
   lnt__inbox_append(turn, event);
   lnt__ready_push(turn);
+}
+
+void lnt__inbox_take_late(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  lnt__reader reader = lnt__reader_of(engine->late.data, engine->late.size);
+  lnt__event event;
+  int64_t last_us = 0;
+  while (!lnt__instance_closed(turn) && reader.at < reader.end && lnt__event_read(&reader, &last_us, &event)) {
+    turn->inbox_count--; /* it was counted when it was accepted */
+    lnt__inbox_append(turn, &event);
+  }
+  lnt__buf_clear(&engine->late);
 }
 
 /* ---- Requests ---- */
@@ -122,20 +146,42 @@ lnt__turn *lnt__find_open(lnt__engine *engine, const char *id, lnt_status *statu
   return turn;
 }
 
+lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, lnt_error *err) {
+  const lnt_limits *limits = &turn->engine->limits;
+  if (turn->inbox_count + turn->buffered_count >= limits->buffered_events_max)
+    return lnt__fail(err, LNT_ELIMIT, "instance '%s' has %llu events that nobody has waited for: the limit buffered_events_max", turn->id,
+                     (unsigned long long)limits->buffered_events_max);
+  if (turn->history_events >= limits->history_events_max)
+    return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max", turn->id,
+                     (unsigned long long)limits->history_events_max);
+  lnt__event event = {.kind = LNT_EVENT_EVENT_RAISED, .name = name, .value = data};
+  lnt__accept(turn, &event);
+  return LNT_OK;
+}
+
 lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *name, lnt_value data, lnt_done_fn done, void *done_user,
                              lnt_error *err) {
   lnt_status status;
   lnt__turn *turn = lnt__find_open(engine, id, &status, err);
   if (!turn) return status;
-  if (turn->inbox_count + turn->buffered_count >= engine->limits.buffered_events_max)
-    return lnt__fail(err, LNT_ELIMIT, "instance '%s' has %llu events that nobody has waited for: the limit buffered_events_max", id,
-                     (unsigned long long)engine->limits.buffered_events_max);
-  if (turn->history_events >= engine->limits.history_events_max)
-    return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max", id,
-                     (unsigned long long)engine->limits.history_events_max);
-  lnt__event event = {.kind = LNT_EVENT_EVENT_RAISED, .name = text_value(name), .value = data};
+  status = lnt__accept_raised(turn, text_value(name), data, err);
+  if (status == LNT_OK) lnt__push_done(engine, done, done_user);
+  else lnt__instance_release(turn);
+  return status;
+}
+
+/* One that runs no turns is closed here, so what it waits for must be known. */
+lnt_status lnt__accept_terminate(lnt__turn *turn, const char *reason, lnt_error *err) {
+  bool at_once = turn->status == LNT_RUN_STALLED || lnt__instance_held(turn);
+  lnt_status status = at_once ? lnt__instance_load(turn, err) : LNT_OK;
+  if (status != LNT_OK) return status;
+  lnt__buf value;
+  lnt__buf_init(&value);
+  lnt__failure_text(&value, "Terminated", reason ? reason : "terminated", false);
+  lnt__event event = {.kind = LNT_EVENT_TERMINATE_REQUESTED, .value = {value.data, value.size}};
   lnt__accept(turn, &event);
-  lnt__push_done(engine, done, done_user);
+  if (at_once) lnt__turn_close(turn, LNT_RUN_TERMINATED, LNT_EVENT_TERMINATED, event.value, LNT_VALUE_NIL);
+  lnt__buf_finish(&value);
   return LNT_OK;
 }
 
@@ -144,17 +190,22 @@ lnt_status lnt__engine_terminate(lnt__engine *engine, const char *id, const char
   lnt_status status;
   lnt__turn *turn = lnt__find_open(engine, id, &status, err);
   if (!turn) return status;
-  if (lnt__instance_held(turn)) status = lnt__instance_load(turn, err); /* it is closed here, so what it waits for must be known */
-  if (status != LNT_OK) return status;
+  status = lnt__accept_terminate(turn, reason, err);
+  if (status == LNT_OK) lnt__push_done(engine, done, done_user);
+  return status;
+}
+
+lnt_status lnt__accept_cancel(lnt__turn *turn, const char *reason, lnt_error *err) {
+  const lnt_limits *limits = &turn->engine->limits;
+  if (turn->history_events >= limits->history_events_max)
+    return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max; terminate it", turn->id,
+                     (unsigned long long)limits->history_events_max);
   lnt__buf value;
   lnt__buf_init(&value);
-  lnt__failure_text(&value, "Terminated", reason ? reason : "terminated", false);
-  lnt__event event = {.kind = LNT_EVENT_TERMINATE_REQUESTED, .value = {value.data, value.size}};
+  lnt__failure_text(&value, "Canceled", reason ? reason : "the instance was canceled", false);
+  lnt__event event = {.kind = LNT_EVENT_CANCEL_REQUESTED, .value = {value.data, value.size}};
   lnt__accept(turn, &event);
-  if (turn->status == LNT_RUN_STALLED || lnt__instance_held(turn))
-    lnt__turn_close(turn, LNT_RUN_TERMINATED, LNT_EVENT_TERMINATED, event.value, LNT_VALUE_NIL);
   lnt__buf_finish(&value);
-  lnt__push_done(engine, done, done_user);
   return LNT_OK;
 }
 
@@ -162,17 +213,10 @@ lnt_status lnt__engine_cancel(lnt__engine *engine, const char *id, const char *r
   lnt_status status;
   lnt__turn *turn = lnt__find_open(engine, id, &status, err);
   if (!turn) return status;
-  if (turn->history_events >= engine->limits.history_events_max)
-    return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max; terminate it", id,
-                     (unsigned long long)engine->limits.history_events_max);
-  lnt__buf value;
-  lnt__buf_init(&value);
-  lnt__failure_text(&value, "Canceled", reason ? reason : "the instance was canceled", false);
-  lnt__event event = {.kind = LNT_EVENT_CANCEL_REQUESTED, .value = {value.data, value.size}};
-  lnt__accept(turn, &event);
-  lnt__buf_finish(&value);
-  lnt__push_done(engine, done, done_user);
-  return LNT_OK;
+  status = lnt__accept_cancel(turn, reason, err);
+  if (status == LNT_OK) lnt__push_done(engine, done, done_user);
+  else lnt__instance_release(turn);
+  return status;
 }
 
 lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value) {

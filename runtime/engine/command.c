@@ -65,7 +65,7 @@ static lnt__command_state instant_answer(lnt__turn *turn, const lnt__event *even
 
 static void delivery_of(const lnt__event *event, lnt__delivery *out, uint32_t seq) {
   *out = (lnt__delivery){.seq = seq, .kind = LNT__DELIVER_RESULT, .value = event->value};
-  if (event->kind == LNT_EVENT_ACTIVITY_FAILED) out->kind = LNT__DELIVER_FAILURE;
+  if (event->kind == LNT_EVENT_ACTIVITY_FAILED || event->kind == LNT_EVENT_CHILD_FAILED) out->kind = LNT__DELIVER_FAILURE;
   if (event->kind == LNT_EVENT_TIMER_FIRED) out->kind = LNT__DELIVER_FIRED;
 }
 
@@ -75,7 +75,9 @@ static bool answers(lnt__turn *turn, const lnt__event *next, const lnt__command 
   if (next->kind == LNT_EVENT_EVENT_RAISED)
     return command->kind == LNT_EVENT_EVENT_AWAITED && lnt__name_equal(next->name, command->name) && !lnt__waiter_for(turn, next->name);
   if (next->seq != seq) return false;
-  return next->kind == LNT_EVENT_ACTIVITY_COMPLETED || next->kind == LNT_EVENT_ACTIVITY_FAILED || next->kind == LNT_EVENT_TIMER_FIRED;
+  if (next->kind == LNT_EVENT_TIMER_FIRED) return command->kind != LNT_EVENT_CHILD_SCHEDULED; /* a child's is made into a failure */
+  return next->kind == LNT_EVENT_ACTIVITY_COMPLETED || next->kind == LNT_EVENT_ACTIVITY_FAILED ||
+         next->kind == LNT_EVENT_CHILD_COMPLETED || next->kind == LNT_EVENT_CHILD_FAILED;
 }
 
 lnt__cmd *lnt__waiter_for(lnt__turn *turn, lnt_value name) {
@@ -156,12 +158,14 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
     }
   }
   lnt__cmd *cmd = lnt__cmd_find(turn, seq);
-  if (cmd) return LNT__COMMAND_WAITING; /* an activity that still runs */
-  cmd = lnt__cmd_add(turn, seq, command->kind, command->name, LNT_VALUE_NIL, LNT_VALUE_NIL);
+  if (cmd) return LNT__COMMAND_WAITING; /* an activity or a child that still runs */
+  bool child = command->kind == LNT_EVENT_CHILD_SCHEDULED;
+  cmd = child ? lnt__cmd_add_child(turn, seq, command->name, LNT_VALUE_NIL, LNT_VALUE_NIL, recorded->id)
+              : lnt__cmd_add(turn, seq, command->kind, command->name, LNT_VALUE_NIL, LNT_VALUE_NIL);
   if (!cmd) return LNT__COMMAND_REFUSED;
   cmd->due_us = recorded->due_us;
-  cmd->timer_durable = recorded->due_us != 0;
-  if (command->kind == LNT_EVENT_ACTIVITY_SCHEDULED) lnt__cmd_set_state(turn, cmd, LNT__CMD_PAST);
+  cmd->timer_durable = recorded->due_us != 0 && !child;
+  if (child || command->kind == LNT_EVENT_ACTIVITY_SCHEDULED) lnt__cmd_set_state(turn, cmd, LNT__CMD_PAST);
   return LNT__COMMAND_WAITING;
 }
 
@@ -182,12 +186,21 @@ static bool within_limits(lnt__turn *turn) {
   return turn->refusal == LNT__REFUSAL_NONE;
 }
 
+static lnt__command_state new_instant(lnt__turn *turn, const lnt__command *command, lnt__event *event, lnt__delivery *answer) {
+  char id[LNT_ID_BYTES_MAX + 1];
+  if (command->kind == LNT_EVENT_DETACHED_STARTED) lnt__detached_command(turn, command, event, id);
+  if (command->kind == LNT_EVENT_EVENT_SENT) lnt__sent_command(turn, command, event);
+  lnt__emit(turn, event);
+  return instant_answer(turn, event, answer);
+}
+
 static lnt__command_state new_command(lnt__turn *turn, const lnt__command *command, uint32_t seq, lnt__delivery *answer) {
   if (!within_limits(turn)) return LNT__COMMAND_REFUSED;
+  if (command->kind == LNT_EVENT_CHILD_SCHEDULED) return lnt__child_command(turn, command, seq);
   lnt__event event = {.kind = command->kind, .seq = seq, .name = command->name, .value = command->input, .options = command->options,
                       .due_us = command->due_us, .id = command->id};
+  if (lnt__event_is_instant(command->kind)) return new_instant(turn, command, &event, answer);
   lnt__emit(turn, &event);
-  if (lnt__event_is_instant(command->kind)) return instant_answer(turn, &event, answer);
   if (command->kind == LNT_EVENT_EVENT_AWAITED && take_buffered(turn, command->name, answer, seq)) return LNT__COMMAND_ANSWERED;
   lnt__cmd *cmd = lnt__cmd_add(turn, seq, command->kind, command->name, command->input, command->options);
   if (!cmd) return LNT__COMMAND_REFUSED;
@@ -222,6 +235,11 @@ void lnt__turn_cancel(lnt__turn *turn, uint32_t seq) {
     lnt_token token = {turn->run, seq, cmd->attempt};
     if (cmd->state == LNT__CMD_BEGUN) turn->engine->stats.running--;
     LNT__PUSH(turn->engine, lnt__open_commit(turn->engine)->abandoned, token);
+  }
+  if (cmd->kind == LNT_EVENT_CHILD_SCHEDULED && cmd->state != LNT__CMD_PAST) {
+    bool runs = cmd->state == LNT__CMD_WAITING || cmd->state == LNT__CMD_FIRED;
+    lnt__cmd_set_state(turn, cmd, LNT__CMD_PAST);
+    if (runs && !turn->replaying) lnt__child_let_go(turn, cmd, "its parent gave it up");
   }
   lnt__cmd_remove(turn, cmd);
 }

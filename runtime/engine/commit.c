@@ -236,6 +236,7 @@ lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **
   lnt__history_init(&engine->replay.history);
   lnt__buf_init(&engine->scratch);
   lnt__buf_init(&engine->instant);
+  lnt__buf_init(&engine->late);
   lnt__buf_init(&engine->outcome.value);
   lnt__buf_init(&engine->outcome.detail);
   engine->commits[0].number = 1;
@@ -285,6 +286,7 @@ void lnt__engine_destroy(lnt__engine *engine) {
   lnt__buf_finish(&engine->outcome.detail);
   lnt__free(engine->answer_hold);
   lnt__buf_finish(&engine->instant);
+  lnt__buf_finish(&engine->late);
   lnt__free(engine->fingerprint);
   lnt__free(engine);
 }

@@ -102,6 +102,9 @@ void lnt__turn_cancel(lnt__turn *turn, uint32_t seq);
  * name and is answered by it: the VM delivers it now. false: it stands again among the buffered events, where it stood. */
 bool lnt__turn_return_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order, uint32_t *seq);
 
+/* Bytes of the id that the next command would get for an instance that it starts without naming it. More than LNT_ID_BYTES_MAX: it must be
+ * named. */
+size_t lnt__turn_default_id_size(const lnt__turn *turn);
 int64_t lnt__turn_now_us(const lnt__turn *turn); /* time of the event delivered last */
 bool lnt__turn_replaying(const lnt__turn *turn); /* what runs now ran before */
 const char *lnt__turn_id(const lnt__turn *turn);

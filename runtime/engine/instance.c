@@ -129,23 +129,55 @@ lnt__turn *lnt__instance_by_id(lnt__engine *engine, const char *id, lnt_status *
   return *status == LNT_OK ? lnt__instance_by_run(engine, run, status, err) : NULL;
 }
 
-/* One event of a stored history: keep the activities that have no answer, and what no turn has consumed. */
+static void fold_command(lnt__turn *turn, const lnt__event *event) {
+  if (event->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
+    lnt__cmd *cmd = lnt__cmd_add(turn, event->seq, event->kind, event->name, event->value, event->options);
+    if (cmd) lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED), lnt__plan_start(cmd, event->time_us);
+  } else if (event->kind == LNT_EVENT_CHILD_SCHEDULED) {
+    lnt__cmd *cmd = lnt__cmd_add_child(turn, event->seq, event->name, event->value, event->options, event->id);
+    if (!cmd) return;
+    cmd->due_us = event->due_us;
+    cmd->timer_durable = event->due_us != 0;
+  }
+}
+
+static void fold_answer(lnt__turn *turn, lnt__cmd *cmd, bool consumed) {
+  cmd->timer_durable = false; /* the answer took the row away */
+  if (consumed) lnt__cmd_remove(turn, cmd);
+  else lnt__cmd_set_state(turn, cmd, LNT__CMD_ANSWERED);
+}
+
+/* The timeout of a child. */
+static void fold_fired(lnt__turn *turn, lnt__cmd *cmd, bool consumed) {
+  if (cmd->kind != LNT_EVENT_CHILD_SCHEDULED) return;
+  cmd->timer_durable = false;
+  if (consumed) lnt__cmd_remove(turn, cmd);
+  else if (cmd->state == LNT__CMD_WAITING) lnt__cmd_set_state(turn, cmd, LNT__CMD_FIRED);
+}
+
+/* One event of a stored history: keep the activities and children that have no answer, and what no turn has consumed. */
 static void fold_event(lnt__turn *turn, const lnt__event *event, bool consumed) {
   lnt__cmd *cmd = event->seq ? lnt__cmd_find(turn, event->seq) : NULL;
-  if (event->kind == LNT_EVENT_STARTED) {
-    turn->seed = event->seed;
-  } else if (event->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
-    cmd = lnt__cmd_add(turn, event->seq, event->kind, event->name, event->value, event->options);
-    if (cmd) lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED), lnt__plan_start(cmd, event->time_us);
-  } else if (event->kind == LNT_EVENT_ACTIVITY_RETRIED && cmd) {
-    cmd->attempt = event->attempt + 1;
-    cmd->due_us = event->due_us;
-    lnt__plan_retry(cmd, event->due_us);
-  } else if (event->kind == LNT_EVENT_COMMAND_CANCELED && cmd) {
-    lnt__cmd_remove(turn, cmd);
-  } else if ((event->kind == LNT_EVENT_ACTIVITY_COMPLETED || event->kind == LNT_EVENT_ACTIVITY_FAILED) && cmd) {
-    if (consumed) lnt__cmd_remove(turn, cmd);
-    else lnt__cmd_set_state(turn, cmd, LNT__CMD_ANSWERED);
+  switch (event->kind) {
+    case LNT_EVENT_STARTED: turn->seed = event->seed; break;
+    case LNT_EVENT_ACTIVITY_SCHEDULED: case LNT_EVENT_CHILD_SCHEDULED: fold_command(turn, event); break;
+    case LNT_EVENT_ACTIVITY_RETRIED:
+      if (cmd) cmd->due_us = event->due_us, lnt__plan_retry(cmd, event->due_us);
+      if (cmd) cmd->attempt = event->attempt + 1;
+      break;
+    case LNT_EVENT_CHILD_RETRIED:
+      if (cmd) cmd->attempt = event->attempt + 1;
+      break;
+    case LNT_EVENT_COMMAND_CANCELED:
+      if (cmd) lnt__cmd_remove(turn, cmd);
+      break;
+    case LNT_EVENT_ACTIVITY_COMPLETED: case LNT_EVENT_ACTIVITY_FAILED: case LNT_EVENT_CHILD_COMPLETED: case LNT_EVENT_CHILD_FAILED:
+      if (cmd) fold_answer(turn, cmd, consumed);
+      break;
+    case LNT_EVENT_TIMER_FIRED:
+      if (cmd) fold_fired(turn, cmd, consumed);
+      break;
+    default: break;
   }
   if (!consumed && lnt__event_is_inbox(event->kind)) lnt__inbox_append(turn, event);
 }
@@ -239,7 +271,7 @@ void lnt__instance_touch(lnt__turn *turn) {
   lru_link(turn);
 }
 
-/* What replay rebuilds is given back with the body: waits, timers, buffered events. Unanswered activities stay. */
+/* What replay rebuilds is given back with the body: waits, timers, buffered events. Unanswered activities and children stay. */
 void lnt__instance_drop_body(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
   if (turn->body) {
@@ -315,9 +347,10 @@ static lnt__cmd *insert_slot(lnt__turn *turn, uint32_t seq) {
   return &turn->cmds[at];
 }
 
-lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value options) {
+static lnt__cmd *add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value options,
+                     lnt_value id) {
   size_t plan_size = options.size ? sizeof(lnt__plan) : 0;
-  char *block = lnt__alloc(plan_size + name.size + 1 + input.size + options.size), *memory = block + plan_size;
+  char *block = lnt__alloc(plan_size + name.size + 1 + input.size + options.size + id.size + 1), *memory = block + plan_size;
   lnt__cmd *cmd = block ? insert_slot(turn, seq) : NULL;
   if (!cmd) {
     lnt__free(block);
@@ -328,6 +361,8 @@ lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_v
   memory[name.size] = 0;
   if (input.size) memcpy(memory + name.size + 1, input.data, input.size);
   if (options.size) memcpy(memory + name.size + 1 + input.size, options.data, options.size);
+  if (id.size) memcpy(memory + name.size + 1 + input.size + options.size, id.data, id.size);
+  memory[name.size + 1 + input.size + options.size + id.size] = 0;
   cmd->seq = seq;
   cmd->kind = (uint8_t)kind;
   cmd->attempt = 1;
@@ -335,6 +370,7 @@ lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_v
   cmd->name_size = (uint32_t)name.size;
   cmd->input_size = (uint32_t)input.size;
   cmd->options_size = (uint32_t)options.size;
+  cmd->id_size = (uint32_t)id.size;
   cmd->state = LNT__CMD_WAITING;
   if (plan_size) {
     cmd->plan = (lnt__plan *)(void *)block;
@@ -343,6 +379,14 @@ lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_v
     for (int i = 0; i < LNT__TIMEOUTS; i++) cmd->plan->due_us[i] = INT64_MAX;
   }
   return cmd;
+}
+
+lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value options) {
+  return add(turn, seq, kind, name, input, options, LNT_VALUE_NIL);
+}
+
+lnt__cmd *lnt__cmd_add_child(lnt__turn *turn, uint32_t seq, lnt_value name, lnt_value input, lnt_value options, lnt_value id) {
+  return add(turn, seq, LNT_EVENT_CHILD_SCHEDULED, name, input, options, id);
 }
 
 void lnt__cmd_set_state(lnt__turn *turn, lnt__cmd *cmd, lnt__cmd_state state) {
@@ -361,12 +405,17 @@ void lnt__cmd_remove(lnt__turn *turn, lnt__cmd *cmd) {
   if (turn->cmd_gone == turn->cmd_count) turn->cmd_count = turn->cmd_gone = 0;
 }
 
-void lnt__cmds_clear(lnt__turn *turn, bool keep_activities) {
+/* What the fold of the history knows and a replay need not make again. */
+static bool outlives_body(const lnt__cmd *cmd) {
+  if (is_pending_activity(cmd->state) || cmd->state == LNT__CMD_ANSWERED) return true;
+  return cmd->kind == LNT_EVENT_CHILD_SCHEDULED && (cmd->state == LNT__CMD_WAITING || cmd->state == LNT__CMD_FIRED);
+}
+
+void lnt__cmds_clear(lnt__turn *turn, bool keep) {
   for (size_t i = turn->cmd_count; i > 0; i--) {
     if (i > turn->cmd_count) continue;
     lnt__cmd *cmd = &turn->cmds[i - 1];
-    bool activity = is_pending_activity(cmd->state) || cmd->state == LNT__CMD_ANSWERED;
-    if (cmd->state != LNT__CMD_GONE && !(keep_activities && activity)) lnt__cmd_remove(turn, cmd);
+    if (cmd->state != LNT__CMD_GONE && !(keep && outlives_body(cmd))) lnt__cmd_remove(turn, cmd);
   }
   if (turn->cmd_gone) compact(turn);
 }

@@ -37,8 +37,8 @@ typedef struct lnt__cmd {
   uint64_t batch;
   int64_t due_us;  /* timer, wait; an attempt: not before */
   lnt__plan *plan; /* NULL: no options. Start of the block, if there is one */
-  char *memory;    /* name, NUL, input, options: one block with the plan, owned */
-  uint32_t name_size, input_size, options_size;
+  char *memory;    /* name, NUL, input, options, id, NUL: one block with the plan, owned */
+  uint32_t name_size, input_size, options_size, id_size; /* id: of a child's first attempt */
 } lnt__cmd;
 
 /* An event nobody waited for: name, value; `order` among all that came. */
@@ -157,6 +157,9 @@ struct lnt__engine {
   lnt__replay replay;
   lnt__outcome outcome;
   lnt__buf scratch;
+  lnt__turn *current; /* whose body runs */
+  lnt__buf late;      /* what it accepted for itself meanwhile: goes into its inbox when the body waits again */
+  int64_t late_last_us;
   char *answer_hold; /* memory of the value last answered in place */
   lnt__buf instant;  /* the answer of the instant command under way */
   char refusal[LNT_ERROR_MESSAGE_MAX];
@@ -189,20 +192,24 @@ void lnt__ready_retry(lnt__turn *turn); /* also when it is stalled */
 lnt__turn *lnt__ready_pop(lnt__engine *engine);
 lnt__cmd *lnt__cmd_find(lnt__turn *turn, uint32_t seq);
 lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value options);
+lnt__cmd *lnt__cmd_add_child(lnt__turn *turn, uint32_t seq, lnt_value name, lnt_value input, lnt_value options, lnt_value id);
 void lnt__cmd_remove(lnt__turn *turn, lnt__cmd *cmd); /* activity counters included */
 void lnt__cmd_set_state(lnt__turn *turn, lnt__cmd *cmd, lnt__cmd_state state);
-void lnt__cmds_clear(lnt__turn *turn, bool keep_activities);
+void lnt__cmds_clear(lnt__turn *turn, bool keep); /* keep: activities and children that are not over */
 static inline lnt_value lnt__cmd_name(const lnt__cmd *cmd) { return (lnt_value){cmd->memory, cmd->name_size}; }
 static inline lnt_value lnt__cmd_input(const lnt__cmd *cmd) { return (lnt_value){cmd->memory + cmd->name_size + 1, cmd->input_size}; }
 static inline lnt_value lnt__cmd_options(const lnt__cmd *cmd) {
   return (lnt_value){cmd->memory + cmd->name_size + 1 + cmd->input_size, cmd->options_size};
+}
+static inline const char *lnt__cmd_id(const lnt__cmd *cmd) {
+  return cmd->memory + cmd->name_size + 1 + cmd->input_size + cmd->options_size;
 }
 bool lnt__name_equal(lnt_value a, lnt_value b); /* without regard to ASCII case */
 
 /* turn.c, command.c, replay.c */
 bool lnt__next_event(lnt__turn *turn, lnt__event *event); /* false: none left, or the replay diverged (turn->refusal) */
 lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err);
-const lnt__event *lnt__replay_command(lnt__turn *turn, uint32_t seq); /* NULL: none recorded */
+const lnt__event *lnt__replay_command(const lnt__turn *turn, uint32_t seq); /* NULL: none recorded */
 const lnt__event *lnt__replay_peek(lnt__turn *turn);                 /* the next inbox event of the replayed history, or NULL */
 void lnt__refuse(lnt__turn *turn, lnt__refusal refusal, const char *format, ...) LNT__PRINTF(3, 4);
 /* A command as its author would write it: call_activity('plan', {...}). */
@@ -232,6 +239,7 @@ lnt__turn *lnt__instance_begin(lnt__engine *engine, const lnt__origin *origin);
 void lnt__emit(lnt__turn *turn, lnt__event *event);   /* into the record of the open batch; sets its time */
 void lnt__accept(lnt__turn *turn, lnt__event *event); /* emit, and into the inbox; the instance becomes ready */
 void lnt__inbox_append(lnt__turn *turn, const lnt__event *event);
+void lnt__inbox_take_late(lnt__turn *turn); /* what the body that runs accepted for itself */
 void lnt__mark_dirty(lnt__turn *turn);
 
 /* activity.c */
@@ -239,6 +247,21 @@ void lnt__plan_start(lnt__cmd *cmd, int64_t scheduled_us);  /* a command that wa
 void lnt__plan_retry(lnt__cmd *cmd, int64_t due_us);        /* its next attempt may run from this time on */
 void lnt__plan_resume(lnt__turn *turn, lnt__cmd *cmd);      /* loaded, or let go on: it may wait for its start anew */
 void lnt__attempt_due(lnt__turn *turn, lnt__cmd *cmd); /* its entry in the heap came due: has a timeout struck? */
+
+/* Put an external event into the inbox of an open instance, within its limits: LNT_ELIMIT. */
+lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, lnt_error *err);
+lnt_status lnt__accept_terminate(lnt__turn *turn, const char *reason, lnt_error *err); /* of an open instance */
+lnt_status lnt__accept_cancel(lnt__turn *turn, const char *reason, lnt_error *err);    /* LNT_ELIMIT: its history is full */
+
+/* child.c */
+lnt__command_state lnt__child_command(lnt__turn *turn, const lnt__command *command, uint32_t seq);
+/* Do it, and complete *event with what came of it. */
+void lnt__detached_command(lnt__turn *turn, const lnt__command *command, lnt__event *event, char id[LNT_ID_BYTES_MAX + 1]);
+void lnt__sent_command(lnt__turn *turn, const lnt__command *command, lnt__event *event);
+void lnt__child_ended(lnt__turn *child, lnt_value value); /* it is closed: tell its parent */
+/* Nobody waits for the child of `cmd` any more: stop it, unless it was started to outlive its parent. Live commands only. */
+void lnt__child_let_go(lnt__turn *turn, const lnt__cmd *cmd, const char *why);
+void lnt__child_timed_out(lnt__turn *turn, lnt__cmd *cmd, lnt__buf *failure); /* lets it go too, unless this is replayed */
 
 /* timer.c */
 void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd);    /* a new timer or wait with due_us */

@@ -52,7 +52,7 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   return engine->poisoned ? LNT_ENOMEM : LNT_OK;
 }
 
-const lnt__event *lnt__replay_command(lnt__turn *turn, uint32_t seq) {
+const lnt__event *lnt__replay_command(const lnt__turn *turn, uint32_t seq) {
   lnt__replay *replay = &turn->engine->replay;
   if (seq == 0 || seq > replay->commands.count) return NULL;
   return &replay->history.events[replay->commands.items[seq - 1]];

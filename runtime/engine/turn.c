@@ -38,8 +38,26 @@ static void on_activity(lnt__turn *turn, const lnt__event *event) {
   deliver(turn, event->seq, event->kind == LNT_EVENT_ACTIVITY_FAILED ? LNT__DELIVER_FAILURE : LNT__DELIVER_RESULT, event->value);
 }
 
+static void on_child(lnt__turn *turn, const lnt__event *event) {
+  lnt__cmd *cmd = lnt__cmd_find(turn, event->seq);
+  if (!cmd || cmd->kind != LNT_EVENT_CHILD_SCHEDULED) return;
+  deliver(turn, event->seq, event->kind == LNT_EVENT_CHILD_FAILED ? LNT__DELIVER_FAILURE : LNT__DELIVER_RESULT, event->value);
+}
+
+static void child_timed_out(lnt__turn *turn, lnt__cmd *cmd) {
+  lnt__buf failure;
+  lnt__buf_init(&failure);
+  lnt__child_timed_out(turn, cmd, &failure);
+  deliver(turn, cmd->seq, LNT__DELIVER_FAILURE, (lnt_value){failure.data, failure.size});
+  lnt__buf_finish(&failure);
+}
+
 static void on_fired(lnt__turn *turn, const lnt__event *event) {
   lnt__cmd *cmd = lnt__cmd_find(turn, event->seq);
+  if (cmd && cmd->kind == LNT_EVENT_CHILD_SCHEDULED) {
+    child_timed_out(turn, cmd);
+    return;
+  }
   if (!cmd || (cmd->kind != LNT_EVENT_TIMER_CREATED && cmd->kind != LNT_EVENT_EVENT_AWAITED)) return;
   deliver(turn, event->seq, LNT__DELIVER_FIRED, LNT_VALUE_NIL);
 }
@@ -69,6 +87,7 @@ static void (*const HANDLERS[])(lnt__turn *, const lnt__event *) = {
     [LNT_EVENT_STARTED] = on_started,           [LNT_EVENT_ACTIVITY_COMPLETED] = on_activity,
     [LNT_EVENT_ACTIVITY_FAILED] = on_activity,  [LNT_EVENT_TIMER_FIRED] = on_fired,
     [LNT_EVENT_EVENT_RAISED] = on_raised,       [LNT_EVENT_TERMINATE_REQUESTED] = on_terminate,
+    [LNT_EVENT_CHILD_COMPLETED] = on_child,     [LNT_EVENT_CHILD_FAILED] = on_child,
     [LNT_EVENT_CANCEL_REQUESTED] = on_cancel,
 };
 
@@ -97,6 +116,8 @@ static void abandon_all(lnt__turn *turn) {
     lnt__cmd *cmd = &turn->cmds[i];
     if (cmd->state == LNT__CMD_GONE) continue;
     lnt__timer_disarm(turn, cmd);
+    if (cmd->kind == LNT_EVENT_CHILD_SCHEDULED && (cmd->state == LNT__CMD_WAITING || cmd->state == LNT__CMD_FIRED))
+      lnt__child_let_go(turn, cmd, "its parent ended");
     if (cmd->state != LNT__CMD_BEGUN && cmd->state != LNT__CMD_DISPATCHED) continue;
     lnt_token token = {turn->run, cmd->seq, cmd->attempt};
     if (cmd->state == LNT__CMD_BEGUN) engine->stats.running--;
@@ -111,8 +132,8 @@ void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind
   turn->status = status;
   turn->closed_us = turn->updated_us = turn->last_us;
   turn->row_dirty = true;
-  if (status == LNT_RUN_COMPLETED) value = LNT_VALUE_NIL;
-  set_failure(turn, value);
+  set_failure(turn, status == LNT_RUN_COMPLETED ? LNT_VALUE_NIL : value);
+  lnt__child_ended(turn, value);
   abandon_all(turn);
   lnt__instance_drop_body(turn);
   lnt__buf_clear(&turn->inbox);
@@ -212,8 +233,12 @@ void lnt__turn_execute(lnt__turn *turn) {
   lnt__event event;
   turn->refusal = LNT__REFUSAL_NONE;
   reset_outcome(&engine->outcome);
-  while (engine->outcome.state == LNT__BODY_WAITING && !lnt__instance_closed(turn) && lnt__next_event(turn, &event))
+  engine->current = turn;
+  while (engine->outcome.state == LNT__BODY_WAITING && !lnt__instance_closed(turn) && lnt__next_event(turn, &event)) {
     HANDLERS[event.kind](turn, &event);
+    if (engine->late.size) lnt__inbox_take_late(turn);
+  }
+  engine->current = NULL;
   finish(turn);
   turn->replaying = false;
 }

@@ -29,6 +29,8 @@ static void module_finish(lnt__wvm *wvm, lnt__module *module) {
 void lnt__code_free(lnt__wvm *wvm, lnt__code *code) {
   if (!code) return;
   for (size_t i = 0; i < code->module_count; i++) module_finish(wvm, &code->modules[i]);
+  for (size_t i = 0; i < code->name_count; i++) lnt__free(code->names[i]);
+  lnt__free(code->names);
   lnt__release(wvm, &code->slot);
   lnt__free(code->modules);
   lnt__free(code->file);
@@ -455,11 +457,30 @@ static void collect_name(lua_State *L, lnt__run *run, const char *name) {
   run->names[run->name_count++] = copy;
 }
 
+bool lnt__code_defines(const lnt__code *code, const char *workflow) {
+  for (size_t i = 0; i < code->name_count; i++)
+    if (strcmp(code->names[i], workflow) == 0) return true;
+  return false;
+}
+
+/* What an instance's own code defines is what it can start when no file defines it any more. */
+static void note_name(lua_State *L, lnt__code *code, const char *name) {
+  if (code->names_known || lnt__code_defines(code, name)) return;
+  char *copy = lnt__strdup(name);
+  if (copy && lnt__grow((void **)&code->names, &code->name_capacity, code->name_count + 1, sizeof *code->names)) {
+    code->names[code->name_count++] = copy;
+    return;
+  }
+  lnt__free(copy);
+  luaL_error(L, "not enough memory");
+}
+
 static int define_workflow(lua_State *L) {
   lnt__run *run = lnt__wvm_of(L)->run;
   if (!run) lnt__sandbox_error(L, "workflow() belongs to the top level of a file, not into a running workflow");
   const char *name = definition_name(L, "workflow");
   if (!lua_isfunction(L, 2)) lnt__sandbox_error(L, "workflow(\"%s\", function): a function expected, got %s", name, luaL_typename(L, 2));
+  note_name(L, run->code, name);
   if (!run->wanted) collect_name(L, run, name);
   else if (!run->function_slot && strcmp(name, run->wanted) == 0) {
     lua_Debug ar;

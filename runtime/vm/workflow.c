@@ -107,6 +107,7 @@ static bool run_top_level(lua_State *L, const start_job *job, lnt__run *run) {
   if (rc == 0 && run->function_slot) {
     lua_settop(co, 0);
     body->line = run->line;
+    body->code->names_known = true;
     return true;
   }
   lnt_error err;
@@ -221,9 +222,14 @@ static void vm_deliver(void *vm, lnt__turn *turn, void *body, const lnt__deliver
 
 static void vm_drop(void *vm, void *body) { lnt__body_free(vm, body); }
 
+/* The newest code that a file defines it in; when none does any more, the code of the instance that asks, if it does. */
 static lnt_status vm_resolve(void *vm, const lnt__turn *turn, const char *workflow, uint8_t *hash, lnt_error *err) {
-  (void)turn;
-  return lnt__wvm_resolve(vm, workflow, hash, err);
+  lnt__wvm *wvm = vm;
+  lnt_status status = lnt__wvm_resolve(wvm, workflow, hash, err);
+  const lnt__body *body = wvm->body;
+  if (status != LNT_ENOTFOUND || !body || body->turn != turn || !lnt__code_defines(body->code, workflow)) return status;
+  memcpy(hash, body->code->hash, LNT__SHA256_BYTES);
+  return LNT_OK;
 }
 
 static void vm_where(void *vm, lnt__turn *turn, char *out, size_t size) {

@@ -1,5 +1,6 @@
 /* workflow.h - what the files of the workflow VM share. workflow.c makes the VM and runs bodies, workflow_body.c keeps branches and their
  * threads, workflow_task.c keeps tasks, workflow_scope.c scopes and cancellation, workflow_tell.c is what an instance tells of itself,
+ * workflow_child.c what it does to others,
  * workflow_ctx.c and workflow_options.c are the functions of ctx, code.c and bundle.c know the source. Owner thread.
  *
  * Everything here marked RAISES may raise a Lua error and runs inside lnt__protected() or inside a body. Things that Lua's collector must
@@ -42,6 +43,9 @@ typedef struct lnt__code {
   uint32_t slot;
   lnt__module *modules;
   size_t module_count, module_capacity;
+  char **names; /* of the workflows that it defines, once it has been run */
+  size_t name_count, name_capacity;
+  bool names_known;
   uint32_t refs; /* bodies and names that hold it */
   uint64_t used; /* stamp of the last use */
 } lnt__code;
@@ -103,8 +107,8 @@ struct lnt__scope {
   bool overtaken;          /* its owner was raised a cancel of something around it */
 };
 
-typedef enum lnt__task_kind { LNT__TASK_ACTIVITY, LNT__TASK_TIMER, LNT__TASK_EVENT, LNT__TASK_BRANCH, LNT__TASK_ALL,
-                             LNT__TASK_ANY } lnt__task_kind;
+typedef enum lnt__task_kind { LNT__TASK_ACTIVITY, LNT__TASK_TIMER, LNT__TASK_EVENT, LNT__TASK_CHILD, LNT__TASK_BRANCH,
+                             LNT__TASK_ALL, LNT__TASK_ANY } lnt__task_kind;
 typedef enum lnt__task_state { LNT__TASK_PENDING, LNT__TASK_DONE, LNT__TASK_FAILED, LNT__TASK_CANCELED } lnt__task_state;
 
 enum { LNT__TASK_FAIL_FAST = 1, LNT__TASK_CANCEL_LOSERS = 2, LNT__TASK_PRIVATE = 4 /* one wait made it, and nobody else knows it */ };
@@ -291,10 +295,25 @@ lnt_value lnt__name_argument(lua_State *L, int index, const char *verb, const ch
 lnt_value lnt__encode_argument(lua_State *L, int index, const char *verb, const char *what, lnt__buf *out);
 /* RAISES. Make a command that is answered at once; push true and its value, or false and its failure. Answers 2. */
 int lnt__instant(lua_State *L, lnt__body *body, const char *verb, const lnt__command *command);
+lnt_value lnt__id_argument(lua_State *L, int index, const char *verb, const char *what); /* RAISES. By the rules of ids */
+
+/* A call of ctx or ctx.async that may wait. */
+typedef struct lnt__request {
+  const char *verb;
+  lnt__task_kind kind;
+  bool async;
+  lnt__command command;
+} lnt__request;
+int lnt__issue(lua_State *L, lnt__body *body, lnt__request *request); /* RAISES. Yields, or answers as lnt__push_delivery(), or the task */
+
 int64_t lnt__duration_us(lua_State *L, int index, const char *what); /* RAISES at the author's line */
 /* RAISES. The table `retry` at `index` of a call of `verb`, as the map that engine/policy.h reads. */
 void lnt__retry_options(lua_State *L, int index, const char *verb, lnt__buf *out);
 void lnt__activity_options(lua_State *L, int index, lnt__buf *out);  /* RAISES. Canonical, or nothing */
+/* RAISES. Of a child: `out` is what is recorded, canonical or nothing. The id is the author's string, {NULL, 0}: none. */
+typedef struct lnt__child_options { lnt_value id; int64_t timeout_us; uint32_t attempts; } lnt__child_options;
+void lnt__child_options_read(lua_State *L, int index, lnt__child_options *options, lnt__buf *out);
+lnt_value lnt__id_option(lua_State *L, int index, const char *verb); /* RAISES. Of options that know `id` alone */
 bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
 bool lnt__scope_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
 bool lnt__flag_option(lua_State *L, int index, const char *verb, const char *name); /* RAISES. Of options that know this flag alone */
@@ -306,6 +325,10 @@ void lnt__refuse_apart(lua_State *L, const char *verb); /* RAISES if something r
 void lnt__check_draw(lua_State *L, const char *verb);   /* RAISES where random numbers cannot be drawn */
 void lnt__tell_functions(lua_State *L);                 /* RAISES. Into the table at the top */
 
+/* ---- workflow_child.c ---- */
+
+void lnt__child_functions(lua_State *L); /* RAISES. Into the table at the top */
+
 /* ---- code.c, bundle.c ---- */
 
 void lnt__code_open(lua_State *L);             /* RAISES. Make the globals workflow, activity, require */
@@ -314,6 +337,7 @@ void lnt__code_release(lnt__wvm *wvm, lnt__code *code); /* one reference less */
 lnt_status lnt__code_get(lnt__wvm *wvm, const uint8_t *hash, lnt__code **out, lnt_error *err); /* takes a reference */
 void lnt__code_push_main(lua_State *L, const lnt__code *code); /* RAISES. Push a fresh function of the file, in a fresh environment */
 void lnt__code_free(lnt__wvm *wvm, lnt__code *code);
+bool lnt__code_defines(const lnt__code *code, const char *workflow); /* of code that has been run */
 lnt__module *lnt__code_module(lnt__code *code, const char *name);
 /* owns source; NULL: no memory */
 lnt__module *lnt__code_add_module(lnt__code *code, const char *name, const char *file, char *source, size_t size);

@@ -26,6 +26,9 @@ local ctx, async, task, scope = {}, {}, {}, {}
 for i = 1, #native.plain do ctx[native.plain[i]] = native[native.plain[i]] end
 
 ctx.call_activity = waiting(native.call_activity)
+ctx.call_child_workflow = waiting(native.call_child_workflow)
+ctx.start_workflow = waiting(native.start_workflow)
+ctx.raise_event = waiting(native.raise_event)
 ctx.create_timer = waiting(native.create_timer)
 ctx.sleep = waiting(native.sleep)
 ctx.spawn = native.spawn
@@ -34,6 +37,7 @@ ctx.emit, ctx.attributes = native.emit, native.attributes
 ctx.set_attributes, ctx.remove_attributes = native.set_attributes, native.remove_attributes
 
 async.call_activity = native.call_activity_async
+async.call_child_workflow = native.call_child_workflow_async
 async.create_timer = native.create_timer_async
 async.sleep = native.sleep_async
 async.wait_for_external_event = native.wait_for_external_event_async

@@ -28,20 +28,13 @@ lnt__body *lnt__ctx_body(lua_State *L, const char *verb) {
 
 /* ---- Commands ---- */
 
-typedef struct request {
-  const char *verb;
-  lnt__task_kind kind;
-  bool async;
-  lnt__command command;
-} request;
-
-static int answered(lua_State *L, lnt__wvm *wvm, const request *r, const lnt__delivery *answer) {
+static int answered(lua_State *L, lnt__wvm *wvm, const lnt__request *r, const lnt__delivery *answer) {
   lnt__guard_refill(&wvm->guard);
   lnt__guard_charge(L, answer->value.size / UNITS_PER_BYTE);
   return lnt__push_delivery(L, (int)r->kind, answer);
 }
 
-static int issue(lua_State *L, lnt__body *body, request *r) {
+int lnt__issue(lua_State *L, lnt__body *body, lnt__request *r) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   lnt__task *task = NULL;
   lnt__delivery answer = {0};
@@ -96,6 +89,16 @@ lnt_value lnt__name_argument(lua_State *L, int index, const char *verb, const ch
   return (lnt_value){name, size};
 }
 
+lnt_value lnt__id_argument(lua_State *L, int index, const char *verb, const char *what) {
+  lnt_error err;
+  size_t size;
+  if (lua_type(L, index) != LUA_TSTRING) lnt__mistake(L, "%s: %s must be a string, got %s", verb, what, luaL_typename(L, index));
+  const char *id = lua_tolstring(L, index, &size);
+  if (strlen(id) != size) lnt__mistake(L, "%s: %s holds a zero byte", verb, what);
+  if (lnt__check_name(what, id, LNT_ID_BYTES_MAX, false, &err)) lnt__mistake(L, "%s: %s", verb, err.message);
+  return (lnt_value){id, size};
+}
+
 lnt_value lnt__encode_argument(lua_State *L, int index, const char *verb, const char *what, lnt__buf *out) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   lnt_error err;
@@ -110,7 +113,7 @@ lnt_value lnt__encode_argument(lua_State *L, int index, const char *verb, const 
 static int call_activity_with(lua_State *L, bool async) {
   lnt__body *body = lnt__ctx_body(L, "call_activity");
   lnt__wvm *wvm = lnt__wvm_of(L);
-  request r = {.verb = "call_activity", .kind = LNT__TASK_ACTIVITY, .async = async};
+  lnt__request r = {.verb = "call_activity", .kind = LNT__TASK_ACTIVITY, .async = async};
   r.command.kind = LNT_EVENT_ACTIVITY_SCHEDULED;
   r.command.name = lnt__name_argument(L, 2, r.verb, "the activity");
   r.command.input = lnt__encode_argument(L, 3, r.verb, "input", &wvm->input);
@@ -118,7 +121,7 @@ static int call_activity_with(lua_State *L, bool async) {
   lnt__activity_options(L, 4, &wvm->extra);
   if (wvm->extra.failed) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
   if (wvm->extra.size) r.command.options = (lnt_value){wvm->extra.data, wvm->extra.size};
-  return issue(L, body, &r);
+  return lnt__issue(L, body, &r);
 }
 
 static int64_t timer_due(lua_State *L, lnt__body *body, const char *verb) {
@@ -136,20 +139,20 @@ static int64_t timer_due(lua_State *L, lnt__body *body, const char *verb) {
 
 static int create_timer_with(lua_State *L, const char *verb, bool async) {
   lnt__body *body = lnt__ctx_body(L, verb);
-  request r = {.verb = verb, .kind = LNT__TASK_TIMER, .async = async};
+  lnt__request r = {.verb = verb, .kind = LNT__TASK_TIMER, .async = async};
   r.command.kind = LNT_EVENT_TIMER_CREATED;
   r.command.due_us = timer_due(L, body, verb);
-  return issue(L, body, &r);
+  return lnt__issue(L, body, &r);
 }
 
 static int wait_event_with(lua_State *L, bool async) {
   lnt__body *body = lnt__ctx_body(L, "wait_for_external_event");
-  request r = {.verb = "wait_for_external_event", .kind = LNT__TASK_EVENT, .async = async};
+  lnt__request r = {.verb = "wait_for_external_event", .kind = LNT__TASK_EVENT, .async = async};
   int64_t timeout_us;
   r.command.kind = LNT_EVENT_EVENT_AWAITED;
   r.command.name = lnt__name_argument(L, 2, r.verb, "the event");
   if (lnt__wait_options(L, 3, &timeout_us)) r.command.due_us = lnt__turn_now_us(body->turn) + timeout_us;
-  return issue(L, body, &r);
+  return lnt__issue(L, body, &r);
 }
 
 static int call_activity(lua_State *L) { return call_activity_with(L, false); }
@@ -281,19 +284,16 @@ static int ctx_field(lua_State *L) {
   const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
   if (wvm->body && strcmp(key, "instance_id") == 0) lua_pushstring(L, lnt__turn_id(wvm->body->turn));
   else if (wvm->body && strcmp(key, "workflow_name") == 0) lua_pushstring(L, lnt__turn_workflow(wvm->body->turn));
-  else if (strcmp(key, "call_child_workflow") == 0 || strcmp(key, "continue_as_new") == 0 || strcmp(key, "is_patched") == 0)
+  else if (strcmp(key, "continue_as_new") == 0 || strcmp(key, "is_patched") == 0)
     lnt__mistake(L, "ctx.%s %s", key, later);
   else
-    lnt__mistake(L, "ctx has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, "
-                 "spawn, scope, shield, map, async, side_effect, emit, set_custom_status, set_attributes, remove_attributes, attributes, "
-                 "now, current_utc_datetime, uuid, random, log, is_replaying, history_length, instance_id, workflow_name", key);
+    lnt__mistake(L, "ctx has no '%s'; it has %s, instance_id, workflow_name", key, lua_tostring(L, lua_upvalueindex(1)));
   return 1;
 }
 
 static int async_field(lua_State *L) {
-  lnt__mistake(L, "ctx.async has no '%s'; it has call_activity, create_timer, sleep, wait_for_external_event, when_all, when_any, "
-               "spawn",
-               lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?");
+  lnt__mistake(L, "ctx.async has no '%s'; it has %s", lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?",
+               lua_tostring(L, lua_upvalueindex(1)));
 }
 
 static int task_field(lua_State *L) {
@@ -316,7 +316,7 @@ static int ctx_text(lua_State *L) {
 }
 
 static int task_text(lua_State *L) {
-  static const char *const kinds[] = {"an activity", "a timer", "an event", "a branch", "when_all", "when_any"};
+  static const char *const kinds[] = {"an activity", "a timer", "an event", "a child", "a branch", "when_all", "when_any"};
   static const char *const states[] = {"pending", "done", "failed", "canceled"};
   const lnt__task *task = lnt__task_check(L, 1);
   if (!task) lua_pushliteral(L, "task");
@@ -325,10 +325,33 @@ static int task_text(lua_State *L) {
   return 1;
 }
 
-/* Pop the table of functions at the top; push a metatable over it. */
+#define NAMES_MAX 64
+
+/* Push the names in the table at the top as text, in the order of the alphabet. */
+static void push_names(lua_State *L) {
+  const char *names[NAMES_MAX];
+  size_t count = 0;
+  lua_pushnil(L);
+  while (lua_next(L, -2)) {
+    size_t at = count++;
+    LNT__ASSERT(count <= NAMES_MAX);
+    for (; at > 0 && strcmp(names[at - 1], lua_tostring(L, -2)) > 0; at--) names[at] = names[at - 1];
+    names[at] = lua_tostring(L, -2); /* the table holds it */
+    lua_pop(L, 1);
+  }
+  lua_pushliteral(L, "");
+  for (size_t i = 0; i < count; i++) {
+    lua_pushfstring(L, "%s%s%s", lua_tostring(L, -1), i ? ", " : "", names[i]);
+    lua_remove(L, -2);
+  }
+}
+
+/* Pop the table of functions at the top; push a metatable over it. `field` is told the names in it. */
 static void push_meta(lua_State *L, lua_CFunction field, lua_CFunction text, const char *name) {
+  push_names(L);
+  lua_pushcclosure(L, field, 1);
   lua_newtable(L);
-  lua_pushcfunction(L, field);
+  lua_insert(L, -2);
   lua_setfield(L, -2, "__index");
   lua_setmetatable(L, -2);
   lua_newtable(L);
@@ -375,6 +398,7 @@ static void push_native(lua_State *L) {
   lua_setfield(L, -3, "pcall");
   lua_pop(L, 1);
   lnt__tell_functions(L);
+  lnt__child_functions(L);
   lua_createtable(L, LNT__COUNT(plain), 0);
   for (size_t i = 0; i < LNT__COUNT(plain); i++) {
     lua_pushstring(L, plain[i].name);

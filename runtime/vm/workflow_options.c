@@ -252,6 +252,78 @@ void lnt__activity_options(lua_State *L, int index, lnt__buf *out) {
   else lnt__buf_clear(out);
 }
 
+/* ---- Children ---- */
+
+static lnt_value id_field(lua_State *L, int index, const char *verb) {
+  lnt_value id = LNT_VALUE_NIL;
+  if (!push_field(L, index, "id", NULL)) return id;
+  id = lnt__id_argument(L, lua_gettop(L), verb, "id");
+  lua_pop(L, 1); /* the table holds it */
+  return id;
+}
+
+lnt_value lnt__id_option(lua_State *L, int index, const char *verb) {
+  static const char *const known[] = {"id", NULL};
+  if (lua_isnoneornil(L, index)) return LNT_VALUE_NIL;
+  if (!lua_istable(L, index))
+    lnt__mistake(L, "%s: options must be a table such as {id = \"order-17\"}, got %s", verb, luaL_typename(L, index));
+  check_keys(L, index, verb, known, "id");
+  return id_field(L, index, verb);
+}
+
+/* The default is not recorded. */
+static size_t write_on_parent_close(lua_State *L, int index, lnt__buf *out) {
+  static const char *const policies[] = {"terminate", "cancel", "abandon"};
+  if (!push_field(L, index, "on_parent_close", NULL)) return 0;
+  const char *given = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+  size_t at = 0;
+  while (at < LNT__COUNT(policies) && strcmp(given, policies[at]) != 0) at++;
+  if (at == LNT__COUNT(policies))
+    lnt__mistake(L, "call_child_workflow: on_parent_close must be \"terminate\" (the default), \"cancel\" or \"abandon\"");
+  lua_pop(L, 1);
+  if (at == 0) return 0;
+  lnt__cbor_cstring(out, "on_parent_close");
+  lnt__cbor_cstring(out, policies[at]);
+  return 1;
+}
+
+static uint32_t attempts_of(lua_State *L, int retry) {
+  int top = lua_gettop(L);
+  uint32_t attempts = (uint32_t)attempts_field(L, retry, "call_child_workflow");
+  lua_settop(L, top);
+  return attempts;
+}
+
+void lnt__child_options_read(lua_State *L, int index, lnt__child_options *options, lnt__buf *out) {
+  static const char *const known[] = {"id", "retry", "timeout", "on_parent_close", NULL};
+  static const char verb[] = "call_child_workflow";
+  int top = lua_gettop(L);
+  size_t count = 0;
+  lnt__cbor_map map;
+  *options = (lnt__child_options){.attempts = 1};
+  lnt__buf_clear(out);
+  if (lua_isnoneornil(L, index)) return;
+  if (!lua_istable(L, index))
+    lnt__mistake(L, "%s: options must be a table such as {id = \"order-17\"}, got %s", verb, luaL_typename(L, index));
+  check_keys(L, index, verb, known, "id, retry, timeout and on_parent_close");
+  options->id = id_field(L, index, verb);
+  options->timeout_us = time_field(L, index, verb, "", "timeout", "would never let the child run");
+  lnt__cbor_map_begin(out, &map);
+  if (push_field(L, index, "retry", NULL)) {
+    lnt__cbor_cstring(out, "retry");
+    lnt__retry_options(L, lua_gettop(L), verb, out);
+    options->attempts = attempts_of(L, lua_gettop(L));
+    count++;
+  }
+  count += write_on_parent_close(L, index, out);
+  lua_settop(L, top);
+  if (count) lnt__cbor_map_end(out, &map, count, false);
+  else lnt__buf_clear(out);
+  if (out->failed) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
+}
+
+/* ---- Waits, scopes ---- */
+
 bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us) {
   static const char *const known[] = {"timeout", NULL};
   if (lua_isnoneornil(L, index)) return false;

@@ -1,0 +1,298 @@
+/* child.c - what a body does to other instances: children and what becomes of them, detached starts, events sent. Called by command.c and
+ * turn.c; everything lands in the batch that carries the command, or the child's end, itself.
+ *
+ * The parent's history has the child's id; the child's row has the parent's run and the number of the command. A child is the parent's only
+ * while both agree, so that an id which was purged and taken by somebody else is left alone. */
+#include <stdio.h>
+
+#include "engine/internal.h"
+
+/* ---- Failures ---- */
+
+static void write_failure(lnt__buf *out, const char *type, const char *message, const char *child) {
+  lnt__cbor_map map;
+  lnt__cbor_map_begin(out, &map);
+  lnt__cbor_cstring(out, "type");
+  lnt__cbor_cstring(out, type);
+  lnt__cbor_cstring(out, "message");
+  lnt__cbor_cstring(out, message);
+  lnt__cbor_cstring(out, "retryable");
+  lnt__cbor_bool(out, false);
+  if (child) {
+    lnt__cbor_cstring(out, "child");
+    lnt__cbor_cstring(out, child);
+  }
+  lnt__cbor_map_end(out, &map, child ? 4 : 3, false);
+}
+
+/* Copy the members of a failure, but for `child`: that one names the instance that failed last. */
+static size_t copy_members(lnt__buf *out, lnt_value failure) {
+  lnt__reader reader = lnt__reader_of(failure.data, failure.size);
+  lnt__cbor_item map = lnt__cbor_next(&reader);
+  size_t count = map.type == LNT__CBOR_MAP ? map.as.count : 0, copied = 0;
+  for (size_t i = 0; i < count && !reader.failed; i++) {
+    const uint8_t *from = reader.at;
+    lnt__cbor_item key = lnt__cbor_next(&reader);
+    if (!lnt__cbor_skip(&reader)) break;
+    if (key.type == LNT__CBOR_STRING && key.as.string.size == 5 && memcmp(key.as.string.data, "child", 5) == 0) continue;
+    lnt__buf_append(out, from, (size_t)(reader.at - from));
+    copied++;
+  }
+  return copied;
+}
+
+/* The failure of a child as its parent sees it: the same, and whose it is. */
+static void write_with_child(lnt__buf *out, lnt_value failure, const char *child) {
+  lnt__cbor_map map;
+  lnt__cbor_map_begin(out, &map);
+  size_t count = copy_members(out, failure);
+  lnt__cbor_cstring(out, "child");
+  lnt__cbor_cstring(out, child);
+  lnt__cbor_map_end(out, &map, count + 1, false);
+}
+
+static const char *failure_type(lnt_status status, const char *not_found, const char *closed) {
+  if (status == LNT_ENOTFOUND) return not_found;
+  if (status == LNT_EEXIST) return "WorkflowInstanceAlreadyExists";
+  if (status == LNT_ECLOSED) return closed;
+  return status == LNT_ELIMIT ? "LimitExceeded" : "Unavailable";
+}
+
+/* ---- Ids ---- */
+
+/* "parent:0001"; from the second generation on "parent:2.0001". The number is the command's, so no two are alike. */
+#define SUFFIX_BYTES 40
+static void default_suffix(const lnt__turn *turn, uint32_t seq, char out[SUFFIX_BYTES]) {
+  if (turn->generation > 1) snprintf(out, SUFFIX_BYTES, ":%llu.%04x", (unsigned long long)turn->generation, seq);
+  else snprintf(out, SUFFIX_BYTES, ":%04x", seq);
+}
+
+static bool ends_with(lnt_value text, const char *suffix) {
+  size_t size = strlen(suffix);
+  return text.size > size && memcmp((const char *)text.data + text.size - size, suffix, size) == 0;
+}
+
+/* In a replay the answer is what it was: a copied history may have another id than the instance that made it. */
+size_t lnt__turn_default_id_size(const lnt__turn *turn) {
+  char suffix[SUFFIX_BYTES];
+  const lnt__event *recorded = turn->replaying ? lnt__replay_command(turn, turn->next_seq) : NULL;
+  default_suffix(turn, turn->next_seq, suffix);
+  if (recorded && ends_with(recorded->id, suffix)) return recorded->id.size;
+  return strlen(turn->id) + strlen(suffix);
+}
+
+/* The id that the author gave, or the default one. */
+static lnt_value chosen_id(const lnt__turn *turn, const lnt__command *command, uint32_t seq, char out[LNT_ID_BYTES_MAX + 1]) {
+  char suffix[SUFFIX_BYTES];
+  default_suffix(turn, seq, suffix);
+  int size = command->id.size ? snprintf(out, LNT_ID_BYTES_MAX + 1, "%.*s", (int)command->id.size, (const char *)command->id.data)
+                              : snprintf(out, LNT_ID_BYTES_MAX + 1, "%s%s", turn->id, suffix);
+  LNT__ASSERT(size > 0 && size <= LNT_ID_BYTES_MAX); /* the VM has checked it */
+  return (lnt_value){out, (size_t)size};
+}
+
+/* "id", "id~2", "id~3" ... */
+static void attempt_id(const lnt__cmd *cmd, char out[LNT_ID_BYTES_MAX + 1]) {
+  if (cmd->attempt == 1) snprintf(out, LNT_ID_BYTES_MAX + 1, "%s", lnt__cmd_id(cmd));
+  else snprintf(out, LNT_ID_BYTES_MAX + 1, "%s~%u", lnt__cmd_id(cmd), cmd->attempt);
+}
+
+/* ---- Starting ---- */
+
+/* The same however often the turn is run, and another one for each child. */
+static uint64_t child_seed(const lnt__turn *turn, uint32_t seq, uint32_t attempt) {
+  lnt__rng rng;
+  lnt__rng_seed(&rng, turn->seed ^ (uint64_t)seq << 32 ^ attempt);
+  return lnt__rng_next(&rng);
+}
+
+/* How many parents an instance has above it. One that is gone ends the chain. */
+static uint64_t depth_of(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  uint64_t depth = 0, run = turn->parent_run;
+  while (run && depth < engine->limits.child_depth_max) {
+    const lnt__turn *parent = lnt__u64map_get(&engine->by_run, run);
+    lnt__row row = {0};
+    void *memory = NULL;
+    if (!parent && lnt__journal_row(engine->store, run, &row, &memory, NULL) != LNT_OK) break;
+    run = parent ? parent->parent_run : row.parent_run;
+    lnt__free(memory);
+    depth++;
+  }
+  return depth;
+}
+
+static lnt_status begin(lnt__turn *turn, lnt_value workflow, lnt__origin *origin, lnt_error *err) {
+  lnt__engine *engine = turn->engine;
+  char name[LNT_NAME_BYTES_MAX + 1];
+  uint8_t hash[LNT__SHA256_BYTES];
+  snprintf(name, sizeof(name), "%.*s", (int)workflow.size, (const char *)workflow.data);
+  lnt_status status = engine->vm.resolve(engine->vm.vm, turn, name, hash, err);
+  if (status == LNT_OK) status = lnt__id_is_free(engine, origin->id, err);
+  if (status != LNT_OK) return status;
+  origin->workflow = name;
+  origin->hash = hash;
+  origin->generation = 1;
+  if (lnt__instance_begin(engine, origin)) return LNT_OK;
+  lnt__poison(engine);
+  return lnt__fail(err, LNT_ENOMEM, "out of memory while starting '%s'", name);
+}
+
+/* ---- Children ---- */
+
+static void fail_child(lnt__turn *turn, lnt__cmd *cmd, lnt_value failure, lnt_value detail) {
+  lnt__event event = {.kind = LNT_EVENT_CHILD_FAILED, .seq = cmd->seq, .attempt = cmd->attempt, .value = failure, .detail = detail};
+  lnt__timer_disarm(turn, cmd);
+  lnt__cmd_set_state(turn, cmd, LNT__CMD_ANSWERED);
+  lnt__accept(turn, &event);
+}
+
+static void start_child(lnt__turn *turn, lnt__cmd *cmd) {
+  char id[LNT_ID_BYTES_MAX + 1];
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = LNT_OK;
+  attempt_id(cmd, id);
+  lnt__origin origin = {.id = id, .input = lnt__cmd_input(cmd), .seed = child_seed(turn, cmd->seq, cmd->attempt),
+                        .parent_run = turn->run, .parent_seq = cmd->seq};
+  if (depth_of(turn) >= turn->engine->limits.child_depth_max)
+    status = lnt__fail(&err, LNT_ELIMIT, "'%s' would be a child %llu levels deep: the limit child_depth_max; does a workflow call itself "
+                       "for ever?", id, (unsigned long long)turn->engine->limits.child_depth_max + 1);
+  if (status == LNT_OK) status = begin(turn, lnt__cmd_name(cmd), &origin, &err);
+  if (status == LNT_OK) return;
+  lnt__buf failure;
+  lnt__buf_init(&failure);
+  write_failure(&failure, failure_type(status, "WorkflowNotRegistered", "Unavailable"), err.message, id);
+  if (failure.failed) lnt__poison(turn->engine);
+  fail_child(turn, cmd, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
+  lnt__buf_finish(&failure);
+}
+
+lnt__command_state lnt__child_command(lnt__turn *turn, const lnt__command *command, uint32_t seq) {
+  char id[LNT_ID_BYTES_MAX + 1];
+  lnt__event event = {.kind = LNT_EVENT_CHILD_SCHEDULED, .seq = seq, .due_us = command->due_us, .name = command->name,
+                      .value = command->input, .options = command->options, .id = chosen_id(turn, command, seq, id)};
+  lnt__emit(turn, &event);
+  lnt__cmd *cmd = lnt__cmd_add_child(turn, seq, command->name, command->input, command->options, event.id);
+  if (!cmd) return LNT__COMMAND_REFUSED;
+  cmd->due_us = command->due_us;
+  if (cmd->due_us) lnt__timer_arm(turn, cmd);
+  start_child(turn, cmd);
+  return LNT__COMMAND_WAITING;
+}
+
+/* ---- The end of a child ---- */
+
+/* The open parent of `child`, its history folded; NULL: nobody waits. */
+static lnt__turn *waiting_parent(const lnt__turn *child) {
+  lnt__engine *engine = child->engine;
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = LNT_OK;
+  lnt__turn *parent = lnt__instance_by_run(engine, child->parent_run, &status, &err);
+  if (!parent && status == LNT_ENOTFOUND) return NULL; /* purged */
+  if (parent && lnt__instance_closed(parent)) {
+    lnt__instance_release(parent);
+    return NULL;
+  }
+  if (parent) status = lnt__instance_load(parent, &err);
+  if (status == LNT_OK) return parent;
+  if (engine->effects.log) engine->effects.log(engine->effects.user, LNT_LOG_ERROR, child->id, err.message);
+  if (status != LNT_ECORRUPT) lnt__poison(engine); /* the end of the child and what the parent sees of it land together, or not at all */
+  return NULL;
+}
+
+static void complete_child(lnt__turn *parent, lnt__cmd *cmd, lnt_value output) {
+  lnt__event event = {.kind = LNT_EVENT_CHILD_COMPLETED, .seq = cmd->seq, .attempt = cmd->attempt, .value = output};
+  lnt__timer_disarm(parent, cmd);
+  lnt__cmd_set_state(parent, cmd, LNT__CMD_ANSWERED);
+  lnt__accept(parent, &event);
+}
+
+void lnt__child_ended(lnt__turn *child, lnt_value value) {
+  char id[LNT_ID_BYTES_MAX + 1];
+  lnt__turn *parent = child->parent_run ? waiting_parent(child) : NULL;
+  if (!parent) return;
+  lnt__cmd *cmd = lnt__cmd_find(parent, child->parent_seq);
+  if (cmd) attempt_id(cmd, id);
+  if (!cmd || cmd->kind != LNT_EVENT_CHILD_SCHEDULED || cmd->state != LNT__CMD_WAITING || strcmp(id, child->id) != 0) {
+    lnt__instance_release(parent); /* it gave the child up, or has its answer */
+    return;
+  }
+  if (child->status == LNT_RUN_COMPLETED) {
+    complete_child(parent, cmd, value);
+    return;
+  }
+  lnt__buf failure;
+  lnt__buf_init(&failure);
+  write_with_child(&failure, value, child->id);
+  if (failure.failed) lnt__poison(child->engine);
+  fail_child(parent, cmd, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
+  lnt__buf_finish(&failure);
+}
+
+/* ---- Letting go ---- */
+
+static bool policy_is(const lnt__cmd *cmd, const char *policy) {
+  size_t size = 0;
+  const char *given = lnt__cbor_member_string(lnt__cmd_options(cmd), "on_parent_close", &size);
+  return given && size == strlen(policy) && memcmp(given, policy, size) == 0;
+}
+
+void lnt__child_let_go(lnt__turn *turn, const lnt__cmd *cmd, const char *why) {
+  lnt__engine *engine = turn->engine;
+  char id[LNT_ID_BYTES_MAX + 1];
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = LNT_OK;
+  if (policy_is(cmd, "abandon")) return;
+  attempt_id(cmd, id);
+  uint32_t seq = cmd->seq; /* what follows may move the commands of `turn` */
+  lnt__turn *child = lnt__instance_by_id(engine, id, &status, &err);
+  if (!child && status == LNT_ENOTFOUND) return;
+  if (child && (lnt__instance_closed(child) || child->parent_run != turn->run || child->parent_seq != seq)) {
+    lnt__instance_release(child);
+    return;
+  }
+  if (child) status = policy_is(cmd, "cancel") ? lnt__accept_cancel(child, why, &err) : LNT_ELIMIT;
+  if (status == LNT_ELIMIT) status = lnt__accept_terminate(child, why, &err);
+  if (status == LNT_OK) return;
+  if (engine->effects.log) engine->effects.log(engine->effects.user, LNT_LOG_ERROR, id, err.message);
+  if (status != LNT_ECORRUPT) lnt__poison(engine);
+}
+
+void lnt__child_timed_out(lnt__turn *turn, lnt__cmd *cmd, lnt__buf *failure) {
+  char message[LNT_NAME_BYTES_MAX + LNT_ID_BYTES_MAX + 80];
+  snprintf(message, sizeof(message), "child workflow '%s' (%s) did not end within its timeout", cmd->memory, lnt__cmd_id(cmd));
+  write_failure(failure, "Timeout", message, lnt__cmd_id(cmd));
+  if (failure->failed) lnt__poison(turn->engine);
+  if (turn->replaying) return;
+  cmd->state = LNT__CMD_PAST; /* its end comes too late */
+  lnt__child_let_go(turn, cmd, "its parent waited no longer: the timeout of the call ran out");
+}
+
+/* ---- Detached starts, events to others ---- */
+
+static void keep_failure(lnt__turn *turn, lnt__event *event, const char *type, const char *message) {
+  lnt__buf *out = &turn->engine->instant;
+  lnt__buf_clear(out);
+  write_failure(out, type, message, NULL);
+  if (out->failed) lnt__poison(turn->engine);
+  event->options = (lnt_value){out->data, out->size};
+}
+
+void lnt__detached_command(lnt__turn *turn, const lnt__command *command, lnt__event *event, char id[LNT_ID_BYTES_MAX + 1]) {
+  lnt_error err = {LNT_OK, ""};
+  event->id = chosen_id(turn, command, event->seq, id);
+  lnt__origin origin = {.id = id, .input = command->input, .seed = child_seed(turn, event->seq, 1)};
+  lnt_status status = begin(turn, command->name, &origin, &err);
+  if (status != LNT_OK) keep_failure(turn, event, failure_type(status, "WorkflowNotRegistered", "Unavailable"), err.message);
+}
+
+void lnt__sent_command(lnt__turn *turn, const lnt__command *command, lnt__event *event) {
+  char id[LNT_ID_BYTES_MAX + 1];
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = LNT_OK;
+  snprintf(id, sizeof(id), "%.*s", (int)command->id.size, (const char *)command->id.data);
+  lnt__turn *target = lnt__find_open(turn->engine, id, &status, &err);
+  if (target) status = lnt__accept_raised(target, command->name, command->input, &err);
+  if (target && status != LNT_OK) lnt__instance_release(target);
+  if (status != LNT_OK) keep_failure(turn, event, failure_type(status, "InstanceNotFound", "InstanceClosed"), err.message);
+}
