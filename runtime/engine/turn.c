@@ -265,7 +265,7 @@ static lnt_status recover_one(lnt__engine *engine, lnt_error *err) {
     lnt__instance_release(turn);
     return LNT_OK;
   }
-  turn->active_durable = true;
+  if (!turn->loaded) turn->active_durable = true; /* else it ran since, and a batch may have taken the row back */
   status = lnt__instance_load(turn, err);
   if (status == LNT_ECORRUPT) {
     stall(turn, "Corrupt", err && err->message[0] ? err->message : "the history cannot be read");

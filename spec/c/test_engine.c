@@ -8,7 +8,8 @@
 #include "engine/engine.h"
 
 /* ---- A body that follows a script: 'a' an activity, 'f' three activities at once, 'e' event "go", 'w' event with 1 s timeout,
- *      't' a 1 s timer, 'x' an activity with retries, 'q' ends with a failure ---- */
+ *      't' a 1 s timer, 'x' an activity with retries, 'q' ends with a failure. It ends when it is canceled,
+ *      unless its script begins with 'k' ---- */
 
 typedef struct script_body { char *script; size_t at; uint32_t waiting[3]; int pending; int got; } script_body;
 
@@ -60,6 +61,7 @@ static void run_body(script_body *body, lnt__turn *turn, lnt__outcome *outcome) 
   outcome->state = LNT__BODY_WAITING;
   while (body->pending == 0 && outcome->state == LNT__BODY_WAITING) {
     char op = body->script[body->at++];
+    if (op == 'k') continue;
     if (op == 0 || op == 'q') {
       finish_body(body, op, outcome);
       return;
@@ -77,10 +79,21 @@ static void vm_start(void *vm, lnt__turn *turn, const lnt__start_info *start, vo
   run_body(body, turn, outcome);
 }
 
+static void cancel_body(script_body *body, lnt__turn *turn, const lnt__delivery *delivery, lnt__outcome *outcome) {
+  if (body->script[0] == 'k') return;
+  while (body->pending) lnt__turn_cancel(turn, body->waiting[--body->pending]);
+  lnt__buf_append(&outcome->value, delivery->value.data, delivery->value.size);
+  outcome->state = LNT__BODY_CANCELED;
+}
+
 static void vm_deliver(void *vm, lnt__turn *turn, void *body_in, const lnt__delivery *delivery, lnt__outcome *outcome) {
   script_body *body = body_in;
   (void)vm;
   int kept = 0;
+  if (delivery->kind == LNT__DELIVER_CANCEL) {
+    cancel_body(body, turn, delivery, outcome);
+    return;
+  }
   for (int i = 0; i < body->pending; i++)
     if (body->waiting[i] != delivery->seq) body->waiting[kept++] = body->waiting[i];
   if (kept != body->pending) body->got += delivery->kind == LNT__DELIVER_RESULT ? 1 : delivery->kind == LNT__DELIVER_FIRED ? 10 : 100;
@@ -434,6 +447,135 @@ static void test_what_ended_right_after_a_restart_is_not_taken_up_again(void) {
   host_finish(&h);
 }
 
+/* It runs before its turn comes in the list of what was active at the crash: the list must not bring back what it knew. */
+static void test_what_ran_right_after_a_restart_is_found_by_the_next_one(void) {
+  char history[128];
+  lnt_status status;
+  lnt_error err;
+  host h;
+  host_init(&h);
+  start(&h, "ta", "one");
+  CHECK_EQ_INT(h.store->vtable->commit(h.store, lnt__engine_seal(h.engine), &err), LNT_OK);
+  lnt__engine_destroy(h.engine);
+  host_open(&h);
+  raise_event(&h, "one");
+  CHECK(lnt__engine_turn(h.engine, &status, &err));
+  CHECK_EQ_INT(h.store->vtable->commit(h.store, lnt__engine_seal(h.engine), &err), LNT_OK);
+  lnt__engine_committed(h.engine);
+  settle_all(&h);
+  h.now_us += 1000000;
+  h.crash = true;
+  settle_all(&h);
+  history_of(&h, "one", history, sizeof(history));
+  CHECK_EQ_STR(history, "SrTfACC");
+  host_finish(&h);
+}
+
+static lnt_status cancel(host *h) {
+  lnt_error err;
+  return lnt__engine_cancel(h->engine, "one", "not wanted", NULL, NULL, &err);
+}
+
+static void ends_canceled(host *h, const char *wanted) {
+  char history[128], message[200];
+  settle_all(h);
+  h->now_us += 5000000;
+  settle_all(h);
+  history_of(h, "one", history, sizeof(history));
+  CHECK_EQ_STR(history, wanted);
+  CHECK_EQ_INT(status_of(h, "one", message, sizeof(message)), LNT_RUN_CANCELED);
+  CHECK_HAS(message, "not wanted");
+  CHECK_EQ_INT(cancel(h), LNT_ECLOSED);
+}
+
+static void test_cancel_is_told_to_the_body(void) {
+  for (int mode = 0; mode < 3; mode++) {
+    host h;
+    host_init(&h);
+    h.evict = mode == 1;
+    h.crash = mode == 2;
+    start(&h, "t", "one");
+    settle_all(&h);
+    CHECK_EQ_INT(cancel(&h), LNT_OK);
+    ends_canceled(&h, "STkXK");
+    host_finish(&h);
+  }
+}
+
+/* The body runs to its first wait. */
+static void test_cancel_before_the_first_turn(void) {
+  host h;
+  host_init(&h);
+  start(&h, "f", "one");
+  CHECK_EQ_INT(cancel(&h), LNT_OK);
+  h.crash = true;
+  ends_canceled(&h, "SkAAAXXXK");
+  CHECK_EQ_INT(h.ran, 0);
+  host_finish(&h);
+}
+
+static void test_a_body_may_go_on_when_it_is_canceled(void) {
+  char history[128];
+  host h;
+  host_init(&h);
+  start(&h, "ketq", "one");
+  settle_all(&h);
+  h.crash = true;
+  CHECK_EQ_INT(cancel(&h), LNT_OK);
+  CHECK_EQ_INT(cancel(&h), LNT_OK);
+  settle_all(&h);
+  raise_event(&h, "one");
+  settle_all(&h);
+  CHECK_EQ_INT(cancel(&h), LNT_OK);
+  h.now_us += 5000000;
+  settle_all(&h);
+  history_of(&h, "one", history, sizeof(history));
+  CHECK_EQ_STR(history, "SEkkrTkfF");
+  CHECK_EQ_INT(status_of(&h, "one", NULL, 0), LNT_RUN_FAILED);
+  host_finish(&h);
+}
+
+static void test_a_cancel_waits_for_a_stalled_or_suspended_instance(void) {
+  char message[600];
+  lnt_error err;
+  host h;
+  host_init(&h);
+  start(&h, "aet", "one");
+  settle_all(&h);
+  lnt__engine_evict_all(h.engine);
+  strcpy(other_script, "xet");
+  CHECK_EQ_INT(cancel(&h), LNT_OK);
+  settle_all(&h);
+  CHECK_EQ_INT(status_of(&h, "one", message, sizeof(message)), LNT_RUN_STALLED);
+  CHECK_EQ_INT(cancel(&h), LNT_OK);
+  settle_all(&h);
+  CHECK_EQ_INT(status_of(&h, "one", message, sizeof(message)), LNT_RUN_STALLED);
+  CHECK_EQ_INT(lnt__engine_suspend(h.engine, "one", NULL, NULL, NULL, &err), LNT_OK);
+  other_script[0] = 0;
+  h.crash = true;
+  settle_all(&h);
+  CHECK_EQ_INT(status_of(&h, "one", message, sizeof(message)), LNT_RUN_SUSPENDED);
+  CHECK_EQ_INT(lnt__engine_resume(h.engine, "one", NULL, NULL, NULL, &err), LNT_OK);
+  ends_canceled(&h, "SACEk!kPpX>K");
+  host_finish(&h);
+}
+
+static void test_terminate_wins_over_a_cancel(void) {
+  char history[128];
+  lnt_error err;
+  host h;
+  host_init(&h);
+  start(&h, "ke", "one");
+  settle_all(&h);
+  CHECK_EQ_INT(cancel(&h), LNT_OK);
+  CHECK_EQ_INT(lnt__engine_terminate(h.engine, "one", "now", NULL, NULL, &err), LNT_OK);
+  h.crash = true;
+  settle_all(&h);
+  history_of(&h, "one", history, sizeof(history));
+  CHECK_EQ_STR(history, "SEktZ");
+  host_finish(&h);
+}
+
 static void test_an_id_is_used_once(void) {
   uint8_t hash[LNT__SHA256_BYTES] = {1};
   lnt__start options = {.workflow = "a", .id = "one", .hash = hash};
@@ -465,8 +607,10 @@ static void test_many_instances_share_each_commit(void) {
 }
 
 CHECK_MAIN(test_scripts_end_alike_however_often_bodies_are_lost, test_answers_that_come_one_by_one_survive_a_crash_after_each,
-           test_a_failed_attempt_is_tried_again_until_the_policy_ends,
-           test_an_event_before_its_wait_is_kept, test_changed_code_stalls_and_resumes_when_mended,
-           test_a_stalled_instance_is_resumed_and_suspended,
+           test_a_failed_attempt_is_tried_again_until_the_policy_ends, test_an_event_before_its_wait_is_kept,
+           test_changed_code_stalls_and_resumes_when_mended, test_a_stalled_instance_is_resumed_and_suspended,
            test_a_shorter_and_a_longer_body_are_divergences, test_terminate_stops_a_waiting_instance_and_its_timer,
-           test_what_ended_right_after_a_restart_is_not_taken_up_again, test_an_id_is_used_once, test_many_instances_share_each_commit);
+           test_what_ended_right_after_a_restart_is_not_taken_up_again, test_what_ran_right_after_a_restart_is_found_by_the_next_one,
+           test_cancel_is_told_to_the_body, test_cancel_before_the_first_turn, test_a_body_may_go_on_when_it_is_canceled,
+           test_a_cancel_waits_for_a_stalled_or_suspended_instance, test_terminate_wins_over_a_cancel, test_an_id_is_used_once,
+           test_many_instances_share_each_commit);
