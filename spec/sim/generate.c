@@ -197,7 +197,157 @@ static void give_up(gen *g) {
   LINE(g, "out[#out + 1] = { wait:done(), select(2, pcall(wait.await, wait)).type }");
 }
 
+/* ---- Scopes and cancellation ---- */
+
+/* The lines of a function that ends with `out`. */
+static void body_of(gen *g, int count, bool concurrent) {
+  bool outer = g->concurrent;
+  g->concurrent = outer || concurrent;
+  g->indent++;
+  LINE(g, "local out = {}");
+  block(g, count);
+  LINE(g, "return out");
+  g->indent--;
+  g->concurrent = outer;
+}
+
+/* A wait that nothing ends but a cancel. */
+static void endless_text(gen *g, char *text, size_t size) {
+  int n = ++g->labels, hours = 2 + below(g, 9);
+  switch (below(g, 5)) {
+    case 0: snprintf(text, size, "ctx:wait_for_external_event(\"never%d\")", n); break;
+    case 1: snprintf(text, size, "ctx:when_all({ ctx.async:create_timer(\"2h\"), ctx.async:create_timer(\"%dh\") })", hours); break;
+    case 2: snprintf(text, size, "ctx:scope(function() ctx.async:create_timer(\"9h\"); ctx:create_timer(\"%dh\") end)", hours); break;
+    case 3: snprintf(text, size, "ctx:map({ 1, 2, 3 }, function() ctx:create_timer(\"%dh\") end, { concurrency = 2 })", hours); break;
+    default: snprintf(text, size, "ctx:create_timer(\"%dh\")", hours); break;
+  }
+}
+
+/* A branch that waits for ever, and cleans up when it is canceled. */
+static void endless_branch(gen *g, const char *name) {
+  char wait[200];
+  endless_text(g, wait, sizeof wait);
+  LINE(g, "%s = ctx:spawn(function()", name);
+  LINE(g, "  local ok, e = pcall(function() %s end)", wait);
+  if (below(g, 2)) LINE(g, "  ctx:call_activity(\"undo\", why(e))");
+  if (below(g, 3) == 0) LINE(g, "  ctx:shield(function() ctx:call_activity(\"echo\", { why(e) }) end)");
+  LINE(g, below(g, 3) ? "  error(e)" : "  return ok");
+  LINE(g, "end)");
+}
+
+static void scoped(gen *g) {
+  LINE(g, "local kept = {}");
+  LINE(g, "local ok, got = pcall(ctx.scope, ctx, function(scope)");
+  g->indent++;
+  LINE(g, "kept[1] = ctx.async:create_timer(\"3h\")");
+  LINE(g, "kept[2] = ctx.async:wait_for_external_event(\"never%d\")", ++g->labels);
+  endless_branch(g, "kept[3]");
+  g->indent--;
+  body_of(g, 1 + below(g, 2), false);
+  LINE(g, below(g, 3) ? "end)" : "end, { timeout = \"2h\" })");
+  LINE(g, "out[#out + 1] = { ok and got or why(got), kept[1]:state(), kept[2]:state(), kept[3]:state() }");
+}
+
+static void shielded(gen *g) {
+  LINE(g, "out[#out + 1] = ctx:shield(function()");
+  body_of(g, 1 + below(g, 2), false);
+  LINE(g, "end)");
+}
+
+static void mapped(gen *g) {
+  int items = below(g, 5);
+  LINE(g, "local list = {}");
+  LINE(g, "for i = 1, %d do list[i] = { i * 10 } end", items);
+  LINE(g, "local ok, got = pcall(ctx.map, ctx, list, function(item, i)");
+  if (g->program->timed) body_of(g, 1, true);
+  else LINE(g, "  return ctx:call_activity(%s, { i, item })", below(g, 2) ? "\"echo\"" : "i % 2 == 0 and \"bad\" or \"echo\"");
+  LINE(g, "end, { concurrency = %d })", 1 + below(g, 3));
+  LINE(g, "out[#out + 1] = ok and got or why(got)");
+}
+
+static void canceled_branch(gen *g) {
+  LINE(g, "local branch");
+  endless_branch(g, "branch");
+  LINE(g, "out[#out + 1] = ctx:call_activity(\"echo\", #out)");
+  LINE(g, "branch:cancel(\"enough\")");
+  if (below(g, 2)) LINE(g, "branch:cancel(\"again\")");
+  LINE(g, "local ok, got = pcall(branch.await, branch)");
+  LINE(g, "out[#out + 1] = { ok and got or why(got), branch:state() }");
+}
+
+/* One task is over some time, and decides. */
+static void decided_early(gen *g) {
+  char call[400];
+  bool any = below(g, 2), fails = !any || below(g, 3) == 0;
+  call_text(g, call, sizeof call);
+  LINE(g, "local tasks = { ctx.async:create_timer(\"3h\"), ctx.async:%s,", fails ? "call_activity(\"bad\", 0)" : call);
+  LINE(g, "  ctx.async:wait_for_external_event(\"never%d\") }", ++g->labels);
+  if (below(g, 2)) endless_branch(g, "tasks[4]");
+  LINE(g, "local ok, i, got = pcall(ctx.when_%s = true })",
+       any ? "any, ctx, tasks, { cancel_losers" : "all, ctx, tasks, { fail_fast");
+  LINE(g, "for _, task in ipairs(tasks) do pcall(task.await, task) end");
+  LINE(g, "out[#out + 1] = { ok, ok and got or why(i), ok and i or i.index or 0, tasks[1]:state(), tasks[2]:state(), tasks[3]:state() }");
+}
+
 /* ---- Statements whose result is a matter of time ---- */
+
+static void scope_with_timeout(gen *g) {
+  char duration[40];
+  duration_text(g, duration, sizeof duration);
+  LINE(g, "local ok, got = pcall(ctx.scope, ctx, function(scope)");
+  g->indent++;
+  LINE(g, "ctx:spawn(function()");
+  body_of(g, 1, true);
+  LINE(g, "end)");
+  if (below(g, 4) == 0) LINE(g, "ctx:spawn(function() ctx:create_timer(%d); scope:cancel(\"from inside\") end)", 1 + below(g, 4));
+  g->indent--;
+  body_of(g, 1 + below(g, 2), true);
+  LINE(g, "end, { timeout = %s })", duration);
+  LINE(g, "out[#out + 1] = ok and got or why(got)");
+}
+
+static void cancel_at_a_time(gen *g) {
+  char duration[40];
+  duration_text(g, duration, sizeof duration);
+  LINE(g, "local branch = ctx:spawn(function()");
+  if (below(g, 3) == 0) {
+    LINE(g, "  return ctx:shield(function()");
+    g->indent++;
+    body_of(g, 1, true);
+    g->indent--;
+    LINE(g, "  end)");
+  } else body_of(g, 1 + below(g, 2), true);
+  LINE(g, "end)");
+  LINE(g, "ctx:create_timer(%s)", duration);
+  LINE(g, "branch:cancel()");
+  LINE(g, "local ok, got = pcall(branch.await, branch)");
+  LINE(g, "out[#out + 1] = { ok and got or why(got), branch:state() }");
+}
+
+static void fast_map(gen *g) {
+  LINE(g, "local ok, got = pcall(ctx.map, ctx, { 4, 2, 5, 1 }, function(item, i)");
+  LINE(g, "  ctx:create_timer(item / %d)", 1 + below(g, 5));
+  LINE(g, "  return ctx:call_activity(item == %d and \"bad\" or \"slow\", { i, item })", below(g, 6));
+  LINE(g, "end, { concurrency = %d, fail_fast = true })", 1 + below(g, 4));
+  LINE(g, "out[#out + 1] = ok and got or why(got)");
+}
+
+/* Events that came for waits that are given up: to the next who waits, or kept. */
+static void event_back(gen *g) {
+  char duration[40], name[SIM_NAME_BYTES];
+  duration_text(g, duration, sizeof duration);
+  g->times *= 2;
+  event_name(g, name);
+  g->times /= 2;
+  LINE(g, "local a, b = ctx.async:wait_for_external_event(\"%s\"), ctx.async:wait_for_external_event(\"%s\")", name, name);
+  if (below(g, 2)) LINE(g, "local c = ctx:spawn(function() return ctx:wait_for_external_event(\"%s\", { timeout = 4 }) end)", name);
+  else LINE(g, "local c");
+  LINE(g, "ctx:create_timer(%s)", duration);
+  LINE(g, "a:cancel()");
+  if (below(g, 2)) LINE(g, "b:cancel()");
+  LINE(g, "local ok, got = pcall(function() return c and c:await() or ctx:wait_for_external_event(\"%s\", { timeout = 3 }) end)", name);
+  LINE(g, "out[#out + 1] = { ok and got or why(got), a:state(), b:state() }");
+}
 
 static void race(gen *g) {
   char call[400], duration[40], name[SIM_NAME_BYTES];
@@ -232,8 +382,10 @@ static void loose_branch(gen *g) {
 
 static void (*const STATEMENTS[])(gen *g) = {activity_step, activity_step, fan_out, branches, timer_step, wait_step, compensated, loop,
                                              choice, over_pairs, status, helper, give_up, activity_step,
-                                             /* timed only: */ race, race, wait_with_timeout, wait_with_timeout, note_time, loose_branch};
-enum { UNTIMED_STATEMENTS = 14 };
+                                             scoped, shielded, mapped, canceled_branch, decided_early,
+                                             /* timed only: */ race, race, wait_with_timeout, wait_with_timeout, note_time, loose_branch,
+                                             scope_with_timeout, cancel_at_a_time, fast_map, event_back};
+enum { UNTIMED_STATEMENTS = 19 };
 
 static void statement(gen *g) {
   size_t count = g->program->timed ? LNT__COUNT(STATEMENTS) : UNTIMED_STATEMENTS;

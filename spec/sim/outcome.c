@@ -102,7 +102,7 @@ void sim_commands(lnt__store *store, lnt__buf *out) {
   if (lnt__journal_history(store, run, &history, NULL) == LNT_OK) {
     for (size_t i = 0; i < history.count; i++) {
       const lnt__event *e = &history.events[i];
-      bool ends = e->kind == LNT_EVENT_COMPLETED || e->kind == LNT_EVENT_FAILED;
+      bool ends = e->kind == LNT_EVENT_COMPLETED || e->kind == LNT_EVENT_FAILED || e->kind == LNT_EVENT_CANCELED;
       if (!lnt__event_is_command(e->kind) && !ends) continue;
       lnt__buf_printf(out, "%s %u %.*s due %lld ", lnt_event_kind_name(e->kind), e->seq, (int)e->name.size,
                       e->name.size ? (const char *)e->name.data : "", (long long)e->due_us);

@@ -1,6 +1,6 @@
-/* world.c - everything around the engine: the clock, the store that fails, the activities, the clients who start, raise and terminate,
- * and the crashes. Called by main.c through sim_run(). The engine and the VM are the ones that ship; a crash destroys both and opens new
- * ones on the store.
+/* world.c - everything around the engine: the clock, the store that fails, the activities, the clients who start, raise, cancel and
+ * terminate, and the crashes. Called by main.c through sim_run(). The engine and the VM are the ones that ship; a crash destroys both
+ * and opens new ones on the store.
  *
  * What the world remembers beyond a crash is what stands outside the process: what clients were told, and how long an activity takes. */
 #include <stdarg.h>
@@ -16,7 +16,7 @@ enum { ITEMS_MAX = 1024, ATTEMPTS_MAX = 4096 };
 
 /* ---- What clients want ---- */
 
-typedef enum item_kind { ITEM_START, ITEM_RAISE, ITEM_TERMINATE } item_kind;
+typedef enum item_kind { ITEM_START, ITEM_RAISE, ITEM_CANCEL, ITEM_TERMINATE } item_kind;
 typedef enum item_state { ITEM_NEW, ITEM_SUBMITTED, ITEM_SETTLED } item_state;
 
 typedef struct world world;
@@ -92,6 +92,16 @@ static void add_item(world *w, item_kind kind, int instance, int64_t at_us, cons
   snprintf(it->name, sizeof it->name, "%s", name);
 }
 
+/* Who is canceled, is canceled twice, now and then. */
+static void plan_cancels(world *w, lnt__rng *rng) {
+  for (int i = 0; i < w->program->workflows; i++) {
+    if (!w->program->timed || lnt__rng_below(rng, 4)) continue;
+    int64_t at_us = T0_US + (int64_t)lnt__rng_below(rng, 12000000);
+    add_item(w, ITEM_CANCEL, i, at_us, "", 0);
+    if (lnt__rng_below(rng, 3) == 0) add_item(w, ITEM_CANCEL, i, at_us + (int64_t)lnt__rng_below(rng, 3000000), "", 1);
+  }
+}
+
 static void plan(world *w) {
   const sim_program *p = w->program;
   lnt__rng rng;
@@ -108,6 +118,7 @@ static void plan(world *w) {
     bool early = p->timed && lnt__rng_below(&rng, 12) == 0;
     add_item(w, ITEM_TERMINATE, i, early ? T0_US + 1 + (int64_t)lnt__rng_below(&rng, 20000000) : END_US + i, "", 0);
   }
+  plan_cancels(w, &rng);
 }
 
 /* ---- What must be on disk before anything leaves ---- */
@@ -185,6 +196,8 @@ static lnt_status submit(world *w, item *it, lnt_error *err) {
     if (!status) EXPECT_OK(w, lnt__engine_put(w->engine, LNT__TABLE_CODE, key, bundle));
   } else if (it->kind == ITEM_RAISE) {
     status = lnt__engine_raise(w->engine, id, it->name, start.input, on_done, it, err);
+  } else if (it->kind == ITEM_CANCEL) {
+    status = lnt__engine_cancel(w->engine, id, it->number ? "once more" : "not wanted", on_done, it, err);
   } else {
     status = lnt__engine_terminate(w->engine, id, "by the plan", on_done, it, err);
   }
