@@ -174,6 +174,7 @@ lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *na
 lnt_status lnt__accept_terminate(lnt__turn *turn, const char *reason, lnt_error *err) {
   bool at_once = turn->status == LNT_RUN_STALLED || lnt__instance_held(turn);
   lnt_status status = at_once ? lnt__instance_load(turn, err) : LNT_OK;
+  if (at_once && status == LNT_OK) status = lnt__timers_forget(turn, err);
   if (status != LNT_OK) return status;
   lnt__buf value;
   lnt__buf_init(&value);
@@ -192,6 +193,7 @@ lnt_status lnt__engine_terminate(lnt__engine *engine, const char *id, const char
   if (!turn) return status;
   status = lnt__accept_terminate(turn, reason, err);
   if (status == LNT_OK) lnt__push_done(engine, done, done_user);
+  else lnt__instance_release(turn);
   return status;
 }
 

@@ -30,6 +30,21 @@ void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd) {
   cmd->timer_new = cmd->timer_durable = false;
 }
 
+/* Of an instance without a body only its history knows what it waited for. A row that is gone may be deleted again. */
+lnt_status lnt__timers_forget(lnt__turn *turn, lnt_error *err) {
+  lnt__engine *engine = turn->engine;
+  lnt__history *history = &engine->replay.history;
+  if (turn->body || !turn->has_turns) return LNT_OK;
+  lnt_status status = lnt__journal_history(engine->store, turn->run, history, err);
+  for (size_t i = 0; status == LNT_OK && i < history->count; i++) {
+    const lnt__event *event = &history->events[i];
+    bool has_row = event->kind == LNT_EVENT_TIMER_CREATED || event->kind == LNT_EVENT_EVENT_AWAITED ||
+                   event->kind == LNT_EVENT_CHILD_SCHEDULED;
+    if (has_row && event->due_us) delete_row(engine, (lnt__due){event->due_us, turn->run, event->seq, LNT__DUE_TIMER});
+  }
+  return status;
+}
+
 void lnt__retry_later(lnt__turn *turn, lnt__cmd *cmd) {
   lnt__cmd_set_state(turn, cmd, LNT__CMD_DELAYED);
   push_due(turn->engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_RETRY);
