@@ -45,7 +45,7 @@ static void push_instance(lua_State *L, const lnt_instance *instance, bool json)
 }
 
 void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json) {
-  lua_createtable(L, 0, 9);
+  lua_createtable(L, 0, 11);
   set_number(L, "index", (double)event->index);
   set_text(L, "kind", lnt_event_kind_name(event->kind));
   set_number(L, "time_us", (double)event->time_us);
@@ -55,6 +55,8 @@ void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json) {
   set_text(L, "name", event->name);
   set_value(L, "value", event->value, json);
   set_text(L, "detail", event->detail);
+  set_text(L, "id", event->id);
+  set_value(L, "options", event->options, json);
 }
 
 static bool wants_json(lua_State *L, int index) {

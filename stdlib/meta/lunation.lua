@@ -83,6 +83,8 @@ local Runtime = {}
 ---@field name? string
 ---@field value? any
 ---@field detail? string
+---@field id? string the instance or update that it is about: a child, the target of an event
+---@field options? any how the command was made (retry, timeouts), or why one that is answered at once failed
 
 ---@class lunation.Act
 ---@field name string
