@@ -97,7 +97,7 @@ static void give_attributes(lnt__turn *turn, lnt_value attributes, lnt__event *s
 
 lnt__turn *lnt__instance_begin(lnt__engine *engine, const lnt__origin *origin) {
   lnt__turn *turn = lnt__instance_create(engine, engine->next_run, origin->id, strlen(origin->id), origin->workflow,
-                                         strlen(origin->workflow), origin->hash);
+                                         strlen(origin->workflow), origin->hash, true);
   if (!turn) return NULL;
   engine->next_run++;
   turn->status = LNT_RUN_PENDING;
@@ -111,7 +111,7 @@ lnt__turn *lnt__instance_begin(lnt__engine *engine, const lnt__origin *origin) {
                       .hash = {turn->hash, LNT__SHA256_BYTES}, .engine = text_value(engine->fingerprint), .seed = turn->seed};
   give_attributes(turn, origin->attributes, &event);
   lnt__accept(turn, &event);
-  engine->stats.started++;
+  engine->stats.started += origin->generation == 1;
   return turn;
 }
 

@@ -120,6 +120,10 @@ void lnt__buffer_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_
   turn->buffered[at] = buffered;
 }
 
+void lnt__turn_keep_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order) {
+  lnt__buffer_event(turn, name, value, order);
+}
+
 bool lnt__turn_return_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order, uint32_t *seq) {
   lnt__cmd *cmd = lnt__waiter_for(turn, name);
   if (!cmd) {

@@ -24,6 +24,7 @@ typedef enum lnt__body_state {
   LNT__BODY_COMPLETED,   /* returned: `value` is the output */
   LNT__BODY_FAILED,      /* raised: `value` is the failure map, `detail` a traceback for people */
   LNT__BODY_CANCELED,    /* the same, with the failure of the cancel that was delivered to it */
+  LNT__BODY_CONTINUED,   /* asked for a new generation: `value` is its input */
   LNT__BODY_REFUSED,     /* stopped because lnt__turn_command answered REFUSED; the engine knows why */
   LNT__BODY_UNAVAILABLE  /* the pinned code cannot be had or does not load: `error` says why. The instance stalls. */
 } lnt__body_state;
@@ -32,6 +33,7 @@ typedef struct lnt__outcome {
   lnt__body_state state;
   lnt__buf value;  /* owned by the engine; empty when the VM is called */
   lnt__buf detail;
+  bool carry_events; /* CONTINUED: external events that nobody took go over to it */
   lnt_error error;
 } lnt__outcome;
 
@@ -101,6 +103,8 @@ void lnt__turn_cancel(lnt__turn *turn, uint32_t seq);
 /* An event that was delivered to a command with that name and `order`, and that nobody took. true: command *seq has waited longest for its
  * name and is answered by it: the VM delivers it now. false: it stands again among the buffered events, where it stood. */
 bool lnt__turn_return_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order, uint32_t *seq);
+/* The same for a body that ends: nobody is answered any more. */
+void lnt__turn_keep_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order);
 
 /* Bytes of the id that the next command would get for an instance that it starts without naming it. More than LNT_ID_BYTES_MAX: it must be
  * named. */

@@ -33,7 +33,7 @@ bool lnt__instance_idle(const lnt__turn *turn) {
 bool lnt__instance_clean(const lnt__turn *turn) { return !turn->dirty && turn->pins == 0 && turn->last_batch <= turn->engine->committed; }
 
 lnt__turn *lnt__instance_create(lnt__engine *engine, uint64_t run, const char *id, size_t id_size, const char *workflow,
-                                size_t workflow_size, const uint8_t *hash) {
+                                size_t workflow_size, const uint8_t *hash, bool is_newest) {
   lnt__turn *turn = lnt__calloc(1, sizeof(*turn));
   if (!turn) return NULL;
   turn->engine = engine;
@@ -49,12 +49,10 @@ lnt__turn *lnt__instance_create(lnt__engine *engine, uint64_t run, const char *i
     lnt__free(turn);
     return NULL;
   }
-  if (!lnt__strmap_put(&engine->by_id, turn->id, turn)) {
-    lnt__instance_free(turn);
-    return NULL;
-  }
   engine->stats.loaded++;
-  return turn;
+  if (!is_newest || lnt__strmap_put(&engine->by_id, turn->id, turn)) return turn;
+  lnt__instance_free(turn);
+  return NULL;
 }
 
 void lnt__instance_free(lnt__turn *turn) {
@@ -62,10 +60,8 @@ void lnt__instance_free(lnt__turn *turn) {
   lnt__instance_drop_body(turn);
   lnt__cmds_clear(turn, false);
   lnt__u64map_remove(&engine->by_run, turn->run);
-  if (lnt__strmap_get(&engine->by_id, turn->id) == turn) {
-    lnt__strmap_remove(&engine->by_id, turn->id);
-    engine->stats.loaded--;
-  }
+  if (lnt__strmap_get(&engine->by_id, turn->id) == turn) lnt__strmap_remove(&engine->by_id, turn->id);
+  engine->stats.loaded--;
   lnt__buf_finish(&turn->record);
   lnt__buf_finish(&turn->inbox);
   lnt__free(turn->cmds);
@@ -86,8 +82,10 @@ void lnt__instance_release(lnt__turn *turn) {
 
 /* ---- From the store ---- */
 
+/* The id of one that is over may lead to a newer run by now. */
 static lnt__turn *from_row(lnt__engine *engine, const lnt__row *row) {
-  lnt__turn *turn = lnt__instance_create(engine, row->run, row->id.data, row->id.size, row->workflow.data, row->workflow.size, row->hash);
+  lnt__turn *turn = lnt__instance_create(engine, row->run, row->id.data, row->id.size, row->workflow.data, row->workflow.size, row->hash,
+                                         row->closed_us == 0);
   if (!turn) return NULL;
   turn->status = row->status;
   turn->created_us = row->created_us;

@@ -173,7 +173,7 @@ void lnt__poison(lnt__engine *engine);
 
 /* instance.c */
 lnt__turn *lnt__instance_create(lnt__engine *engine, uint64_t run, const char *id, size_t id_size, const char *workflow,
-                                size_t workflow_size, const uint8_t *hash);
+                                size_t workflow_size, const uint8_t *hash, bool is_newest); /* is_newest: its id leads to it */
 lnt__turn *lnt__instance_by_run(lnt__engine *engine, uint64_t run, lnt_status *status, lnt_error *err); /* loads the row; NULL: *status */
 lnt__turn *lnt__instance_by_id(lnt__engine *engine, const char *id, lnt_status *status, lnt_error *err);
 lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err); /* fold the history once; leaves it in the replay scratch */
@@ -262,6 +262,10 @@ void lnt__child_ended(lnt__turn *child, lnt_value value); /* it is closed: tell 
 /* Nobody waits for the child of `cmd` any more: stop it, unless it was started to outlive its parent. Live commands only. */
 void lnt__child_let_go(lnt__turn *turn, const lnt__cmd *cmd, const char *why);
 void lnt__child_timed_out(lnt__turn *turn, lnt__cmd *cmd, lnt__buf *failure); /* lets it go too, unless this is replayed */
+
+/* generation.c */
+/* The body ended to go on with `input`. raised: external events that it has not taken go over too. */
+void lnt__continue_as_new(lnt__turn *turn, lnt_value input, bool raised);
 
 /* timer.c */
 void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd);    /* a new timer or wait with due_us */

@@ -132,15 +132,16 @@ void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind
   turn->status = status;
   turn->closed_us = turn->updated_us = turn->last_us;
   turn->row_dirty = true;
-  set_failure(turn, status == LNT_RUN_COMPLETED ? LNT_VALUE_NIL : value);
-  lnt__child_ended(turn, value);
+  bool over = status != LNT_RUN_CONTINUED_AS_NEW; /* the instance, not only this run of it */
+  set_failure(turn, status == LNT_RUN_COMPLETED || !over ? LNT_VALUE_NIL : value);
+  if (over) lnt__child_ended(turn, value);
   abandon_all(turn);
   lnt__instance_drop_body(turn);
   lnt__buf_clear(&turn->inbox);
   turn->inbox_count = 0;
   turn->inbox_at = 0;
-  turn->engine->stats.closed++;
-  settle(turn);
+  turn->engine->stats.closed += over;
+  if (over) settle(turn);
 }
 
 /* Nothing is guessed around: the instance keeps its inbox, says why it stopped, and tries again when its code changes. */
@@ -196,13 +197,17 @@ static void finish_waiting(lnt__turn *turn) {
   lnt__instance_touch(turn);
 }
 
-/* A body that ended while its history goes on did not make what was recorded. */
+/* A body that ended while its history goes on did not make what was recorded. What it has not been fed stays in its inbox. */
 static void refuse_early_end(lnt__turn *turn) {
   lnt__event event;
+  size_t inbox_at = turn->inbox_at;
+  int64_t inbox_read_us = turn->inbox_read_us;
   while (turn->replaying && turn->refusal == LNT__REFUSAL_NONE && lnt__next_event(turn, &event)) {
     if (!turn->replaying) break;
     lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "the code ends where the recorded run went on (%s follows)", lnt_event_kind_name(event.kind));
   }
+  turn->inbox_at = inbox_at;
+  turn->inbox_read_us = inbox_read_us;
 }
 
 static void close_by(lnt__turn *turn, const lnt__outcome *outcome) {
@@ -211,9 +216,10 @@ static void close_by(lnt__turn *turn, const lnt__outcome *outcome) {
       [LNT__BODY_FAILED] = {LNT_RUN_FAILED, LNT_EVENT_FAILED},
       [LNT__BODY_CANCELED] = {LNT_RUN_CANCELED, LNT_EVENT_CANCELED},
   };
+  lnt_value value = {outcome->value.data, outcome->value.size}, detail = {outcome->detail.data, outcome->detail.size};
   resume_stalled(turn);
-  lnt__turn_close(turn, ends[outcome->state].status, ends[outcome->state].kind, (lnt_value){outcome->value.data, outcome->value.size},
-                  (lnt_value){outcome->detail.data, outcome->detail.size});
+  if (outcome->state == LNT__BODY_CONTINUED) lnt__continue_as_new(turn, value, outcome->carry_events);
+  else lnt__turn_close(turn, ends[outcome->state].status, ends[outcome->state].kind, value, detail);
 }
 
 static void finish(lnt__turn *turn) {

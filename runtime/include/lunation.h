@@ -508,6 +508,7 @@ LNT_API lnt_status lnt_snapshot(lnt_runtime *rt, const char *path, lnt_error *er
 #define LNT_STATS_MAP(X)                                                                                               \
   X(started, "instances accepted")                                                                                     \
   X(closed, "instances finished")                                                                                      \
+  X(continued, "generations that continued as new")                                                                    \
   X(turns, "turns run")                                                                                                \
   X(steps, "activity results journaled")                                                                               \
   X(replays, "instances rebuilt from their history")                                                                   \

@@ -140,6 +140,9 @@ typedef struct lnt__wait {
   union { lnt__task *task; lnt__scope *scope; };
 } lnt__wait;
 
+/* What continue_as_new() asked for. */
+typedef struct lnt__next { bool carry_events; size_t size; uint8_t input[]; } lnt__next;
+
 struct lnt__body {
   lnt__turn *turn;
   lnt__code *code;
@@ -147,6 +150,7 @@ struct lnt__body {
   lnt__branch *branches; /* newest first */
   lnt__branch *ready_head, *ready_tail;
   lnt__scope root;
+  lnt__next *next;   /* NULL: the body was not ended by continue_as_new() */
   lnt__outcome *end; /* main is over, and branches are awaited: what becomes of the instance then */
   lnt__wait *waits; /* sorted by seq; &one, or owned */
   lnt__link *links;
@@ -266,6 +270,7 @@ void lnt__task_functions(lua_State *L); /* RAISES. Into the table at the top */
 void lnt__task_cancel(lua_State *L, lnt__body *body, int index, lnt__task *task, const char *reason);
 void lnt__task_give_up(lua_State *L, lnt__body *body, lnt__task *task); /* RAISES. The same for a composite, but for its children */
 void lnt__tasks_forget(lnt__wvm *wvm, lnt__scope *scope); /* of a scope that is dropped */
+void lnt__tasks_keep_events(lua_State *L, lnt__body *body); /* RAISES. The body ends: events that nobody took are the engine's again */
 void lnt__wake(lua_State *L, lnt__body *body, lnt__branch *branch, int count); /* RAISES. With `count` values, popped */
 /* RAISES. The wait of a branch that is WAITING, and not for a scope, ends without its answer: the command, the claim is given up. */
 void lnt__interrupt(lua_State *L, lnt__body *body, lnt__branch *branch);
@@ -281,6 +286,7 @@ void lnt__body_cancel(lua_State *L, lnt__body *body, lnt_value failure);     /* 
 /* RAISES. The function of `scope` is over: cancel what it started, unless it still waits for what it canceled before. true: all is over. */
 bool lnt__scope_close(lua_State *L, lnt__body *body, lnt__scope *scope);
 void lnt__scopes_drop(lnt__wvm *wvm, lnt__branch *branch); /* those of a branch that is dropped, with their tasks */
+bool lnt__is_shielded(const lnt__branch *branch);          /* what it does now, or a scope around that, is shielded */
 bool lnt__is_canceled(lua_State *L, int index);            /* a failure of type "Canceled" */
 void lnt__scope_functions(lua_State *L); /* RAISES. Into the table at the top */
 
@@ -314,6 +320,7 @@ void lnt__activity_options(lua_State *L, int index, lnt__buf *out);  /* RAISES. 
 typedef struct lnt__child_options { lnt_value id; int64_t timeout_us; uint32_t attempts; } lnt__child_options;
 void lnt__child_options_read(lua_State *L, int index, lnt__child_options *options, lnt__buf *out);
 lnt_value lnt__id_option(lua_State *L, int index, const char *verb); /* RAISES. Of options that know `id` alone */
+bool lnt__carry_option(lua_State *L, int index); /* RAISES. Of continue_as_new(); true unless the author says no */
 bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
 bool lnt__scope_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
 bool lnt__flag_option(lua_State *L, int index, const char *verb, const char *name); /* RAISES. Of options that know this flag alone */

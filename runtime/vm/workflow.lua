@@ -29,6 +29,7 @@ ctx.call_activity = waiting(native.call_activity)
 ctx.call_child_workflow = waiting(native.call_child_workflow)
 ctx.start_workflow = waiting(native.start_workflow)
 ctx.raise_event = waiting(native.raise_event)
+ctx.continue_as_new = waiting(native.continue_as_new)
 ctx.create_timer = waiting(native.create_timer)
 ctx.sleep = waiting(native.sleep)
 ctx.spawn = native.spawn

@@ -107,6 +107,7 @@ void lnt__body_free(lnt__wvm *wvm, lnt__body *body) {
   lnt__free(body->links);
   lnt__free(body->rngs);
   if (body->end) free_end(body);
+  lnt__free(body->next);
   lnt__free(body->attributes);
   if (body->code) lnt__code_release(wvm, body->code);
   lnt__free(body);
@@ -183,6 +184,12 @@ void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
   lnt_error err;
   if (body->refused) {
     outcome->state = LNT__BODY_REFUSED;
+    return;
+  }
+  if (body->next) {
+    outcome->state = LNT__BODY_CONTINUED;
+    outcome->carry_events = body->next->carry_events;
+    lnt__buf_append(&outcome->value, body->next->input, body->next->size);
     return;
   }
   lnt__traceback(co, &outcome->detail);

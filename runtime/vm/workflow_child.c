@@ -1,8 +1,9 @@
-/* workflow_child.c - the functions of ctx that reach other instances: children, detached starts, events. Called by author code through
- * workflow.lua; owner thread. */
+/* workflow_child.c - the functions of ctx that reach beyond this run: children, detached starts, events to others, the next generation.
+ * Called by author code through workflow.lua; owner thread. */
 #include <lauxlib.h>
 #include <stdio.h>
 
+#include "vm/sandbox_lib.h"
 #include "vm/workflow.h"
 
 /* An id that the engine makes must have room in an id, with the "~2" of the attempts after the first behind it. */
@@ -58,9 +59,37 @@ static int raise_event(lua_State *L) {
   return lnt__instant(L, body, "raise_event", &command);
 }
 
+/* ---- A new generation ---- */
+
+/* What the author says goes on is kept beside the body; the kill takes care that nothing of it runs any more. */
+static _Noreturn void end_body(lua_State *L, lnt__body *body, lnt_value input, bool carry_events) {
+  if (carry_events) lnt__tasks_keep_events(L, body);
+  lnt__next *next = lnt__alloc(sizeof *next + input.size);
+  if (!next) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
+  *next = (lnt__next){.carry_events = carry_events, .size = input.size};
+  if (input.size) memcpy(next->input, input.data, input.size);
+  body->next = next;
+  lnt__guard_kill(L, LNT__KILL_HOST, "the workflow continues as new");
+}
+
+static int continue_as_new(lua_State *L) {
+  lnt__body *body = lnt__ctx_body(L, "continue_as_new");
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  bool carry_events = lnt__carry_option(L, 3);
+  lnt_value input = lnt__encode_argument(L, 2, "continue_as_new", "input", &wvm->input);
+  if (wvm->branch != &body->main)
+    lnt__mistake(L, "continue_as_new ends the whole workflow, not a branch: call it from the workflow's own function, for instance when a "
+                 "task tells it to");
+  if (lnt__is_shielded(wvm->branch)) lnt__mistake(L, "continue_as_new cannot leave ctx:shield; call it after the shielded function");
+  int canceled = lnt__cancel_due(L, wvm->branch);
+  if (canceled) return canceled;
+  end_body(L, body, input, carry_events);
+}
+
 void lnt__child_functions(lua_State *L) {
   static const luaL_Reg functions[] = {{"call_child_workflow", call_child}, {"call_child_workflow_async", call_child_async},
-                                       {"start_workflow", start_workflow}, {"raise_event", raise_event}};
+                                       {"start_workflow", start_workflow}, {"raise_event", raise_event},
+                                       {"continue_as_new", continue_as_new}};
   for (size_t i = 0; i < LNT__COUNT(functions); i++) {
     lua_pushcfunction(L, functions[i].func);
     lua_setfield(L, -2, functions[i].name);

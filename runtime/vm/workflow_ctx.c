@@ -284,7 +284,7 @@ static int ctx_field(lua_State *L) {
   const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
   if (wvm->body && strcmp(key, "instance_id") == 0) lua_pushstring(L, lnt__turn_id(wvm->body->turn));
   else if (wvm->body && strcmp(key, "workflow_name") == 0) lua_pushstring(L, lnt__turn_workflow(wvm->body->turn));
-  else if (strcmp(key, "continue_as_new") == 0 || strcmp(key, "is_patched") == 0)
+  else if (strcmp(key, "is_patched") == 0)
     lnt__mistake(L, "ctx.%s %s", key, later);
   else
     lnt__mistake(L, "ctx has no '%s'; it has %s, instance_id, workflow_name", key, lua_tostring(L, lua_upvalueindex(1)));

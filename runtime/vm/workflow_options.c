@@ -355,6 +355,17 @@ static bool boolean_field(lua_State *L, int index, const char *verb, const char 
   return value;
 }
 
+bool lnt__carry_option(lua_State *L, int index) {
+  static const char *const known[] = {"carry_events", NULL};
+  if (lua_isnoneornil(L, index)) return true;
+  if (!lua_istable(L, index))
+    lnt__mistake(L, "continue_as_new: options must be a table such as {carry_events = false}, got %s", luaL_typename(L, index));
+  check_keys(L, index, "continue_as_new", known, "carry_events");
+  if (!push_field(L, index, "carry_events", NULL)) return true;
+  lua_pop(L, 1);
+  return boolean_field(L, index, "continue_as_new", "carry_events");
+}
+
 bool lnt__flag_option(lua_State *L, int index, const char *verb, const char *name) {
   const char *const known[] = {name, NULL};
   if (lua_isnoneornil(L, index)) return false;

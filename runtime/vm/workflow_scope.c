@@ -74,6 +74,12 @@ static void withdraw(lnt__wvm *wvm, lnt__branch *branch, lnt__cancel *cancel) {
   branch->pending--;
 }
 
+bool lnt__is_shielded(const lnt__branch *branch) {
+  for (const lnt__scope *at = branch->scope; at != branch->base; at = at->parent)
+    if (at->shield) return true;
+  return false;
+}
+
 /* Of several that are due, the outermost stands for all. */
 int lnt__cancel_due(lua_State *L, lnt__branch *branch) {
   if (!branch->pending) return 0;

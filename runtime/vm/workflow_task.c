@@ -383,11 +383,10 @@ static void drop_command(lnt__body *body, uint32_t seq) {
   if (wait) lnt__wait_remove(body, wait);
 }
 
-/* The event that nobody took goes to whoever has waited longest for its name, or back to its place among those that wait to be taken. */
-static void return_event(lua_State *L, lnt__body *body, int index, lnt__task *task) {
+/* The value of the event at `index`, in wvm->extra. */
+static lnt_value event_value(lua_State *L, int index) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   lnt_error err;
-  lnt__delivery delivery = {.kind = LNT__DELIVER_RESULT, .order = task->order};
   lnt__buf_clear(&wvm->extra);
   lua_getfenv(L, index);
   lua_rawgeti(L, -1, 1);
@@ -395,10 +394,34 @@ static void return_event(lua_State *L, lnt__body *body, int index, lnt__task *ta
   if (!is_nil && lnt__value_encode(L, -1, "event", (size_t)wvm->limits.payload_bytes_max, &wvm->extra, &err))
     luaL_error(L, "not enough memory");
   lua_pop(L, 2);
-  if (!is_nil) delivery.value = (lnt_value){wvm->extra.data, wvm->extra.size};
-  leave_list(wvm, task);
+  return is_nil ? LNT_VALUE_NIL : (lnt_value){wvm->extra.data, wvm->extra.size};
+}
+
+/* The event that nobody took goes to whoever has waited longest for its name, or back to its place among those that wait to be taken. */
+static void return_event(lua_State *L, lnt__body *body, int index, lnt__task *task) {
+  lnt__delivery delivery = {.kind = LNT__DELIVER_RESULT, .order = task->order, .value = event_value(L, index)};
+  leave_list(lnt__wvm_of(L), task);
   if (lnt__turn_return_event(body->turn, (lnt_value){task->name, strlen(task->name)}, delivery.value, task->order, &delivery.seq))
     lnt__deliver(L, body, &delivery);
+}
+
+static void keep_events(lua_State *L, lnt__body *body, const lnt__scope *scope) {
+  luaL_checkstack(L, 6, "continue_as_new");
+  for (lnt__task *task = scope->first; task; task = task->next) {
+    if (task->kind != LNT__TASK_EVENT || task->state != LNT__TASK_DONE || task->taken) continue;
+    lnt__push_slot(L, task->slot);
+    lnt_value value = event_value(L, lua_gettop(L));
+    lnt__turn_keep_event(body->turn, (lnt_value){task->name, strlen(task->name)}, value, task->order);
+    task->taken = true;
+    lua_pop(L, 1);
+  }
+}
+
+void lnt__tasks_keep_events(lua_State *L, lnt__body *body) {
+  keep_events(L, body, &body->root);
+  for (const lnt__scope *at = body->main.scope; at != body->main.base; at = at->parent) keep_events(L, body, at);
+  for (const lnt__branch *branch = body->branches; branch; branch = branch->older)
+    for (const lnt__scope *at = branch->scope; at != branch->base; at = at->parent) keep_events(L, body, at);
 }
 
 /* The failure of a task that is over already. */

@@ -94,7 +94,7 @@ static void answer(world *w, const lnt__attempt *attempt) {
   lnt__buf_finish(&failure);
 }
 
-static void answer_queue(world *w) {
+void answer_queue(world *w) {
   while (w->head < w->tail) {
     lnt__attempt attempt;
     if (lnt__engine_begin(w->engine, w->queue[w->head++ % 4096], &attempt)) answer(w, &attempt);

@@ -40,6 +40,7 @@ lnt_status load(world *w, const char *file, const char *source, lnt_error *err);
 void start(world *w, const char *workflow, const char *id, const char *json);
 void cancel(world *w, const char *id);
 void raise_event(world *w, const char *id, const char *name, int64_t number);
+void answer_queue(world *w); /* play what was dispatched */
 bool tick(world *w);   /* one pass and its commit; false: nothing moved */
 void settle(world *w); /* until nothing moves by itself */
 /* Run to the end: time passes when nothing moves, and every two seconds the event "go" arrives, with a number that grows. */

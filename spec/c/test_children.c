@@ -240,10 +240,204 @@ static void test_an_event_that_cannot_be_sent_is_a_failure(void) {
         "[9999,\"LimitExceeded\"]");
 }
 
+/* ---- Generations ---- */
+
+static void test_a_workflow_continues_as_new(void) {
+  story(MAIN("local n = (input or 0) + ctx:call_activity('echo', 1) if n < 5 then ctx:continue_as_new(n) end return n"), NULL, "5");
+  story(MAIN("if not input then ctx:set_custom_status('first') ctx:set_attributes{a = 1} ctx:continue_as_new({k = {1}}) end "
+             "return {input, ctx.instance_id, ctx:attributes().a}"), NULL, "[{\"k\":[1]},\"one\",1]");
+  story(MAIN("if input then return 'new' end pcall(function() pcall(ctx.continue_as_new, ctx, true) end) "
+             "ctx:call_activity('fail') return 'never'"), NULL, "\"new\"");
+  story(MAIN("if input then return 'new' end local co = coroutine.wrap(function() ctx:continue_as_new(1) end) ctx:sleep(1) co() return "
+             "'never'"), NULL, "\"new\"");
+  story(MAIN("if input == 3 then return 'after 3' end ctx:sleep(1) ctx:continue_as_new((input or 0) + 1)"), NULL, "\"after 3\"");
+}
+
+static void test_each_generation_draws_other_numbers(void) {
+  for (int how = 0; how < MODES; how++) {
+    char out[400], log[2000];
+    double a = 0, b = 0, c = 0;
+    run_mode((mode)how, MAIN("local t = input or {} t[#t + 1] = ctx:random(1000000) ctx:sleep(1) if #t < 3 then ctx:continue_as_new(t) "
+                             "end return t"), NULL, out, sizeof out, log, sizeof log);
+    CHECK_EQ_INT(sscanf(out, "[%lf,%lf,%lf]", &a, &b, &c), 3);
+    CHECK(a != b && b != c && a != c);
+  }
+}
+
+static void test_events_that_nobody_took_go_over(void) {
+  story(MAIN("if input then return {ctx:wait_for_external_event('a'), ctx:wait_for_external_event('b'), "
+             "ctx:wait_for_external_event('a')} end "
+             "for _, e in ipairs{{'a', 1}, {'b', 2}, {'a', 3}} do ctx:raise_event('one', e[1], e[2]) end "
+             "ctx:continue_as_new(1)"), NULL, "[1,2,3]");
+  story(MAIN("if input then return {ctx:wait_for_external_event('a'), ctx:wait_for_external_event('b'), "
+             "ctx:wait_for_external_event('a')} end "
+             "for _, e in ipairs{{'a', 1}, {'b', 2}, {'x', 0}, {'a', 3}} do ctx:raise_event('one', e[1], e[2]) end "
+             "ctx:wait_for_external_event('x') ctx:sleep(1) ctx:continue_as_new(1)"), NULL, "[1,2,3]");
+  story(MAIN("if input then return {ctx:wait_for_external_event('a'), ctx:wait_for_external_event('a')} end "
+             "local t = ctx.async:wait_for_external_event('a') local u = ctx.async:wait_for_external_event('b') "
+             "for i = 1, 2 do ctx:raise_event('one', 'a', i) end ctx:sleep(1) ctx:continue_as_new(t:done())"), NULL, "[1,2]");
+  story(MAIN("if input then local ok, e = pcall(ctx.wait_for_external_event, ctx, 'a', {timeout = 1}) return e.type end "
+             "ctx:raise_event('one', 'a', 1) ctx:sleep(1) ctx:continue_as_new(1, {carry_events = false})"), NULL, "\"Timeout\"");
+}
+
+static void test_what_cannot_continue_as_new(void) {
+  story_fails(MAIN("\nlocal t = ctx:spawn(function() ctx:continue_as_new() end) t:await()"), "call it from the workflow's own function");
+  story_fails(MAIN("ctx:shield(function() ctx:continue_as_new() end)"), "continue_as_new cannot leave ctx:shield");
+  story_fails(MAIN("ctx:continue_as_new(print)"), "continue_as_new: input: a function cannot be stored");
+  story_fails(MAIN("ctx:continue_as_new(1, {carry = true})"), "unknown option 'carry'; known are carry_events");
+  story_fails(MAIN("ctx:continue_as_new(1, {carry_events = 1})"), "carry_events must be true or false");
+}
+
+static uint64_t generation_of(world *w, const char *id, lnt__row *row, void **memory) {
+  uint64_t run = 0;
+  lnt_error err;
+  CHECK_STATUS(lnt__journal_find(w->store, id, &run, &err), LNT_OK);
+  CHECK_STATUS(lnt__journal_row(w->store, run, row, memory, &err), LNT_OK);
+  return row->generation;
+}
+
+static void test_generations_have_rows_of_their_own(void) {
+  for (int how = 0; how < MODES; how++) {
+    world w;
+    lnt_error err;
+    lnt__row row, first;
+    void *memory, *more;
+    char out[100];
+    world_init(&w, (mode)how);
+    CHECK_STATUS(load(&w, "story.lua", MAIN("ctx:set_custom_status({n = input}) ctx.async:call_activity('never') "
+                      "ctx.async:sleep(10000) ctx:wait_for_external_event('go') "
+                      "if input < 3 then ctx:continue_as_new(input + 1) end return input"), &err), LNT_OK);
+    start(&w, "main", "one", "1");
+    play(&w, "one");
+    result_of(&w, "one", out, sizeof out);
+    CHECK_EQ_STR(out, "3");
+    CHECK_EQ_UINT(generation_of(&w, "one", &row, &memory), 3);
+    CHECK_EQ_INT(row.custom_status.size > 0, 1);
+    CHECK_STATUS(lnt__journal_row(w.store, 1, &first, &more, &err), LNT_OK);
+    CHECK_EQ_INT(first.status, LNT_RUN_CONTINUED_AS_NEW);
+    CHECK_EQ_UINT(first.generation, 1);
+    CHECK(first.closed_us != 0 && first.failure.size == 0);
+    lnt__free(memory);
+    lnt__free(more);
+    lnt_stats stats = {.size = sizeof stats};
+    settle(&w);
+    lnt__engine_stats(w.engine, &stats);
+    CHECK_EQ_UINT(stats.loaded, 0);
+    world_finish(&w);
+  }
+}
+
+static void test_a_parent_gets_the_answer_of_the_last_generation(void) {
+  story(WITH("return ctx:call_child_workflow('child', 0)", CHILD("ctx:sleep(1) if input < 3 then ctx:continue_as_new(input + 1) end "
+             "return 'generation ' .. input")), NULL, "\"generation 3\"");
+  story(WITH("local ok, e = pcall(ctx.call_child_workflow, ctx, 'child', 0, {id = 'kid', timeout = 5}) return {e.type, "
+             "ctx:call_activity('echo', 1)}", CHILD("ctx:sleep(1) ctx:continue_as_new(input + 1)")), NULL, "[\"Timeout\",1]");
+}
+
+static void test_children_of_an_earlier_generation_follow_their_policy(void) {
+#define NEXT(policy) \
+  WITH("if input then ctx:sleep(5) return ctx:call_child_workflow('child', 0) end " \
+       "ctx.async:call_child_workflow('child', 1000, {id = 'kid'" policy "}) ctx:sleep(1) ctx:continue_as_new(1)", \
+       CHILD("ctx:sleep(input) return ctx.instance_id"))
+  for (int how = 0; how < MODES; how++) {
+    CHECK_EQ_INT(fate((mode)how, NEXT(""), "\"one:2.0002\""), LNT_RUN_TERMINATED);
+    CHECK_EQ_INT(fate((mode)how, NEXT(", on_parent_close = 'abandon'"), "\"one:2.0002\""), LNT_RUN_RUNNING);
+  }
+#undef NEXT
+}
+
+static void test_termination_wins_over_continuing(void) {
+  for (int how = 0; how < MODES; how++) {
+    world w;
+    lnt_error err;
+    world_init(&w, (mode)how);
+    CHECK_STATUS(load(&w, "story.lua", MAIN("ctx:wait_for_external_event('go') ctx:continue_as_new(1)"), &err), LNT_OK);
+    start(&w, "main", "one", NULL);
+    settle(&w);
+    raise_event(&w, "one", "go", 1);
+    CHECK_STATUS(lnt__engine_terminate(w.engine, "one", "enough", NULL, NULL, &err), LNT_OK);
+    settle(&w);
+    CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_TERMINATED);
+    world_finish(&w);
+  }
+}
+
+static void test_a_cancel_that_the_body_has_not_seen_goes_over(void) {
+  for (int how = 0; how < MODES; how++) {
+    world w;
+    lnt_error err;
+    world_init(&w, (mode)how);
+    CHECK_STATUS(load(&w, "story.lua", MAIN("ctx:wait_for_external_event('go') ctx:continue_as_new(1)"), &err), LNT_OK);
+    start(&w, "main", "one", NULL);
+    settle(&w);
+    raise_event(&w, "one", "go", 1);
+    CHECK_STATUS(lnt__engine_cancel(w.engine, "one", "enough", NULL, NULL, &err), LNT_OK);
+    settle(&w);
+    CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_CANCELED);
+    world_finish(&w);
+  }
+}
+
+static void test_a_generation_runs_the_newest_code(void) {
+  for (int how = 0; how < MODES; how++) {
+    for (int gone = 0; gone < 2; gone++) {
+      world w;
+      lnt_error err;
+      char out[200];
+      world_init(&w, (mode)how);
+      CHECK_STATUS(load(&w, "story.lua", MAIN("ctx:wait_for_external_event('go') if input then return 'old' end ctx:continue_as_new(1)"),
+                        &err), LNT_OK);
+      start(&w, "main", "one", NULL);
+      settle(&w);
+      raise_event(&w, "one", "go", 1);
+      CHECK_STATUS(load(&w, "story.lua", gone ? "-- nothing" : MAIN("return 'new'"), &err), LNT_OK);
+      settle(&w);
+      play(&w, "one");
+      result_of(&w, "one", out, sizeof out);
+      CHECK_EQ_STR(out, gone ? "\"old\"" : "\"new\"");
+      world_finish(&w);
+    }
+  }
+}
+
+/* A generation is a turn of its own: others come in between. */
+static void test_one_that_continues_without_end_starves_nobody(void) {
+  world w;
+  lnt_error err;
+  lnt_status status;
+  char out[100];
+  world_init(&w, KEEP);
+  CHECK_STATUS(load(&w, "story.lua", MAIN("ctx:continue_as_new((input or 0) + 1)") " " CHILD("return ctx:call_activity('echo', 5)"), &err),
+               LNT_OK);
+  start(&w, "main", "endless", NULL);
+  start(&w, "child", "other", NULL);
+  for (int i = 0; i < 5; i++) {
+    for (int turns = 0; turns < 100; turns++) CHECK(lnt__engine_turn(w.engine, &status, &err));
+    const lnt__batch *batch = lnt__engine_seal(w.engine);
+    CHECK_STATUS(w.store->vtable->commit(w.store, batch, &err), LNT_OK);
+    lnt__engine_committed(w.engine);
+    answer_queue(&w);
+  }
+  result_of(&w, "other", out, sizeof out);
+  CHECK_EQ_STR(out, "5");
+  lnt_stats stats = {.size = sizeof stats};
+  lnt__engine_stats(w.engine, &stats);
+  CHECK(stats.continued > 400);
+  CHECK(stats.loaded < 110);
+  CHECK_STATUS(lnt__engine_terminate(w.engine, "endless", NULL, NULL, NULL, &err), LNT_OK);
+  settle(&w);
+  CHECK_EQ_INT(status_of(&w, "endless"), LNT_RUN_TERMINATED);
+  world_finish(&w);
+}
+
 CHECK_MAIN(test_a_child_gives_its_result_to_its_parent, test_children_run_side_by_side, test_a_child_of_a_child,
            test_the_failure_of_a_child_is_its_own_with_its_id, test_a_child_that_cannot_be_started_is_a_failure,
            test_recursion_without_end_meets_the_limit, test_options_of_children_are_checked,
            test_an_id_without_room_for_a_child_is_told_at_the_call, test_a_child_that_takes_too_long_is_terminated,
            test_what_becomes_of_children_when_the_parent_ends, test_termination_goes_down_the_tree,
            test_a_child_ended_from_outside_fails_its_parent, test_a_detached_workflow_is_nobodys_child, test_events_go_to_other_instances,
-           test_an_event_that_cannot_be_sent_is_a_failure);
+           test_an_event_that_cannot_be_sent_is_a_failure, test_a_workflow_continues_as_new, test_each_generation_draws_other_numbers,
+           test_events_that_nobody_took_go_over, test_what_cannot_continue_as_new, test_generations_have_rows_of_their_own,
+           test_a_parent_gets_the_answer_of_the_last_generation, test_children_of_an_earlier_generation_follow_their_policy,
+           test_termination_wins_over_continuing, test_a_cancel_that_the_body_has_not_seen_goes_over,
+           test_a_generation_runs_the_newest_code, test_one_that_continues_without_end_starves_nobody);
