@@ -69,6 +69,7 @@ void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json);
 /* The rows of the method table that each file brings; ended by {NULL, NULL}. */
 extern const luaL_Reg lnt__binding_calls[];
 extern const luaL_Reg lnt__binding_managing[];
+extern const luaL_Reg lnt__binding_asking[];
 extern const luaL_Reg lnt__binding_records[];
 extern const luaL_Reg lnt__binding_activities[];
 extern const luaL_Reg lnt__binding_driving[];

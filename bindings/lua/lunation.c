@@ -398,6 +398,7 @@ static void make_metatable(lua_State *L) {
   luaL_register(L, NULL, lifecycle);
   luaL_register(L, NULL, lnt__binding_calls);
   luaL_register(L, NULL, lnt__binding_managing);
+  luaL_register(L, NULL, lnt__binding_asking);
   luaL_register(L, NULL, lnt__binding_records);
   luaL_register(L, NULL, lnt__binding_activities);
   luaL_register(L, NULL, lnt__binding_driving);

@@ -34,6 +34,8 @@ static void on_event(void *user, const char *id, lnt_run_status status, const ln
   else lnt__runtime_log(rt, LNT_LOG_ERROR, id, "out of memory: the observer missed an event");
 }
 
+static void on_moved(void *user, const char *id) { lnt__followers_moved(user, id); }
+
 static void on_settled(void *user, const char *id, lnt_run_status status) {
   lnt_runtime *rt = user;
   (void)status;
@@ -106,6 +108,7 @@ static lnt_status make_vms(lnt_runtime *rt, lnt_error *err) {
 
 static lnt_status make_engine(lnt_runtime *rt, uint64_t last_run, lnt_error *err) {
   lnt__effects effects = {.user = rt, .dispatch = on_dispatch, .abandon = on_abandon, .event = on_event, .settled = on_settled,
+                          .moved = on_moved,
                           .log = lnt__runtime_log};
   lnt__engine_options options = {.store = rt->store, .vm = lnt__wvm_interface(rt->wvm), .effects = &effects, .limits = &rt->options.limits,
                                  .fingerprint = lnt__wvm_fingerprint(rt->wvm), .last_run = last_run,
@@ -139,6 +142,7 @@ lnt_status lnt__runtime_create(const lnt_options *options, lnt_runtime **out, ln
   lnt__strmap_init(&rt->activities);
   lnt__strmap_init(&rt->files);
   lnt__strmap_init(&rt->tried);
+  lnt__strmap_init(&rt->followed);
   lnt__u64map_init(&rt->running);
   lnt__buf_init(&rt->event_text);
   lnt__buf_init(&rt->scratch);
@@ -180,6 +184,7 @@ void lnt__runtime_destroy(lnt_runtime *rt) {
   close_loop(rt);
   lnt__activities_finish(rt);
   lnt__loading_finish(rt);
+  lnt__followers_finish(rt);
   if (rt->store) rt->store->vtable->destroy(rt->store);
   if (rt->mailbox_open) lnt__mailbox_finish(&rt->mailbox);
   lnt__buf_finish(&rt->event_text);

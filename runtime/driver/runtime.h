@@ -1,7 +1,8 @@
 /* runtime.h - the inside of lnt_runtime: what the files of driver/ share and api/ calls. Owner thread, unless a function says otherwise.
  *
  * runtime.c opens and closes, mailbox.c takes answers and log lines from other threads, committer.c brings batches to the store,
- * dispatch.c starts activities, code.c loads files, view.c turns events into their public form, tick.c puts them in order. */
+ * dispatch.c starts activities, code.c loads files, stream.c reads and follows streams, view.c turns events into their
+ * public form, tick.c puts them in order. */
 #ifndef LNT__RUNTIME_H
 #define LNT__RUNTIME_H
 
@@ -80,6 +81,10 @@ struct lnt_runtime {
   lnt_observer_fn observer;
   void *observer_user;
   lnt__buf event_text;
+  lnt__strmap followed;    /* instance id -> its first follower */
+  lnt_follower *followers; /* all */
+  size_t follower_count;
+  bool followers_due, serving;
   const char *awaited; /* lnt_wait(): this instance; NULL: none */
   bool awaited_settled;
 };
@@ -145,6 +150,16 @@ void lnt__loading_finish(lnt_runtime *rt);
 /* ---- view.c ---- */
 /* The public form of an event; its strings are in `text`, which is overwritten. false: out of memory. */
 bool lnt__event_view(const lnt__event *event, uint64_t index, lnt__buf *text, lnt_event *out);
+
+/* ---- stream.c ---- */
+lnt_status lnt__stream_read(lnt_runtime *rt, const char *id, const char *stream, lnt_cursor from, uint32_t limit, lnt_emitted_fn fn,
+                            void *user, lnt_stream_end *end, lnt_error *err);
+lnt_status lnt__follow(lnt_runtime *rt, const char *id, const char *stream, lnt_cursor from, lnt_emitted_fn fn, void *user,
+                       lnt_follower **out, lnt_error *err);
+void lnt__unfollow(lnt_runtime *rt, lnt_follower *follower);
+void lnt__followers_moved(lnt_runtime *rt, const char *id); /* the durable history of this instance grew */
+void lnt__followers_serve(lnt_runtime *rt);                 /* tell those what became durable */
+void lnt__followers_finish(lnt_runtime *rt);
 
 /* ---- tick.c ---- */
 /* One pass: completions, due timers, turns, one commit, effects. */

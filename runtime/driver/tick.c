@@ -58,6 +58,7 @@ static lnt_status pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *resu
     keep(&status, run_turns(rt, until_ns, result, status ? NULL : err));
   }
   keep(&status, lnt__commit_send(rt, false, status ? NULL : err));
+  lnt__followers_serve(rt);
   lnt__dispatch_run(rt, until_ns);
   return status;
 }
@@ -97,7 +98,7 @@ lnt_status lnt__tick(lnt_runtime *rt, uint64_t budget_ns, lnt_tick_result *resul
 
 /* Is there something to do before time passes or somebody calls? */
 static bool can_move(lnt_runtime *rt) {
-  if (lnt__mailbox_count(rt) || lnt__dispatch_ready(rt)) return true;
+  if (lnt__mailbox_count(rt) || lnt__dispatch_ready(rt) || rt->followers_due) return true;
   if (rt->way.full) return false;
   return lnt__engine_ready(rt->engine) || (!rt->way.batch && lnt__engine_dirty(rt->engine)) ||
          lnt__engine_next_due(rt->engine) <= lnt__clock(rt);

@@ -168,6 +168,8 @@ static void tell_observer(lnt__engine *engine, const lnt__observed *observed) {
 static void run_effects(lnt__engine *engine, lnt__commit *commit) {
   for (size_t i = 0; i < commit->abandoned.count; i++) engine->effects.abandon(engine->effects.user, commit->abandoned.items[i]);
   for (size_t i = 0; i < commit->observed.count; i++) tell_observer(engine, &commit->observed.items[i]);
+  for (size_t i = 0; i < commit->turns.count && engine->watching; i++)
+    engine->effects.moved(engine->effects.user, commit->turns.items[i]->id);
   for (size_t i = 0; i < commit->dones.count; i++) commit->dones.items[i].fn(commit->dones.items[i].user, LNT_OK);
   commit->dones.count = 0;
   for (size_t i = 0; i < commit->settled.count; i++)
@@ -293,6 +295,8 @@ void lnt__engine_destroy(lnt__engine *engine) {
 
 void lnt__engine_set_now(lnt__engine *engine, int64_t now_us) { engine->now_us = now_us; }
 void lnt__engine_observe(lnt__engine *engine, bool on) { engine->observing = on; }
+void lnt__engine_watch(lnt__engine *engine, bool on) { engine->watching = on; }
+bool lnt__engine_knows(const lnt__engine *engine, const char *id) { return lnt__strmap_get(&engine->by_id, id) != NULL; }
 
 void lnt__engine_evict_all(lnt__engine *engine) {
   lnt__turn *turn = engine->lru_tail;

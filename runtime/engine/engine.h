@@ -129,6 +129,8 @@ typedef struct lnt__effects {
   void (*abandon)(void *user, lnt_token token);
   /* One event became durable (only called while `observing` was set by lnt__engine_observe). */
   void (*event)(void *user, const char *id, lnt_run_status status, const lnt__event *event, uint64_t index);
+  /* The history of an instance grew, durably (only called while lnt__engine_watch is on). */
+  void (*moved)(void *user, const char *id);
   /* An instance became terminal or stalled, durably. */
   void (*settled)(void *user, const char *id, lnt_run_status status);
   void (*log)(void *user, lnt_log_level level, const char *id, const char *message);
@@ -217,6 +219,8 @@ void lnt__engine_committed(lnt__engine *engine);
 bool lnt__engine_dirty(const lnt__engine *engine); /* something waits to be sealed */
 
 void lnt__engine_observe(lnt__engine *engine, bool on);
+void lnt__engine_watch(lnt__engine *engine, bool on);
+bool lnt__engine_knows(const lnt__engine *engine, const char *id); /* it is in memory, durable or not */
 void lnt__engine_evict_all(lnt__engine *engine);      /* bodies of clean instances now, of others after their commit */
 /* Code of this workflow changed or became available: let stalled instances try again. NULL: all. */
 void lnt__engine_retry_stalled(lnt__engine *engine, const char *workflow);

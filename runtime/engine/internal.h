@@ -163,7 +163,7 @@ struct lnt__engine {
   char *answer_hold; /* memory of the value last answered in place */
   lnt__buf instant;  /* the answer of the instant command under way */
   char refusal[LNT_ERROR_MESSAGE_MAX];
-  bool observing;
+  bool observing, watching;
   bool poisoned;
   lnt_stats stats;
 };

@@ -450,6 +450,53 @@ typedef int (*lnt_event_fn)(void *user, const lnt_event *event);
 /* Read an instance's history in order. Errors as lnt_get(). Works on a read-only runtime. */
 LNT_API lnt_status lnt_history(lnt_runtime *rt, const char *id, lnt_event_fn fn, void *user, lnt_error *err);
 
+/* ---- Streams ---------------------------------------------------------------------------------------------------- */
+
+/* Where a reader of a stream stands: every value before it was read. A value: keep it, store it, compare nothing in it. All zeros: before
+ * the first. It stays good as long as the instance exists, over generations too. */
+typedef struct lnt_cursor {
+  uint64_t run;
+  uint32_t record, place;
+} lnt_cursor;
+
+#define LNT_CURSOR_TEXT_BYTES 48
+
+/* A cursor as text ("17.4.2"), and back. NULL and "" are before the first. Any thread. Errors: LNT_EINVAL. */
+LNT_API void lnt_cursor_to_text(lnt_cursor cursor, char out[LNT_CURSOR_TEXT_BYTES]);
+LNT_API lnt_status lnt_cursor_from_text(const char *text, lnt_cursor *out, lnt_error *err);
+
+/* One value of a stream; valid until the callback returns. */
+typedef struct lnt_emitted {
+  lnt_cursor next; /* stands behind it */
+  int64_t time_us;
+  lnt_value value;
+} lnt_emitted;
+
+/* Return non-zero to stop early. */
+typedef int (*lnt_emitted_fn)(void *user, const lnt_emitted *item);
+
+typedef struct lnt_stream_end {
+  lnt_cursor next; /* where to go on */
+  int ended;       /* 1: the instance is finished and everything was read: nothing more will come */
+} lnt_stream_end;
+
+/* Read what an instance emitted to a stream (ctx:emit), in order, from a cursor on, at most `limit` values (0: all). Works while it runs
+ * and after its end, over all its generations, on a read-only runtime too. Reading on costs what is new, not what was read. `end` may be
+ * NULL. A stream that nothing was emitted to is empty. Errors as lnt_get(); LNT_EINVAL: the cursor is another instance's. */
+LNT_API lnt_status lnt_stream(lnt_runtime *rt, const char *id, const char *stream, lnt_cursor from, uint32_t limit, lnt_emitted_fn fn,
+                              void *user, lnt_stream_end *end, lnt_error *err);
+
+/* Follow a stream: `fn` is called on the owner thread, in ticks, for every value from the cursor on, each once, as soon as it is durable;
+ * and with NULL when the instance is finished, or cannot be read any more (the log says why). Non-zero from it, and the call with NULL,
+ * end the following; `*out` is not valid after that. lnt_close() ends it without a call. An instance whose start is accepted and not yet
+ * durable can be followed. Errors: LNT_ENOTFOUND, LNT_EINVAL, LNT_ELIMIT (10000 followers), LNT_EREADONLY, LNT_ENOMEM. */
+typedef struct lnt_follower lnt_follower;
+LNT_API lnt_status lnt_follow(lnt_runtime *rt, const char *id, const char *stream, lnt_cursor from, lnt_emitted_fn fn, void *user,
+                              lnt_follower **out, lnt_error *err);
+
+/* End it; `fn` is not called again. Owner thread, also from `fn`. */
+LNT_API void lnt_unfollow(lnt_runtime *rt, lnt_follower *follower);
+
 /* Observe: `fn` is called on the owner thread for every event of every instance, after it became durable, in journal order per
  * instance. One observer at a time; NULL removes it. `status` is the instance's status after the batch. */
 typedef void (*lnt_observer_fn)(void *user, const char *instance_id, lnt_run_status status, const lnt_event *event);

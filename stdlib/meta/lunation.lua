@@ -233,6 +233,31 @@ function Runtime:list(options) end
 ---@return string? code
 function Runtime:history(id, options) end
 
+---@class lunation.Emitted
+---@field value? any
+---@field time_us number
+---@field cursor string stands behind the value
+
+---Read what an instance emitted to a stream, in order: while it runs and after its end.
+---@param id string
+---@param stream string
+---@param options? {cursor?: string, limit?: integer, json?: boolean} cursor: behind what was read before
+---@return lunation.Emitted[]? items
+---@return string? next the cursor to go on from; or the message of a failure
+---@return boolean|string? ended whether nothing more will come; or the code of a failure
+function Runtime:stream(id, stream, options) end
+
+---Be told of every value of a stream from a cursor on, as soon as it is durable, while the runtime is driven; with nil when the instance is
+---finished. Return true to end it.
+---@param id string
+---@param stream string
+---@param fn fun(item: lunation.Emitted?): boolean?
+---@param options? {cursor?: string, json?: boolean}
+---@return (fun())? stop ends it
+---@return string? message
+---@return string? code
+function Runtime:follow(id, stream, fn, options) end
+
 ---Be told of every event of every instance, after it became durable. One observer at a time; nil removes it.
 ---@param fn? fun(id: string, status: lunation.Status, event: lunation.Event)
 ---@return true? ok

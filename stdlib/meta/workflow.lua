@@ -130,6 +130,32 @@ function ctx:map(list, fn, options) end
 ---@param status any
 function ctx:set_custom_status(status) end
 
+---Change attributes: what lists search by, and `lunation show` tells. The others stay. At most 32, names of at most 64 bytes, texts of at
+---most 256.
+---@param attributes table<string, string|number|boolean>
+function ctx:set_attributes(attributes) end
+
+---@param ... string names; one that is not there is no mistake
+function ctx:remove_attributes(...) end
+
+---@return table<string, string|number|boolean> attributes a copy
+function ctx:attributes() end
+
+---Append a value to a stream, for people and programs to read while the instance runs and after its end: progress, tokens, log lines. It
+---does not wait. Streams are read from a cursor on, each value once (`lunation stream`, rt:stream, rt:follow). The values stay in the
+---history, so a stream is for thousands of values, not for millions.
+---@param stream string 1 to 128 bytes
+---@param value? any
+function ctx:emit(stream, value) end
+
+---Run a function once and record what it returns: in a replay the recorded value is given, and the function does not run. For what is
+---expensive to compute again, or what newer code would compute otherwise. It may compute, and read ctx (`now`, `attributes` ...); it
+---cannot wait, call activities or emit, and it draws random numbers of its own. What it changes outside of itself is not changed in a
+---replay: return it. An error it raises is recorded and raised again, as a failure.
+---@param fn fun(): any
+---@return any
+function ctx:side_effect(fn) end
+
 ---@return number seconds since 1970; the time of the event that was seen last
 function ctx:now() end
 

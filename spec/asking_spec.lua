@@ -1,0 +1,141 @@
+-- asking_spec.lua: what instances tell, and what they are asked: through the Lua binding.
+local support = require "spec.support"
+local lunation = require "lunation"
+
+local FILE = [[
+workflow("steps", function(ctx, input)
+  for i = 1, input.steps do
+    ctx:emit("progress", { step = i })
+    if i % 2 == 0 then ctx:emit("pairs", i) end
+    ctx:wait_for_external_event("go")
+  end
+  return "done"
+end)
+workflow("burst", function(ctx, count)
+  for i = 1, count do ctx:emit("out", ("%06d"):format(i) .. ("x"):rep(1000)) end
+end)
+]]
+
+local function values(items)
+  local list = {}
+  for i, item in ipairs(items) do list[i] = item.value end
+  return list
+end
+
+describe("asking", function()
+  local rt, dir
+
+  local function open(options)
+    options = options or {}
+    options.store = options.dir and "lmdb" or "memory"
+    rt = assert(lunation.open(options))
+    if not options.read_only then assert(rt:load_string("asking.lua", FILE)) end
+    return rt
+  end
+
+  before_each(function() dir = support.folder() .. "/data" end)
+  after_each(function()
+    if rt then rt:close() end
+    rt = nil
+    support.clean()
+  end)
+
+  describe("streams", function()
+    it("are read while the instance runs and after its end, from where the read before stopped", function()
+      open({ dir = dir })
+      rt:start("steps", { id = "s", input = { steps = 3 } })
+      assert(rt:drain(30))
+      local items, cursor, ended = rt:stream("s", "progress")
+      assert.same({ { step = 1 } }, values(items))
+      assert.is_true(items[1].time_us > 1e15)
+      assert.is_false(ended)
+      assert.same({}, rt:stream("s", "progress", { cursor = cursor }))
+      rt:raise("s", "go")
+      rt:raise("s", "go")
+      assert(rt:drain(30))
+      items, cursor, ended = rt:stream("s", "progress", { cursor = cursor })
+      assert.same({ { step = 2 }, { step = 3 } }, values(items))
+      assert.is_false(ended)
+      rt:raise("s", "go")
+      assert(rt:wait("s", 30))
+      items, cursor, ended = rt:stream("s", "progress", { cursor = cursor })
+      assert.same({}, items)
+      assert.is_true(ended)
+      assert.same({ 2 }, values(rt:stream("s", "pairs")))
+      rt:close()
+      open({ dir = dir, read_only = true })
+      assert.same({ { step = 1 }, { step = 2 }, { step = 3 } }, values(rt:stream("s", "progress")))
+      assert.same({}, rt:stream("s", "progress", { cursor = cursor }))
+      assert.same({}, rt:stream("s", "no such stream"))
+    end)
+
+    it("are read in pages, and the cursor behind each value goes on there", function()
+      open()
+      rt:start("burst", { id = "b", input = 1000 })
+      assert(rt:wait("b", 30))
+      local all, pages, cursor, ended = {}, 0
+      repeat
+        local items
+        items, cursor, ended = assert(rt:stream("b", "out", { cursor = cursor, limit = 7 }))
+        for _, item in ipairs(items) do all[#all + 1] = tonumber(item.value:sub(1, 6)) end
+        pages = pages + 1
+      until ended
+      assert.equal(143, pages)
+      assert.equal(1000, #all)
+      for i = 1, 1000 do assert.equal(i, all[i]) end
+      local items = rt:stream("b", "out", { limit = 20 })
+      assert.equal(items[11].value, rt:stream("b", "out", { cursor = items[10].cursor, limit = 1 })[1].value)
+    end)
+
+    it("say what is wrong", function()
+      open()
+      rt:start("burst", { id = "b", input = 1 })
+      rt:start("burst", { id = "c", input = 1 })
+      rt:drain(30)
+      assert.equal("LNT_ENOTFOUND", select(3, rt:stream("nobody", "out")))
+      assert.equal("LNT_EINVAL", select(3, rt:stream("b", "")))
+      for _, text in ipairs({ "x", "1.2", "1.2.3.4", "-1.2.3", "1.2.99999999999", "99999999999999999999.1.1", "1..2" }) do
+        local _, message, code = rt:stream("b", "out", { cursor = text })
+        assert.equal("LNT_EINVAL", code)
+        assert.matches("is not a cursor", message, 1, true)
+      end
+      local _, cursor = rt:stream("b", "out")
+      assert.matches("is not one of instance 'c'", select(2, rt:stream("c", "out", { cursor = cursor })), 1, true)
+    end)
+
+    it("are followed: what was there, what comes, and the end", function()
+      open()
+      rt:start("steps", { id = "s", input = { steps = 3 } })
+      local told, other = {}, {}
+      assert(rt:follow("s", "progress", function(item) told[#told + 1] = item and item.value.step or "end" end))
+      assert(rt:drain(30))
+      assert.same({ 1 }, told)
+      local stop = assert(rt:follow("s", "pairs", function(item) other[#other + 1] = item.value end))
+      rt:raise("s", "go")
+      assert(rt:drain(30))
+      assert.same({ 1, 2 }, told)
+      assert.same({ 2 }, other)
+      stop()
+      stop()
+      rt:raise("s", "go")
+      rt:raise("s", "go")
+      assert(rt:drain(30))
+      assert.same({ 1, 2, 3, "end" }, told)
+      assert.same({ 2 }, other)
+      assert.equal("LNT_ENOTFOUND", select(3, rt:follow("nobody", "s", print)))
+    end)
+
+    it("are followed from a cursor, until the function says that it is enough", function()
+      open()
+      rt:start("burst", { id = "b", input = 10 })
+      assert(rt:wait("b", 30))
+      local items, told = rt:stream("b", "out"), {}
+      assert(rt:follow("b", "out", function(item)
+        told[#told + 1] = tonumber(item.value:sub(1, 6))
+        return #told == 3
+      end, { cursor = items[4].cursor }))
+      assert(rt:drain(30))
+      assert.same({ 5, 6, 7 }, told)
+    end)
+  end)
+end)
