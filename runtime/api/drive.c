@@ -26,8 +26,8 @@ static uint64_t deadline(int64_t timeout_us) {
   return lnt__monotonic_ns() + (uint64_t)timeout_us * 1000;
 }
 
-/* Finished or stalled, durably? LNT_ENOTFOUND while its start is still on its way. */
-static lnt_status look(lnt_runtime *rt, const char *id, bool *settled, lnt_error *err) {
+/* Finished or stalled, durably; or, with `begins`, no longer PENDING? LNT_ENOTFOUND while its start is still on its way. */
+static lnt_status look(lnt_runtime *rt, const char *id, bool begins, bool *settled, lnt_error *err) {
   uint64_t run;
   lnt__row row;
   void *memory = NULL;
@@ -36,37 +36,60 @@ static lnt_status look(lnt_runtime *rt, const char *id, bool *settled, lnt_error
   if (status) return status;
   bool still = !lnt__engine_ready(rt->engine) && !rt->way.batch;
   *settled = row.closed_us || (row.status == LNT_RUN_STALLED && still); /* a stalled one may be about to go on */
+  if (begins) *settled = row.status != LNT_RUN_PENDING;
   lnt__free(memory);
   return LNT_OK;
 }
 
-static lnt_status wait_for(lnt_runtime *rt, const char *id, uint64_t until_ns, lnt_error *err) {
+/* Somebody of this id has ended: its newest run, or one that a new run replaced? */
+static lnt_status confirm(lnt_runtime *rt, const char *id, bool begins, lnt_error *err) {
+  uint64_t run;
+  lnt__row row;
+  void *memory = NULL;
+  lnt_status status = lnt__journal_find(rt->store, id, &run, err);
+  if (!status) status = lnt__journal_row(rt->store, run, &row, &memory, err);
+  if (!status && !begins) rt->awaited_settled = row.closed_us || row.status == LNT_RUN_STALLED;
+  lnt__free(memory);
+  return status;
+}
+
+static lnt_status wait_for(lnt_runtime *rt, const char *id, bool begins, uint64_t until_ns, lnt_error *err) {
   bool known = false;
   lnt_tick_result result;
   for (;;) {
     lnt_status status = lnt__tick(rt, 0, &result, err);
-    if (!status && (!known || lnt__idle(rt))) { /* before a sleep too: a stalled one says nothing again */
-      status = look(rt, id, &rt->awaited_settled, NULL);
+    if (!status && (!known || begins || lnt__idle(rt))) { /* before a sleep too: a stalled one says nothing again */
+      status = look(rt, id, begins, &rt->awaited_settled, NULL);
       known = status == LNT_OK;
       if (status == LNT_ENOTFOUND && (rt->way.batch || lnt__engine_dirty(rt->engine))) status = LNT_OK;
-      else if (status) return look(rt, id, &rt->awaited_settled, err);
+      else if (status) return look(rt, id, begins, &rt->awaited_settled, err);
     }
+    if (!status && rt->awaited_settled) status = confirm(rt, id, begins, err);
     if (status || rt->awaited_settled) return status;
-    if (lnt__monotonic_ns() >= until_ns) return lnt__fail(err, LNT_ETIMEOUT, "instance '%s' was not finished in the time given", id);
+    if (lnt__monotonic_ns() >= until_ns)
+      return lnt__fail(err, LNT_ETIMEOUT, "instance '%s' was not %s in the time given", id, begins ? "started" : "finished");
     status = lnt__pass(rt, until_ns, &result, err);
     if (status) return status;
   }
 }
 
-lnt_status lnt_wait(lnt_runtime *rt, const char *id, int64_t timeout_us, lnt_error *err) {
+static lnt_status wait_until(lnt_runtime *rt, const char *id, bool begins, int64_t timeout_us, lnt_error *err) {
   lnt_status status = lnt__enter(rt, LNT__WRITES | LNT__DRIVES, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (status) return status;
   rt->awaited = id;
   rt->awaited_settled = false;
-  status = wait_for(rt, id, deadline(timeout_us), err);
+  status = wait_for(rt, id, begins, deadline(timeout_us), err);
   rt->awaited = NULL;
   return status;
+}
+
+lnt_status lnt_wait(lnt_runtime *rt, const char *id, int64_t timeout_us, lnt_error *err) {
+  return wait_until(rt, id, false, timeout_us, err);
+}
+
+lnt_status lnt_wait_start(lnt_runtime *rt, const char *id, int64_t timeout_us, lnt_error *err) {
+  return wait_until(rt, id, true, timeout_us, err);
 }
 
 lnt_status lnt_drain(lnt_runtime *rt, int64_t timeout_us, lnt_error *err) {

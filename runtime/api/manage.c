@@ -34,21 +34,33 @@ static lnt_status check_start(const lnt_start_options *from, lnt_start_options *
   memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
   lnt_status status = lnt__check_name("workflow name", to->workflow, LNT_NAME_BYTES_MAX, true, err);
   if (!status && to->id) status = lnt__check_name("instance id", to->id, LNT_ID_BYTES_MAX, false, err);
+  if (!status && (unsigned)to->id_reuse > LNT_ID_REUSE_REPLACE)
+    return lnt__fail(err, LNT_EINVAL, "lnt_start: options.id_reuse is %d; it is one of lnt_id_reuse", (int)to->id_reuse);
   return status;
+}
+
+static lnt_status check_attributes(lnt_runtime *rt, const lnt_start_options *options, lnt_error *err) {
+  lnt_status status = check_value(rt, "attributes", options->workflow, options->attributes, err);
+  return status ? status : lnt__attributes_check(options->attributes, err);
 }
 
 lnt_status lnt_start(lnt_runtime *rt, const lnt_start_options *options, char *id_out, lnt_error *err) {
   lnt_start_options checked;
   uint8_t hash[LNT__SHA256_BYTES];
   char id[LNT_ID_BYTES_MAX + 1];
+  bool existed = false;
   lnt_status status = check_request(rt, err);
   if (!status) status = check_start(options, &checked, err);
   if (!status) status = check_value(rt, "input", checked.workflow, checked.input, err);
+  if (!status) status = check_attributes(rt, &checked, err);
   if (!status) status = lnt__wvm_resolve(rt->wvm, checked.workflow, hash, err);
   if (status) return status;
   lnt__start start = {.workflow = checked.workflow, .id = checked.id, .hash = hash, .input = checked.input, .done = checked.done,
-                      .done_user = checked.done_user};
-  return lnt__engine_start(rt->engine, &start, id_out ? id_out : id, err);
+                      .done_user = checked.done_user, .id_reuse = checked.id_reuse, .start_at_us = checked.start_at_us,
+                      .attributes = checked.attributes, .existed = &existed};
+  status = lnt__engine_start(rt->engine, &start, id_out ? id_out : id, err);
+  if (!status && checked.existed) *checked.existed = existed;
+  return status;
 }
 
 lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_value data, lnt_done_fn done, void *done_user,

@@ -1,8 +1,7 @@
-/* read.c - what is durable: lnt_get, lnt_list, lnt_history; and lnt_observe, for what becomes durable from now on. Owner thread; reads
+/* read.c - what is durable: lnt_get, lnt_history; and lnt_observe, for what becomes durable from now on. Owner thread; reads
  * work on a read-only runtime too. No transaction of the store is open while a callback runs. */
+#include "api/instance.h"
 #include "driver/runtime.h"
-
-enum { LIST_LIMIT_DEFAULT = 100, LIST_CHUNK = 256, LIST_CHUNK_BYTES_MAX = 1 << 20 };
 
 static lnt_status find(lnt_runtime *rt, const char *id, uint64_t *run, lnt_error *err) {
   lnt_status status = lnt__enter(rt, 0, err);
@@ -55,7 +54,9 @@ static void pack_history(packer *into, const lnt__history *history, lnt_instance
   }
 }
 
-static lnt_instance *pack_instance(const lnt__row *row, const lnt__history *history) {
+lnt_instance *lnt__instance_pack(const lnt__row *row, const lnt__history *history) {
+  static const lnt__history none = {0};
+  if (!history) history = &none;
   packer count = {NULL, 0};
   lnt_instance draft;
   pack_row(&count, row, &draft);
@@ -91,7 +92,7 @@ lnt_status lnt_get(lnt_runtime *rt, const char *id, lnt_instance **out, lnt_erro
   lnt__history_init(&history);
   status = read_both(rt, run, &row, &memory, &history, err);
   if (!status) {
-    *out = pack_instance(&row, &history);
+    *out = lnt__instance_pack(&row, &history);
     if (!*out) status = lnt__fail(err, LNT_ENOMEM, "out of memory while instance '%s' was read", id);
   }
   lnt__history_finish(&history);
@@ -119,142 +120,6 @@ lnt_status lnt_history(lnt_runtime *rt, const char *id, lnt_event_fn fn, void *u
   }
   lnt__buf_finish(&text);
   lnt__history_finish(&history);
-  return status;
-}
-
-/* ---- Many instances ---- */
-
-void lnt_list_options_init(lnt_list_options *options) {
-  memset(options, 0, sizeof *options);
-  options->size = sizeof *options;
-}
-
-/* One stretch of the scan: rows that pass the filters, copied, because their callback may call the store. */
-typedef struct page {
-  const lnt_list_options *options;
-  lnt__buf rows; /* run, size, sealed row ... */
-  uint32_t count, max;
-  uint64_t below; /* where to go on; 0: the table is at its end */
-  bool corrupt;
-} page;
-
-static bool starts_with(lnt_value text, const char *prefix) {
-  size_t size = strlen(prefix);
-  return text.size >= size && memcmp(text.data, prefix, size) == 0;
-}
-
-static bool wanted(const lnt_list_options *options, const lnt__row *row) {
-  if (options->status_mask && !(options->status_mask >> row->status & 1)) return false;
-  if (options->workflow && (row->workflow.size != strlen(options->workflow) || !starts_with(row->workflow, options->workflow)))
-    return false;
-  if (options->id_prefix && !starts_with(row->id, options->id_prefix)) return false;
-  if (options->created_from_us && row->created_us < options->created_from_us) return false;
-  return !options->created_to_us || row->created_us < options->created_to_us;
-}
-
-static int gather(void *user, lnt__slice key, lnt__slice value) {
-  page *into = user;
-  lnt__row row;
-  if (key.size != LNT__KEY_RUN_BYTES || !lnt__row_read(value, &row)) return into->corrupt = true;
-  into->below = lnt__get_be64(key.data);
-  if (!wanted(into->options, &row)) return 0;
-  lnt__buf_append(&into->rows, &into->below, sizeof into->below);
-  lnt__buf_append(&into->rows, &value.size, sizeof value.size);
-  lnt__buf_append(&into->rows, value.data, value.size);
-  return ++into->count >= into->max || into->rows.size >= LIST_CHUNK_BYTES_MAX || into->rows.failed;
-}
-
-static lnt_status read_page(lnt_runtime *rt, page *into, lnt_error *err) {
-  uint8_t to[LNT__KEY_RUN_BYTES];
-  bool bounded = into->below != 0;
-  lnt__key_run(to, into->below);
-  into->count = 0;
-  lnt__buf_clear(&into->rows);
-  lnt_status status = rt->store->vtable->scan(rt->store, LNT__TABLE_INSTANCE, (lnt__slice){NULL, 0},
-                                              (lnt__slice){to, bounded ? sizeof to : 0}, true, gather, into, err);
-  if (status) return status;
-  if (into->rows.failed) return lnt__fail(err, LNT_ENOMEM, "out of memory while instances were listed");
-  if (into->corrupt)
-    return lnt__fail(err, LNT_ECORRUPT, "the row after run %llu: the checksum or the shape is wrong; restore the directory from a copy",
-                     (unsigned long long)into->below);
-  return LNT_OK;
-}
-
-/* 0: told; 1: the callback stops here; -1: out of memory. */
-static int tell(lnt__slice sealed, uint64_t run, lnt_instance_fn fn, void *user) {
-  lnt__row row;
-  static const lnt__history none = {0};
-  if (!lnt__row_read(sealed, &row)) return 0;
-  row.run = run;
-  lnt_instance *instance = pack_instance(&row, &none);
-  if (!instance) return -1;
-  int stop = fn(user, instance) != 0;
-  lnt__free(instance);
-  return stop;
-}
-
-static int tell_page(const page *from, lnt_instance_fn fn, void *user, uint64_t *last) {
-  const uint8_t *at = from->rows.data;
-  int answer = 0;
-  for (uint32_t i = 0; i < from->count && !answer; i++) {
-    size_t size;
-    memcpy(last, at, sizeof *last);
-    memcpy(&size, at + sizeof *last, sizeof size);
-    at += sizeof *last + sizeof size;
-    answer = tell((lnt__slice){at, size}, *last, fn, user);
-    at += size;
-  }
-  return answer;
-}
-
-/* Is there any row below? Keeps `next` from promising a page that is empty because the table ended. */
-static int see_one(void *user, lnt__slice key, lnt__slice value) {
-  lnt__row row;
-  page *into = user;
-  (void)key;
-  return into->count = lnt__row_read(value, &row) && wanted(into->options, &row);
-}
-
-static lnt_status next_cursor(lnt_runtime *rt, page *from, uint64_t last, uint64_t *next, lnt_error *err) {
-  uint8_t to[LNT__KEY_RUN_BYTES];
-  lnt__key_run(to, last);
-  from->count = 0;
-  lnt_status status = rt->store->vtable->scan(rt->store, LNT__TABLE_INSTANCE, (lnt__slice){NULL, 0}, (lnt__slice){to, sizeof to}, true,
-                                              see_one, from, err);
-  *next = !status && from->count ? last : 0;
-  return status;
-}
-
-static lnt_status list(lnt_runtime *rt, page *from, uint32_t limit, lnt_instance_fn fn, void *user, uint64_t *next, lnt_error *err) {
-  uint64_t last = 0;
-  uint32_t told = 0;
-  for (;;) {
-    from->max = limit - told < LIST_CHUNK ? limit - told : LIST_CHUNK;
-    lnt_status status = read_page(rt, from, err);
-    if (status) return status;
-    bool at_end = from->count < from->max && from->rows.size < LIST_CHUNK_BYTES_MAX;
-    told += from->count;
-    int answer = tell_page(from, fn, user, &last);
-    if (answer < 0) return lnt__fail(err, LNT_ENOMEM, "out of memory while instances were listed");
-    if (!answer && at_end) return LNT_OK;
-    if (answer || told >= limit) return next ? next_cursor(rt, from, last, next, err) : LNT_OK;
-  }
-}
-
-lnt_status lnt_list(lnt_runtime *rt, const lnt_list_options *options, lnt_instance_fn fn, void *user, uint64_t *next,
-                    lnt_error *err) {
-  lnt_list_options complete;
-  lnt_list_options_init(&complete);
-  if (next) *next = 0;
-  lnt_status status = lnt__enter(rt, 0, err);
-  if (status) return status;
-  if (!fn) return lnt__fail(err, LNT_EINVAL, "lnt_list: no function was given (NULL)");
-  if (options && options->size < sizeof options->size)
-    return lnt__fail(err, LNT_EINVAL, "lnt_list: options.size is not set; call lnt_list_options_init() first");
-  if (options) memcpy(&complete, options, options->size < sizeof complete ? options->size : sizeof complete);
-  page from = {.options = &complete, .below = complete.cursor};
-  status = list(rt, &from, complete.limit ? complete.limit : LIST_LIMIT_DEFAULT, fn, user, next, err);
-  lnt__buf_finish(&from.rows);
   return status;
 }
 

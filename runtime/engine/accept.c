@@ -107,31 +107,20 @@ lnt__turn *lnt__instance_begin(lnt__engine *engine, const lnt__origin *origin) {
   turn->generation = origin->generation;
   turn->parent_run = origin->parent_run;
   turn->parent_seq = origin->parent_seq;
+  turn->older_run = origin->older_run;
+  turn->new_era = engine->now_us < engine->last_created_us;
+  engine->last_created_us = engine->now_us;
   lnt__event event = {.kind = LNT_EVENT_STARTED, .name = text_value(turn->workflow), .value = origin->input, .id = text_value(turn->id),
                       .hash = {turn->hash, LNT__SHA256_BYTES}, .engine = text_value(engine->fingerprint), .seed = turn->seed};
   give_attributes(turn, origin->attributes, &event);
+  if (origin->start_at_us > engine->now_us) {
+    turn->sleeping = true;
+    turn->start_us = event.due_us = origin->start_at_us;
+    lnt__start_arm(turn);
+  }
   lnt__accept(turn, &event);
   engine->stats.started += origin->generation == 1;
   return turn;
-}
-
-lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char *id_out, lnt_error *err) {
-  char random_id[37];
-  const char *id = start->id;
-  lnt_status status = lnt__accepting(engine, err);
-  if (status != LNT_OK) return status;
-  if (id) status = lnt__id_is_free(engine, id, err);
-  else {
-    lnt__rng_uuid(&engine->rng, random_id);
-    id = random_id;
-  }
-  if (status != LNT_OK) return status;
-  lnt__origin origin = {.id = id, .workflow = start->workflow, .hash = start->hash, .input = start->input, .attributes = start->attributes,
-                        .seed = lnt__rng_next(&engine->rng), .generation = 1};
-  if (!lnt__instance_begin(engine, &origin)) return lnt__fail(err, LNT_ENOMEM, "out of memory while starting '%s'", start->workflow);
-  lnt__push_done(engine, start->done, start->done_user);
-  if (id_out) memcpy(id_out, id, strlen(id) + 1);
-  return LNT_OK;
 }
 
 lnt__turn *lnt__find_open(lnt__engine *engine, const char *id, lnt_status *status, lnt_error *err) {
@@ -172,8 +161,9 @@ lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *na
 
 /* One that runs no turns is closed here, so what it waits for must be known. */
 lnt_status lnt__accept_terminate(lnt__turn *turn, const char *reason, lnt_error *err) {
+  bool may_wait = turn->status == LNT_RUN_STALLED || turn->status == LNT_RUN_SUSPENDED || turn->status == LNT_RUN_PENDING;
+  lnt_status status = may_wait ? lnt__instance_load(turn, err) : LNT_OK;
   bool at_once = turn->status == LNT_RUN_STALLED || lnt__instance_held(turn);
-  lnt_status status = at_once ? lnt__instance_load(turn, err) : LNT_OK;
   if (at_once && status == LNT_OK) status = lnt__timers_forget(turn, err);
   if (status != LNT_OK) return status;
   lnt__buf value;
@@ -199,6 +189,8 @@ lnt_status lnt__engine_terminate(lnt__engine *engine, const char *id, const char
 
 lnt_status lnt__accept_cancel(lnt__turn *turn, const char *reason, lnt_error *err) {
   const lnt_limits *limits = &turn->engine->limits;
+  lnt_status status = turn->status == LNT_RUN_PENDING ? lnt__instance_load(turn, err) : LNT_OK; /* has its time come? */
+  if (status != LNT_OK) return status;
   if (turn->history_events >= limits->history_events_max)
     return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max; terminate it", turn->id,
                      (unsigned long long)limits->history_events_max);
@@ -207,6 +199,7 @@ lnt_status lnt__accept_cancel(lnt__turn *turn, const char *reason, lnt_error *er
   lnt__failure_text(&value, "Canceled", reason ? reason : "the instance was canceled", false);
   lnt__event event = {.kind = LNT_EVENT_CANCEL_REQUESTED, .value = {value.data, value.size}};
   lnt__accept(turn, &event);
+  if (turn->sleeping) lnt__turn_close(turn, LNT_RUN_CANCELED, LNT_EVENT_CANCELED, event.value, LNT_VALUE_NIL); /* nothing to clean up */
   lnt__buf_finish(&value);
   return LNT_OK;
 }

@@ -279,7 +279,12 @@ void lnt__turn_custom_status(lnt__turn *turn, lnt_value value) {
   set_value(turn, &turn->custom_status, &turn->custom_status_size, value);
 }
 
-void lnt__turn_attributes(lnt__turn *turn, lnt_value value) { set_value(turn, &turn->attributes, &turn->attributes_size, value); }
+void lnt__turn_attributes(lnt__turn *turn, lnt_value value) {
+  bool same = value.size == turn->attributes_size && (!value.size || memcmp(turn->attributes, value.data, value.size) == 0);
+  if (turn->replaying || same) return;
+  lnt__instance_set_attributes(turn, value);
+  lnt__mark_dirty(turn);
+}
 
 void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text) {
   lnt__effects *effects = &turn->engine->effects;

@@ -61,7 +61,8 @@ static bool put_timers(lnt__turn *turn, lnt__commit *commit) {
 /* The row says: look at me after a restart. It is written only when that changes, so a chain of activities writes it once. */
 static bool put_active(lnt__turn *turn, lnt__commit *commit) {
   uint8_t key[LNT__KEY_RUN_BYTES];
-  bool active = !lnt__instance_closed(turn) && (turn->pending_activities || turn->inbox_count || turn->status == LNT_RUN_STALLED);
+  bool waits = turn->pending_activities || (turn->inbox_count && !turn->sleeping) || turn->status == LNT_RUN_STALLED;
+  bool active = waits && !lnt__instance_closed(turn);
   if (active == turn->active_durable) return true;
   turn->active_durable = active;
   lnt__key_run(key, turn->run);
@@ -103,7 +104,7 @@ static void seal_turn(lnt__turn *turn, lnt__commit *commit) {
   lnt__engine *engine = turn->engine;
   bool good = lnt__instance_load(turn, NULL) == LNT_OK && put_record(turn, commit) && put_timers(turn, commit) && put_active(turn, commit);
   if (good && turn->is_new) good = put_id(turn, commit);
-  if (good && turn->row_dirty) good = put_row(turn, commit);
+  if (good && turn->row_dirty) good = put_row(turn, commit) && lnt__instance_index(turn, commit->batch);
   if (!good) lnt__poison(engine);
   if (engine->observing && turn->record.size) observe(turn, commit, turn->history_events - events_in(&turn->record) + 1);
   turn->is_new = turn->row_dirty = turn->dirty = false;

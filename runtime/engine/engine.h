@@ -165,6 +165,9 @@ typedef struct lnt__start {
   lnt_value attributes; /* checked by lnt__attributes_check() */
   lnt_done_fn done;
   void *done_user;
+  lnt_id_reuse id_reuse;
+  int64_t start_at_us;  /* 0: at once */
+  bool *existed;        /* the id was taken, and that one is the answer; may be NULL */
 } lnt__start;
 lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char *id_out, lnt_error *err);
 lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *event, lnt_value data, lnt_done_fn done, void *done_user,
@@ -193,10 +196,6 @@ typedef struct lnt__attempt {
   char idempotency_key[48]; /* "<run>-<seq>" in a fixed form: stable over attempts, unique in the store */
 } lnt__attempt;
 bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out);
-
-/* Has a timeout of a begun attempt struck by `now_us`? `failure` (NULL: only asked) receives what the attempt that computes at `place`
- * fails with. */
-bool lnt__engine_overdue(lnt__engine *engine, lnt_token token, int64_t now_us, const char *place, lnt__buf *failure);
 
 /* An attempt's answer. Stale ones are counted and dropped. `failure` is a failure map; `detail` a traceback or nil. */
 void lnt__engine_complete(lnt__engine *engine, lnt_token token, lnt_value result);

@@ -69,6 +69,7 @@ void lnt__instance_free(lnt__turn *turn) {
   lnt__free(turn->custom_status);
   lnt__free(turn->failure);
   lnt__free(turn->attributes);
+  lnt__free(turn->attributes_indexed);
   lnt__free(turn->id);
   lnt__free(turn->workflow);
   lnt__free(turn);
@@ -93,6 +94,7 @@ static lnt__turn *from_row(lnt__engine *engine, const lnt__row *row) {
   turn->closed_us = row->closed_us;
   turn->generation = row->generation;
   turn->last_us = row->updated_us;
+  turn->indexed = (uint8_t)(1 + row->status);
   turn->parent_run = row->parent_run;
   turn->parent_seq = row->parent_seq;
   turn->attributes_size = row->attributes.size;
@@ -191,6 +193,14 @@ static void fold(lnt__turn *turn, const lnt__history *history) {
   if (history->count) turn->last_us = history->events[history->count - 1].time_us;
 }
 
+/* Is its time to start still to come? */
+static bool sleeps(const lnt__turn *turn, const lnt__history *history) {
+  bool sleeping = !turn->has_turns && history->count && history->events[0].kind == LNT_EVENT_STARTED && history->events[0].due_us;
+  for (size_t i = 0; sleeping && i < history->count; i++)
+    if (history->events[i].kind == LNT_EVENT_TIMER_FIRED && history->events[i].seq == 0) sleeping = false;
+  return sleeping;
+}
+
 /* Events that were accepted before the load stand behind the stored ones. */
 lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   lnt__engine *engine = turn->engine;
@@ -204,11 +214,16 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   turn->inbox_last_us = turn->inbox_read_us = 0;
   turn->inbox_count = 0;
   fold(turn, &replay->history);
-  turn->active_durable = turn->active_durable || turn->pending_activities || turn->inbox_count || turn->status == LNT_RUN_STALLED;
+  turn->sleeping = sleeps(turn, &replay->history);
+  turn->start_us = turn->sleeping ? replay->history.events[0].due_us : 0;
+  if (turn->pending_activities || (turn->inbox_count && !turn->sleeping) || turn->status == LNT_RUN_STALLED) turn->active_durable = true;
   lnt__reader reader = lnt__reader_of(accepted.data, accepted.size);
   lnt__event event;
   int64_t read_us = 0;
-  while (reader.at < reader.end && lnt__event_read(&reader, &read_us, &event)) lnt__inbox_append(turn, &event);
+  while (reader.at < reader.end && lnt__event_read(&reader, &read_us, &event)) {
+    if (event.kind == LNT_EVENT_TIMER_FIRED && event.seq == 0) turn->sleeping = false;
+    lnt__inbox_append(turn, &event);
+  }
   lnt__buf_finish(&accepted);
   if (last_us > turn->last_us) turn->last_us = last_us;
   turn->next_record = replay->history.records;

@@ -60,6 +60,14 @@ struct lnt__turn {
   uint32_t parent_seq;
   void *custom_status, *failure, *attributes; /* values, owned */
   size_t custom_status_size, failure_size, attributes_size;
+  void *attributes_indexed; /* those that the index still has, once others were set */
+  size_t attributes_indexed_size;
+  bool attributes_changed;
+  uint8_t indexed;    /* 0: the index has no rows of it; else 1 + the status it has there */
+  bool new_era;       /* it is the first one made after the clock was set back */
+  uint64_t older_run; /* a new one took its id from this run; 0: from none */
+  bool sleeping;      /* its time to start has not come; known once it is loaded */
+  int64_t start_us;   /* when it is `sleeping` */
 
   uint32_t next_record;
   uint64_t history_events, history_bytes;
@@ -138,6 +146,7 @@ struct lnt__engine {
   char *fingerprint;
   lnt__rng rng;
   int64_t now_us;
+  int64_t last_created_us; /* of the newest instance */
   uint64_t next_run;
   lnt__u64map by_run;
   lnt__strmap by_id;
@@ -186,7 +195,7 @@ bool lnt__instance_clean(const lnt__turn *turn);
 bool lnt__instance_idle(const lnt__turn *turn);
 bool lnt__instance_closed(const lnt__turn *turn);
 /* It only gathers: no turn runs and no attempt begins. */
-static inline bool lnt__instance_held(const lnt__turn *turn) { return turn->status == LNT_RUN_SUSPENDED; }
+static inline bool lnt__instance_held(const lnt__turn *turn) { return turn->status == LNT_RUN_SUSPENDED || turn->sleeping; }
 void lnt__ready_push(lnt__turn *turn);  /* it has events; a stalled or held instance only gathers them */
 void lnt__ready_retry(lnt__turn *turn); /* also when it is stalled */
 lnt__turn *lnt__ready_pop(lnt__engine *engine);
@@ -226,6 +235,8 @@ typedef struct lnt__origin {
   lnt_value input, attributes;
   uint64_t seed, generation, parent_run; /* parent_run 0: none */
   uint32_t parent_seq;
+  int64_t start_at_us;  /* 0: at once */
+  uint64_t older_run;   /* that the id is taken from; 0: none */
 } lnt__origin;
 
 /* accept.c */
@@ -268,11 +279,17 @@ void lnt__child_timed_out(lnt__turn *turn, lnt__cmd *cmd, lnt__buf *failure); /*
 void lnt__continue_as_new(lnt__turn *turn, lnt_value input, bool raised);
 
 /* timer.c */
+void lnt__start_arm(lnt__turn *turn);    /* a new instance that is `sleeping` */
+void lnt__start_disarm(lnt__turn *turn); /* it will not start */
 void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd);    /* a new timer or wait with due_us */
 void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd); /* its row is no longer wanted */
 lnt_status lnt__timers_forget(lnt__turn *turn, lnt_error *err); /* all rows of an instance that closes without its body */
 void lnt__retry_later(lnt__turn *turn, lnt__cmd *cmd);
 void lnt__timeouts_arm(lnt__turn *turn, lnt__cmd *cmd); /* an activity with timeouts: wake for the next of them */
+
+/* index.c */
+void lnt__instance_set_attributes(lnt__turn *turn, lnt_value attributes); /* copied; the caller marks it dirty */
+bool lnt__instance_index(lnt__turn *turn, lnt__batch *batch); /* put what changed since the last batch; false: the batch failed */
 
 /* commit.c */
 static inline lnt__commit *lnt__open_commit(lnt__engine *engine) { return &engine->commits[engine->open]; }

@@ -43,6 +43,7 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   turn->raised = 0;
   turn->inbox_at = 0;
   turn->inbox_read_us = 0;
+  turn->now_us = 0;
   if (!turn->has_turns) return LNT_OK;
   if (!in_scratch) status = lnt__journal_history(engine->store, turn->run, &engine->replay.history, err);
   if (status != LNT_OK) return status;
@@ -130,7 +131,8 @@ bool lnt__next_event(lnt__turn *turn, lnt__event *event) {
     if (turn->inbox_at >= turn->inbox.size || !lnt__event_read(&reader, &turn->inbox_read_us, event)) return false;
     turn->inbox_at = (size_t)(reader.at - turn->inbox.data);
   }
-  turn->now_us = event->time_us;
+  int64_t at_us = event->kind == LNT_EVENT_STARTED && event->due_us > event->time_us ? event->due_us : event->time_us;
+  if (at_us > turn->now_us) turn->now_us = at_us; /* what came before the start is seen at its time */
   turn->raised += event->kind == LNT_EVENT_EVENT_RAISED;
   return true;
 }

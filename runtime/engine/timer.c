@@ -8,20 +8,35 @@ static void push_due(lnt__engine *engine, int64_t due_us, uint64_t run, uint32_t
   if (!lnt__heap_push(&engine->heap, (lnt__due){due_us, run, seq, tag})) lnt__poison(engine);
 }
 
-void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd) {
-  lnt__engine *engine = turn->engine;
-  cmd->timer_new = true;
-  turn->new_timers++;
-  if (cmd->due_us < engine->horizon_us) {
-    push_due(engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMER);
+/* Into the heap, or left to its row until the horizon reaches it. */
+static void expect(lnt__engine *engine, lnt__due due) {
+  if (due.due_us < engine->horizon_us) {
+    push_due(engine, due.due_us, due.run, due.seq, due.tag);
     return;
   }
   engine->far = true;
-  lnt__due far = {cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMER};
-  LNT__PUSH(engine, lnt__open_commit(engine)->far_timers, far);
+  LNT__PUSH(engine, lnt__open_commit(engine)->far_timers, due);
+}
+
+void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd) {
+  cmd->timer_new = true;
+  turn->new_timers++;
+  expect(turn->engine, (lnt__due){cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMER});
+}
+
+void lnt__start_arm(lnt__turn *turn) {
+  uint8_t key[LNT__KEY_TIMER_BYTES];
+  lnt__key_timer(key, turn->start_us, turn->run, 0);
+  if (!lnt__batch_put(lnt__open_commit(turn->engine)->batch, LNT__TABLE_TIMER, key, sizeof key, NULL, 0)) lnt__poison(turn->engine);
+  expect(turn->engine, (lnt__due){turn->start_us, turn->run, 0, LNT__DUE_TIMER});
 }
 
 static void delete_row(lnt__engine *engine, lnt__due due) { LNT__PUSH(engine, lnt__open_commit(engine)->timer_deletes, due); }
+
+void lnt__start_disarm(lnt__turn *turn) {
+  delete_row(turn->engine, (lnt__due){turn->start_us, turn->run, 0, 0});
+  turn->sleeping = false;
+}
 
 void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd) {
   if (cmd->kind == LNT_EVENT_ACTIVITY_SCHEDULED || cmd->due_us == 0) return;
@@ -75,7 +90,24 @@ static bool row_stands(lnt__engine *engine, const lnt__due *due) {
   return status == LNT_OK;
 }
 
+/* The time to start has come: the history says so with a fired timer of no command. */
+static lnt_status fire_start(lnt__engine *engine, const lnt__due *due, lnt_error *err) {
+  lnt__turn *turn = lnt__u64map_get(&engine->by_run, due->run);
+  lnt_status status = LNT_OK;
+  bool stands = turn && turn->loaded ? turn->sleeping && turn->start_us == due->due_us : row_stands(engine, due);
+  if (stands && !turn) turn = lnt__instance_by_run(engine, due->run, &status, err);
+  if (!stands || (!turn && status != LNT_ENOTFOUND)) return status;
+  delete_row(engine, *due);
+  if (!turn) return LNT_OK;
+  turn->sleeping = false;
+  lnt__event event = {.kind = LNT_EVENT_TIMER_FIRED};
+  if (!lnt__instance_closed(turn)) lnt__accept(turn, &event);
+  lnt__instance_release(turn);
+  return LNT_OK;
+}
+
 static lnt_status fire_timer(lnt__engine *engine, const lnt__due *due, lnt_error *err) {
+  if (due->seq == 0) return fire_start(engine, due, err);
   lnt__turn *turn = lnt__u64map_get(&engine->by_run, due->run);
   lnt__cmd *cmd = turn && turn->body ? lnt__cmd_find(turn, due->seq) : NULL;
   lnt_status status = LNT_OK;
@@ -178,10 +210,20 @@ static int take_active(void *user, lnt__slice key, lnt__slice value) {
   return engine->poisoned;
 }
 
+static int take_newest(void *user, lnt__slice key, lnt__slice value) {
+  lnt__row row;
+  (void)key;
+  if (lnt__row_read(value, &row)) *(int64_t *)user = row.created_us;
+  return 1;
+}
+
 lnt_status lnt__engine_recover(lnt__engine *engine, int64_t now_us, lnt_error *err) {
   engine->now_us = now_us;
   engine->horizon_us = INT64_MIN;
-  lnt_status status = engine->store->vtable->scan(engine->store, LNT__TABLE_ACTIVE, (lnt__slice){0}, (lnt__slice){0}, false, take_active,
-                                                  engine, err);
+  engine->last_created_us = INT64_MIN;
+  lnt__slice all = {0};
+  lnt__store *store = engine->store;
+  lnt_status status = store->vtable->scan(store, LNT__TABLE_INSTANCE, all, all, true, take_newest, &engine->last_created_us, err);
+  if (status == LNT_OK) status = store->vtable->scan(store, LNT__TABLE_ACTIVE, all, all, false, take_active, engine, err);
   return status == LNT_OK ? advance_horizon(engine, err) : status;
 }

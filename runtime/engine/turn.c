@@ -135,6 +135,7 @@ void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind
   bool over = status != LNT_RUN_CONTINUED_AS_NEW; /* the instance, not only this run of it */
   set_failure(turn, status == LNT_RUN_COMPLETED || !over ? LNT_VALUE_NIL : value);
   if (over) lnt__child_ended(turn, value);
+  if (turn->sleeping) lnt__start_disarm(turn);
   abandon_all(turn);
   lnt__instance_drop_body(turn);
   lnt__buf_clear(&turn->inbox);
@@ -257,6 +258,7 @@ static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
     return LNT_OK;
   }
   if (status != LNT_OK) return status;
+  if (lnt__instance_held(turn)) return LNT_OK; /* only its history told that it starts later */
   if (turn->inbox_count || turn->has_turns) lnt__turn_execute(turn);
   turn->engine->stats.turns++;
   return LNT_OK;

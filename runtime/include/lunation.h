@@ -153,7 +153,6 @@ typedef void (*lnt_wake_fn)(void *user);     /* any thread: the runtime has work
   X(workflow_memory_bytes_max, 1024u << 20, "bytes of the workflow VM, all instances together")                        \
   X(turn_memory_bytes_max, 64u << 20, "bytes one instance may add to the workflow VM between two waits")               \
   X(activity_memory_bytes_max, 1024u << 20, "bytes of each activity VM")                                               \
-  X(activity_slice_us_max, 2000000, "microseconds that a Lua activity may compute on the owner thread between two waits")  \
   X(resident_max, 4096, "instances kept as live coroutines; others are rebuilt by replay when needed")                 \
   X(activities_running_max, 10000, "activities dispatched at once; others wait their turn")                            \
   X(mailbox_max, 1000000, "completions that wait for the owner thread")                                                \
@@ -195,9 +194,7 @@ LNT_API void lnt_options_init(lnt_options *options);
 LNT_API lnt_status lnt_open(const lnt_options *options, lnt_runtime **out, lnt_error *err);
 
 /* Commit what was accepted, cancel what runs, join threads, release everything. NULL is accepted. Owner thread. Answers
- * the status of the last commit: anything but LNT_OK means that requests whose `done` did not run are not durable.
- * A worker thread whose activity does not end within 2 seconds is left behind, and the log says so: it keeps its memory, touches nothing
- * of the runtime any more, and ends when its activity does. */
+ * the status of the last commit: anything but LNT_OK means that requests whose `done` did not run are not durable. */
 LNT_API lnt_status lnt_close(lnt_runtime *rt);
 
 /* ---- Code ------------------------------------------------------------------------------------------------------ */
@@ -294,6 +291,14 @@ LNT_API const char *lnt_run_status_name(lnt_run_status status);
  * closed before the commit). */
 typedef void (*lnt_done_fn)(void *user, lnt_status status);
 
+/* What a start does when its id is taken. */
+typedef enum lnt_id_reuse {
+  LNT_ID_REUSE_ERROR = 0,    /* LNT_EEXIST */
+  LNT_ID_REUSE_EXISTING = 1, /* starts nothing: who is there is the answer, finished or not. LNT_EEXIST: it runs another workflow */
+  LNT_ID_REUSE_TERMINAL = 2, /* a new run if the old one and all its children, theirs and so on, are over; LNT_EEXIST names who is not */
+  LNT_ID_REUSE_REPLACE = 3   /* a new run; the old one is terminated first, with its children, in the same commit */
+} lnt_id_reuse;
+
 typedef struct lnt_start_options {
   size_t size;
   const char *workflow; /* name; required */
@@ -301,14 +306,19 @@ typedef struct lnt_start_options {
   lnt_value input;
   lnt_done_fn done; /* may be NULL */
   void *done_user;
+  lnt_id_reuse id_reuse; /* default LNT_ID_REUSE_ERROR */
+  int64_t start_at_us;   /* PENDING until then; events that come before are kept. 0 or past: at once */
+  lnt_value attributes;  /* what lists search by: a map of names to text, numbers and booleans; nil: none */
+  int *existed;          /* set to 1 if LNT_ID_REUSE_EXISTING found one, else to 0; may be NULL */
 } lnt_start_options;
 
 /* Fill `options` with defaults. Any thread. */
 LNT_API void lnt_start_options_init(lnt_start_options *options);
 
-/* Accept a new instance. `id_out` (may be NULL) receives its id: LNT_ID_BYTES_MAX + 1 bytes.
- * Errors: LNT_ENOTFOUND (no such workflow is loaded), LNT_EEXIST (the id is taken, finished or not), LNT_EINVAL (id or name),
- * LNT_ELIMIT, LNT_EVALUE, LNT_EFULL, LNT_EREADONLY, LNT_ENOMEM. On error nothing was accepted and `done` is never called. */
+/* Accept a new instance. It returns at once; lnt_wait_start() waits until it runs. `id_out` (may be NULL) receives its id:
+ * LNT_ID_BYTES_MAX + 1 bytes. The run that an id had before stays in lists; reads by id see the newest. Errors: LNT_ENOTFOUND (no such
+ * workflow is loaded), LNT_EEXIST (the id is taken), LNT_EINVAL (id, name, attributes), LNT_ELIMIT, LNT_EVALUE, LNT_EFULL,
+ * LNT_EREADONLY, LNT_ENOMEM. On error nothing was accepted and `done` is never called. */
 LNT_API lnt_status lnt_start(lnt_runtime *rt, const lnt_start_options *options, char *id_out, lnt_error *err);
 
 /* Deliver an external event. Names are compared without regard to ASCII case. An event that nobody waits for is kept until somebody does.
@@ -359,15 +369,18 @@ typedef struct lnt_instance {
  * Errors: LNT_ENOTFOUND, LNT_EINVAL, LNT_EIO, LNT_ECORRUPT, LNT_ENOMEM. */
 LNT_API lnt_status lnt_get(lnt_runtime *rt, const char *id, lnt_instance **out, lnt_error *err);
 
+/* Which instances: those that fulfil every condition given. */
 typedef struct lnt_list_options {
   size_t size;
-  uint32_t status_mask;    /* bit (1u << LNT_RUN_x) for each status wanted; 0: all */
+  uint32_t status_mask;    /* bit (1u << LNT_RUN_x) for each status wanted; 0: all but CONTINUED_AS_NEW */
   const char *workflow;    /* exact name; NULL: all */
   const char *id_prefix;   /* NULL: all */
   int64_t created_from_us; /* 0: no bound */
   int64_t created_to_us;   /* 0: no bound; exclusive */
   uint64_t cursor;         /* 0: from the newest; else `*next` of the page before */
   uint32_t limit;          /* instances per page; 0: 100 */
+  const char *parent;      /* id of the instance whose children are wanted; NULL: all */
+  lnt_value attributes;    /* a map: each of these attributes has this value; nil: all */
 } lnt_list_options;
 
 /* Fill `options` with defaults. Any thread. */
@@ -376,9 +389,23 @@ LNT_API void lnt_list_options_init(lnt_list_options *options);
 /* Return non-zero to stop early. */
 typedef int (*lnt_instance_fn)(void *user, const lnt_instance *instance);
 
-/* List instances, newest first. `*next` (may be NULL) is the next page's cursor, 0 at the end. Read-only too. */
+/* List instances, newest first; NULL options: all. `*next` (may be NULL) is the next page's cursor, 0 at the end. A page costs milliseconds
+ * however many instances there are: where conditions that have many matches each have few in common, a page may be short, even empty, and
+ * `*next` goes on. Only an `id_prefix` that thousands of ids share is looked for one by one. Works on a read-only runtime.
+ * Errors: LNT_EINVAL, LNT_ENOTFOUND (no such parent), LNT_EIO, LNT_ECORRUPT, LNT_ENOMEM. */
 LNT_API lnt_status lnt_list(lnt_runtime *rt, const lnt_list_options *options, lnt_instance_fn fn, void *user,
                             uint64_t *next, lnt_error *err);
+
+#define LNT_RUN_STATUS_SLOTS 16
+typedef struct lnt_counts {
+  size_t size; /* sizeof(lnt_counts), set by the caller */
+  uint64_t total;
+  uint64_t by_status[LNT_RUN_STATUS_SLOTS]; /* by_status[LNT_RUN_FAILED] ... */
+} lnt_counts;
+
+/* Count the instances that lnt_list() would list, page after page; cursor and limit do not matter. It costs about 50 ns for each one
+ * counted by status and workflow, some more under other conditions. Errors as lnt_list(). */
+LNT_API lnt_status lnt_count(lnt_runtime *rt, const lnt_list_options *options, lnt_counts *counts, lnt_error *err);
 
 /* X(name, number, text): kinds of history events; the journal's FORMAT.md tells their bytes. Numbers never change. */
 #define LNT_EVENT_MAP(X)                                                                                               \
@@ -528,6 +555,9 @@ LNT_API void lnt_stop(lnt_runtime *rt);
 /* Drive until instance `id` is finished or STALLED, at most `timeout_us` (negative: no limit). Errors as lnt_tick(), and LNT_ENOTFOUND,
  * LNT_ETIMEOUT. */
 LNT_API lnt_status lnt_wait(lnt_runtime *rt, const char *id, int64_t timeout_us, lnt_error *err);
+
+/* Drive until instance `id` is no longer PENDING, at most `timeout_us` (negative: no limit). Errors as lnt_wait(). */
+LNT_API lnt_status lnt_wait_start(lnt_runtime *rt, const char *id, int64_t timeout_us, lnt_error *err);
 
 /* Drive until nothing can move by itself: no ready instance, no running activity, no commit on its way, no due timer or retry.
  * `timeout_us` as above. Errors as lnt_tick(), and LNT_ETIMEOUT. */

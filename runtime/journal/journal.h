@@ -93,6 +93,38 @@ void lnt__key_history(uint8_t out[LNT__KEY_HISTORY_BYTES], uint64_t run, uint32_
 void lnt__key_timer(uint8_t out[LNT__KEY_TIMER_BYTES], int64_t due_us, uint64_t run, uint32_t seq);
 lnt__due lnt__key_timer_read(const uint8_t key[LNT__KEY_TIMER_BYTES]);
 
+/* ---- Attributes: what lists search by ---- */
+
+typedef struct lnt__attribute { lnt_value name, value; } lnt__attribute; /* bytes of the name; an encoded text, number or boolean */
+lnt__reader lnt__attributes_of(lnt_value attributes); /* a checked map, or nil */
+bool lnt__attributes_next(lnt__reader *reader, lnt__attribute *out);
+
+/* ---- The index: keys are a kind, what is searched for, and the run ---- */
+
+enum { LNT__INDEX_STATUS = 1, LNT__INDEX_PARENT = 2, LNT__INDEX_ATTRIBUTE = 3, LNT__INDEX_OLDER = 4, LNT__INDEX_ERA = 5 };
+#define LNT__INDEX_VERSION 1
+#define LNT__KEY_INDEX_BYTES_MAX 352 /* an attribute: kind, name with its size, text with its head, run */
+
+/* Each writes the beginning of a key, before the run, and answers its size. */
+size_t lnt__index_status(uint8_t out[LNT__KEY_INDEX_BYTES_MAX], lnt_run_status status, lnt_value workflow);
+size_t lnt__index_parent(uint8_t out[LNT__KEY_INDEX_BYTES_MAX], uint64_t parent_run);
+size_t lnt__index_attribute(uint8_t out[LNT__KEY_INDEX_BYTES_MAX], lnt_value name, lnt_value value);
+size_t lnt__index_older(uint8_t out[LNT__KEY_INDEX_BYTES_MAX], lnt_value id); /* runs of the id that are not its newest */
+size_t lnt__index_era(uint8_t out[LNT__KEY_INDEX_BYTES_MAX]); /* runs made after the clock was set back: `created` grows between them */
+size_t lnt__index_run(uint8_t out[LNT__KEY_INDEX_BYTES_MAX], size_t size, uint64_t run); /* add the run; answers the whole size */
+
+/* Put rows of one instance into a batch, or remove them. false: the batch failed. */
+bool lnt__index_write_row(lnt__batch *batch, const lnt__row *row, bool remove); /* status, parent, attributes */
+bool lnt__index_write_status(lnt__batch *batch, uint64_t run, lnt_run_status status, lnt_value workflow, bool remove);
+bool lnt__index_write_parent(lnt__batch *batch, uint64_t run, uint64_t parent_run, bool remove); /* parent_run 0: nothing */
+bool lnt__index_write_attributes(lnt__batch *batch, uint64_t run, lnt_value attributes, bool remove);
+bool lnt__index_write_older(lnt__batch *batch, lnt_value id, uint64_t run, bool remove);
+bool lnt__index_write_era(lnt__batch *batch, uint64_t run);
+
+bool lnt__index_complete(lnt__store *store);  /* every instance is in the index; not so in a store of before */
+bool lnt__index_mark(lnt__batch *batch);      /* say so, with this batch */
+lnt_status lnt__index_rebuild(lnt__store *store, lnt_error *err);
+
 /* ---- Reading ---- */
 
 /* Run of the newest generation of `id`. LNT_ENOTFOUND names the id. */
@@ -114,7 +146,8 @@ void lnt__history_finish(lnt__history *history);
 void lnt__history_clear(lnt__history *history); /* keeps its memory */
 lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *out, lnt_error *err);
 
-/* Highest run ever used, and the format check; writes the format into an empty store unless read_only. */
+/* Highest run ever used, and the format check; unless read_only it writes the format into an empty store, and the index where it is
+ * missing. */
 lnt_status lnt__journal_open(lnt__store *store, bool read_only, uint64_t *last_run, lnt_error *err);
 
 /* The record check that the store runs after an unclean end: checksum, shape. */

@@ -106,7 +106,8 @@ static lnt_status write_format(lnt__store *store, lnt_error *err) {
   lnt__cbor_int(&value, LNT__FORMAT_VERSION);
   lnt__seal(&value);
   lnt_status status = LNT_ENOMEM;
-  if (batch && !value.failed && lnt__batch_put(batch, LNT__TABLE_META, FORMAT_KEY, sizeof(FORMAT_KEY) - 1, value.data, value.size))
+  if (batch && !value.failed && lnt__batch_put(batch, LNT__TABLE_META, FORMAT_KEY, sizeof(FORMAT_KEY) - 1, value.data, value.size) &&
+      lnt__index_mark(batch))
     status = store->vtable->commit(store, batch, err);
   else lnt__fail(err, LNT_ENOMEM, "out of memory while opening the store");
   lnt__batch_destroy(batch);
@@ -137,6 +138,7 @@ lnt_status lnt__journal_open(lnt__store *store, bool read_only, uint64_t *last_r
   } else if (status == LNT_ENOTFOUND) {
     status = read_only ? LNT_OK : write_format(store, err);
   }
+  if (status == LNT_OK && !read_only && !lnt__index_complete(store)) status = lnt__index_rebuild(store, err);
   if (status != LNT_OK) return status;
   *last_run = 0;
   return store->vtable->scan(store, LNT__TABLE_INSTANCE, (lnt__slice){0}, (lnt__slice){0}, true, first_key, last_run, err);

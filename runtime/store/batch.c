@@ -125,18 +125,41 @@ static void merge(const lnt__batch *batch, const uint32_t *from, uint32_t *to, s
   }
 }
 
-static const uint32_t *merge_sort(const lnt__batch *batch, uint32_t *index, uint32_t *spare) {
-  for (size_t width = 1; width < batch->count; width *= 2) {
-    for (size_t low = 0; low < batch->count; low += 2 * width) {
-      size_t middle = low + width < batch->count ? low + width : batch->count;
-      size_t high = middle + width < batch->count ? middle + width : batch->count;
-      merge(batch, index, spare, low, middle, high);
+/* Sort index[0, count) in place. */
+static void merge_sort(const lnt__batch *batch, uint32_t *index, uint32_t *spare, size_t count) {
+  uint32_t *from = index, *to = spare;
+  for (size_t width = 1; width < count; width *= 2) {
+    for (size_t low = 0; low < count; low += 2 * width) {
+      size_t middle = low + width < count ? low + width : count;
+      size_t high = middle + width < count ? middle + width : count;
+      merge(batch, from, to, low, middle, high);
     }
-    uint32_t *swap = index;
-    index = spare;
-    spare = swap;
+    uint32_t *swap = from;
+    from = to;
+    to = swap;
   }
-  return index;
+  if (from != index) memcpy(index, from, count * sizeof *index);
+}
+
+static bool ascending(const lnt__batch *batch, const uint32_t *index, size_t count) {
+  for (size_t i = 1; i < count; i++)
+    if (op_compare(batch, &batch->ops[index[i - 1]], &batch->ops[index[i]]) > 0) return false;
+  return true;
+}
+
+/* The tables are told apart first: the instances of a batch bring their records one after the other, so that within a table most stand in
+ * order already. */
+static void sort_ops(const lnt__batch *batch, uint32_t *index, uint32_t *spare) {
+  size_t ends[LNT__TABLE_COUNT] = {0}, from = 0;
+  for (size_t i = 0; i < batch->count; i++) ends[batch->ops[i].table]++;
+  for (size_t table = 0, at = 0; table < LNT__TABLE_COUNT; table++) {
+    size_t count = ends[table];
+    ends[table] = at;
+    at += count;
+  }
+  for (size_t i = 0; i < batch->count; i++) index[ends[batch->ops[i].table]++] = (uint32_t)i;
+  for (size_t table = 0; table < LNT__TABLE_COUNT; from = ends[table++])
+    if (!ascending(batch, index + from, ends[table] - from)) merge_sort(batch, index + from, spare, ends[table] - from);
 }
 
 /* Keep the last of each run of equal keys. Both arrays may be one. */
@@ -157,8 +180,8 @@ bool lnt__batch_order(const lnt__batch *batch, lnt__order *out) {
   }
   if (!sorted->done) {
     if (!lnt__grow((void **)&sorted->index, &sorted->capacity, 2 * batch->count, sizeof *sorted->index)) return false;
-    for (size_t i = 0; i < batch->count; i++) sorted->index[i] = (uint32_t)i;
-    sorted->count = last_of_each(batch, merge_sort(batch, sorted->index, sorted->index + batch->count), sorted->index);
+    sort_ops(batch, sorted->index, sorted->index + batch->count);
+    sorted->count = last_of_each(batch, sorted->index, sorted->index);
     sorted->done = true;
   }
   *out = (lnt__order){sorted->index, sorted->count};

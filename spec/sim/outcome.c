@@ -44,9 +44,14 @@ static void sort_lines(lnt__buf *lines) {
   free(line);
 }
 
-/* Where turns end is not the workflow's business. In untimed programs an event that nobody needs may come before or after the end. */
-static bool counts(const sim_program *program, lnt_event_kind kind) {
-  return kind != LNT_EVENT_TURN && (program->timed || kind != LNT_EVENT_EVENT_RAISED);
+/* Where turns end is not the workflow's business. In untimed programs an event that nobody needs may come before or after the end, a
+ * pause too, and a start that was late anyway waits for nothing. */
+static bool counts(const sim_program *program, const lnt__event *event) {
+  if (event->kind == LNT_EVENT_TURN) return false;
+  if (program->timed) return true;
+  bool starts = event->kind == LNT_EVENT_TIMER_FIRED && event->seq == 0, pauses = event->kind == LNT_EVENT_SUSPENDED ||
+                event->kind == LNT_EVENT_UNSUSPENDED;
+  return !starts && !pauses && event->kind != LNT_EVENT_EVENT_RAISED;
 }
 
 static void add_history(const sim_program *program, lnt__store *store, uint64_t run, lnt__buf *out) {
@@ -57,7 +62,7 @@ static void add_history(const sim_program *program, lnt__store *store, uint64_t 
   lnt__buf_init(&lines);
   if (lnt__journal_history(store, run, &history, &err)) lnt__buf_printf(&lines, "  unreadable: %s\n", err.message);
   for (size_t i = 0; i < history.count; i++)
-    if (counts(program, history.events[i].kind)) add_event(program, &history.events[i], &lines);
+    if (counts(program, &history.events[i])) add_event(program, &history.events[i], &lines);
   if (!program->timed) sort_lines(&lines);
   lnt__buf_append(out, lines.data, lines.size);
   lnt__buf_finish(&lines);

@@ -16,7 +16,7 @@ enum { ITEMS_MAX = 1024, ATTEMPTS_MAX = 4096 };
 
 /* ---- What clients want ---- */
 
-typedef enum item_kind { ITEM_START, ITEM_RAISE, ITEM_CANCEL, ITEM_TERMINATE } item_kind;
+typedef enum item_kind { ITEM_START, ITEM_RAISE, ITEM_SUSPEND, ITEM_RESUME, ITEM_CANCEL, ITEM_TERMINATE } item_kind;
 typedef enum item_state { ITEM_NEW, ITEM_SUBMITTED, ITEM_SETTLED } item_state;
 
 typedef struct world world;
@@ -102,11 +102,29 @@ static void plan_cancels(world *w, lnt__rng *rng) {
   }
 }
 
+/* A pause of some seconds. What was in flight when a process dies begins again only when the instance goes on, so the times of a timed
+ * program would differ. */
+static void plan_pauses(world *w, lnt__rng *rng) {
+  if (w->program->timed) return;
+  for (int i = 0; i < w->program->workflows; i++) {
+    int64_t at_us = T0_US;
+    for (uint64_t n = lnt__rng_below(rng, 3); n > 0; n--) {
+      at_us += 1 + (int64_t)lnt__rng_below(rng, 15000000);
+      add_item(w, ITEM_SUSPEND, i, at_us, "", 0);
+      at_us += 1 + (int64_t)lnt__rng_below(rng, 15000000);
+      add_item(w, ITEM_RESUME, i, at_us, "", 0);
+    }
+  }
+}
+
+/* Some start later than they are accepted: the number of the item is how much. */
+static int start_delay_us(lnt__rng *rng) { return lnt__rng_below(rng, 3) == 0 ? 1 + (int)lnt__rng_below(rng, 10000000) : 0; }
+
 static void plan(world *w) {
   const sim_program *p = w->program;
   lnt__rng rng;
   lnt__rng_seed(&rng, sim_mix(p->seed, 1, 1));
-  for (int i = 0; i < p->workflows; i++) add_item(w, ITEM_START, i, T0_US, "", 0);
+  for (int i = 0; i < p->workflows; i++) add_item(w, ITEM_START, i, T0_US, "", start_delay_us(&rng));
   for (int i = 0; i < p->wait_count; i++) {
     int64_t at_us = T0_US;
     for (int n = 0; n < p->waits[i].count; n++) {
@@ -114,6 +132,7 @@ static void plan(world *w) {
       add_item(w, ITEM_RAISE, p->waits[i].workflow, at_us, p->waits[i].name, n);
     }
   }
+  plan_pauses(w, &rng);
   for (int i = 0; i < p->workflows; i++) {
     bool early = p->timed && lnt__rng_below(&rng, 12) == 0;
     add_item(w, ITEM_TERMINATE, i, early ? T0_US + 1 + (int64_t)lnt__rng_below(&rng, 20000000) : END_US + i, "", 0);
@@ -123,22 +142,24 @@ static void plan(world *w) {
 
 /* ---- What must be on disk before anything leaves ---- */
 
-/* Is activity `token` scheduled and unanswered in the durable history, and is this its next attempt? */
+/* Is activity `token` scheduled and unanswered in the durable history, is this its next attempt, and is nobody suspended? */
 static bool may_run(world *w, lnt_token token, bool *answered) {
   lnt__history history;
   uint32_t attempts = 0;
+  bool held = false;
   *answered = false;
   lnt__history_init(&history);
   EXPECT_OK(w, lnt__journal_history(w->store, token.run, &history, &err_));
   for (size_t i = 0; i < history.count; i++) {
     const lnt__event *e = &history.events[i];
+    if (e->kind == LNT_EVENT_SUSPENDED || e->kind == LNT_EVENT_UNSUSPENDED) held = e->kind == LNT_EVENT_SUSPENDED;
     if (e->seq != token.seq) continue;
     if (e->kind == LNT_EVENT_ACTIVITY_SCHEDULED) attempts = 1;
     if (e->kind == LNT_EVENT_ACTIVITY_RETRIED) attempts++;
     if (e->kind == LNT_EVENT_ACTIVITY_COMPLETED || e->kind == LNT_EVENT_ACTIVITY_FAILED) *answered = true;
   }
   lnt__history_finish(&history);
-  return attempts == token.attempt;
+  return attempts == token.attempt && !held;
 }
 
 static int raised_events(world *w, int instance, const char *name) {
@@ -191,6 +212,7 @@ static lnt_status submit(world *w, item *it, lnt_error *err) {
   lnt__cbor_cstring(&value, it->name);
   lnt__start start = {.workflow = name, .id = id, .hash = w->hash, .input = {value.data, value.size}, .done = on_done, .done_user = it};
   if (it->kind == ITEM_START) {
+    start.start_at_us = it->number ? T0_US + it->number : 0;
     status = lnt__engine_start(w->engine, &start, NULL, err);
     lnt__slice key = {w->hash, sizeof w->hash}, bundle = {w->bundle.data, w->bundle.size};
     if (!status) EXPECT_OK(w, lnt__engine_put(w->engine, LNT__TABLE_CODE, key, bundle));
@@ -198,6 +220,10 @@ static lnt_status submit(world *w, item *it, lnt_error *err) {
     status = lnt__engine_raise(w->engine, id, it->name, start.input, on_done, it, err);
   } else if (it->kind == ITEM_CANCEL) {
     status = lnt__engine_cancel(w->engine, id, it->number ? "once more" : "not wanted", on_done, it, err);
+  } else if (it->kind == ITEM_SUSPEND) {
+    status = lnt__engine_suspend(w->engine, id, "by the plan", on_done, it, err);
+  } else if (it->kind == ITEM_RESUME) {
+    status = lnt__engine_resume(w->engine, id, NULL, on_done, it, err);
   } else {
     status = lnt__engine_terminate(w->engine, id, "by the plan", on_done, it, err);
   }
@@ -244,7 +270,8 @@ static void on_dispatch(void *user, lnt_token token) {
     return;
   }
   if (!may_run(w, token, &answered))
-    broken(w, "attempt %u of command %u of run %u was dispatched before it was durable", token.attempt, token.seq, (unsigned)token.run);
+    broken(w, "attempt %u of command %u of run %u was dispatched before it was durable, or while suspended", token.attempt, token.seq,
+           (unsigned)token.run);
   if (answered) broken(w, "command %u of run %u was dispatched again after its result was journaled", token.seq, (unsigned)token.run);
   a->queued = true;
   a->begin_us = w->now_us + (w->program->timed ? 0 : (int64_t)lnt__rng_below(&w->rng, 400000));
@@ -533,6 +560,46 @@ static void check_leftovers(world *w) {
   if (timers) broken(w, "%d rows are left in TIMER", timers);
 }
 
+typedef struct index_check { world *w; size_t rows, keys; } index_check;
+
+/* Is what lists find this instance by in the index? */
+static int check_row(void *user, lnt__slice key, lnt__slice value) {
+  index_check *check = user;
+  lnt__row row;
+  lnt__batch *batch = lnt__batch_create();
+  if (lnt__row_read(value, &row)) {
+    row.run = lnt__get_be64(key.data);
+    lnt__index_write_row(batch, &row, false);
+  }
+  check->rows += lnt__batch_count(batch);
+  lnt__batch_destroy(batch);
+  return 0;
+}
+
+static int check_key(void *user, lnt__slice key, lnt__slice value) {
+  index_check *check = user;
+  const uint8_t *bytes = key.data;
+  lnt__row row;
+  void *memory = NULL;
+  (void)value;
+  uint64_t run = lnt__get_be64(bytes + key.size - LNT__KEY_RUN_BYTES);
+  if (bytes[0] == LNT__INDEX_OLDER || bytes[0] == LNT__INDEX_ERA) return 0;
+  check->keys++;
+  if (bytes[0] != LNT__INDEX_STATUS) return 0;
+  lnt_status status = lnt__journal_row(check->w->store, run, &row, &memory, NULL);
+  if (status || row.status != bytes[1]) broken(check->w, "the index has run %llu under a status it does not have", (unsigned long long)run);
+  lnt__free(memory);
+  return 0;
+}
+
+static void check_index(world *w) {
+  index_check check = {.w = w};
+  lnt__slice all = {0};
+  EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_INSTANCE, all, all, false, check_row, &check, &err_));
+  EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_INDEX, all, all, false, check_key, &check, &err_));
+  if (check.rows != check.keys) broken(w, "the index has %zu keys; the rows ask for %zu", check.keys, check.rows);
+}
+
 /* Does the history hold what the attempt really answered? */
 static bool true_answer(world *w, uint64_t run, const lnt__event *event) {
   const attempt *a = attempt_of(w, (lnt_token){run, event->seq, event->attempt});
@@ -540,6 +607,16 @@ static bool true_answer(world *w, uint64_t run, const lnt__event *event) {
   if (event->kind == LNT_EVENT_ACTIVITY_COMPLETED && a->verdict != VERDICT_OK) return false;
   if (a->verdict == VERDICT_NONE) return true; /* its failure is the engine's own: Timeout */
   return a->answer.size == event->value.size && memcmp(a->answer.data, event->value.data, event->value.size) == 0;
+}
+
+/* While it is suspended an instance consumes nothing and calls nothing. */
+static void check_pauses(world *w, const char *id, const lnt__history *history) {
+  bool held = false;
+  for (size_t at = 0; at < history->count; at++) {
+    lnt_event_kind kind = history->events[at].kind;
+    if (kind == LNT_EVENT_SUSPENDED || kind == LNT_EVENT_UNSUSPENDED) held = kind == LNT_EVENT_SUSPENDED;
+    if (held && (kind == LNT_EVENT_TURN || lnt__event_is_command(kind))) broken(w, "%s ran while it was suspended", id);
+  }
 }
 
 static void check_answers(world *w) {
@@ -557,6 +634,7 @@ static void check_answers(world *w) {
       if ((fails || e->kind == LNT_EVENT_ACTIVITY_COMPLETED) && !true_answer(w, run, e))
         broken(w, "command %u of %s has an answer that attempt %u did not give", e->seq, id, e->attempt);
     }
+    check_pauses(w, id, &history);
     lnt__history_finish(&history);
   }
 }
@@ -571,6 +649,7 @@ static void live(world *w) {
   if (ticks >= TICKS_MAX) broken(w, "it never ends: %d ticks", TICKS_MAX);
   if (!w->result->broken.size) check_leftovers(w);
   if (!w->result->broken.size) check_answers(w);
+  if (!w->result->broken.size) check_index(w);
 }
 
 void sim_run(const sim_program *program, const sim_mode *mode, sim_result *result) {
