@@ -32,6 +32,14 @@ static int native_now(lua_State *L) {
   return 1;
 }
 
+/* wall() -> seconds since 1970 */
+static int native_wall(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  lua_pushnumber(L, (double)now.tv_sec + (double)now.tv_nsec / 1e9);
+  return 1;
+}
+
 /* cpu() -> seconds of CPU of this process, all threads, user and system */
 static int native_cpu(lua_State *L) {
   struct rusage usage;
@@ -166,8 +174,8 @@ static int native_scratch(lua_State *L) {
 }
 
 int luaopen_bench_native(lua_State *L) {
-  static const luaL_Reg functions[] = {{"now", native_now},       {"cpu", native_cpu},         {"rss", native_rss},
-                                       {"probe", native_probe},   {"killed", native_killed},   {"timed", native_timed},
+  static const luaL_Reg functions[] = {{"now", native_now},       {"wall", native_wall},   {"cpu", native_cpu},   {"rss", native_rss},
+                                       {"probe", native_probe},   {"killed", native_killed}, {"timed", native_timed},
                                        {"self", native_self},     {"scratch", native_scratch}, {NULL, NULL}};
   lua_newtable(L);
   luaL_register(L, NULL, functions);

@@ -1,11 +1,12 @@
---- The six workloads, each beside a bare LMDB probe of the same bytes in the same run. `lunation bench` calls it.
+--- The workloads W1 to W6, each beside a bare LMDB probe of the same bytes in the same run. `lunation bench` calls it.
 --- A benchmark, not a test: figures drift with the machine, ratios within one run are what count.
 local lunation = require("lunation")
 local native = require("bench.native")
+local scale = require("bench.scale")
 
 local suite = {}
 
-local SOURCE = [[
+local SOURCE = scale.SOURCE .. [[
 activity("step", function(n) return { n = n, ok = true } end)
 workflow("chain", function(ctx, n) for i = 1, n do ctx:call_activity("step", i) end end)
 workflow("fan", function(ctx, n)
@@ -59,6 +60,8 @@ local function median(list)
 end
 
 local function drain(rt) must(rt:drain()) end
+
+local bench = { must = must, with_runtime = with_runtime, median = median, drain = drain }
 
 -- Mean bytes of one record in what the runtime has committed since `before`.
 local function mean_bytes(rt, before)
@@ -208,7 +211,7 @@ end
 ---@class bench.Options
 ---@field folder string where the temporary data directories go
 ---@field quick? boolean
----@field large? boolean W5 with 1,000,000 workflows
+---@field large? boolean W5 and W9 with 1,000,000 workflows
 ---@field durability? "sync"|"process"
 ---@field only? table<string, boolean> workloads by lower-case name
 ---@param opts bench.Options
@@ -231,6 +234,9 @@ function suite.run(opts, report)
     end
     if wanted("w5") then add(durability, suite.w5(opts, durability, opts.large and 1000000 or 10000)) end
     if wanted("w6") then add(durability, suite.w6(opts, durability)) end
+    if wanted("w7") then add(durability, scale.w7(bench, opts, durability)) end
+    if wanted("w8") then add(durability, scale.w8(bench, opts, durability, opts.quick and 1000 or 10000)) end
+    if wanted("w9") then add(durability, scale.w9(bench, opts, durability, opts.large and 1000000 or opts.quick and 1000 or 10000)) end
   end
   if wanted("cold") then add("sync", suite.cold(opts)) end
   return results
@@ -238,6 +244,7 @@ end
 
 local FIGURES = {
   "ms_per_step", "mean_ms", "steps_per_s", "cpu_us_per_step", "ms", "workflows_per_s", "cpu_us", "bytes_each", "raised_s", "s",
+  "events_per_s", "wide_events_per_s", "fired_s", "late", "rss_mb", "page_ms", "status_ms", "name_ms", "prefix_ms", "wake_ms",
   "probe_ms", "probe_steps_per_s", "probe_per_s", "probe_s", "ratio",
 }
 

@@ -5,11 +5,11 @@ local bench = {
   name = "bench",
   summary = "Measure this machine: durable steps per second, beside the bare store",
   usage = "bench [NAME...] [--json]",
-  about = "NAME picks workloads (W1 to W6, cold); default: all. It is a benchmark, not a test: nothing passes or fails.",
+  about = "NAME picks workloads (W1 to W9, cold); default: all. It is a benchmark, not a test: nothing passes or fails.",
   arguments = { 0, 100 },
   options = {
     { "--quick", "smaller workloads, coarser figures" },
-    { "--large", "W5 with a million instances instead of ten thousand" },
+    { "--large", "W5 and W9 with a million instances instead of ten thousand" },
     { "--durability MODE", "sync or process (default: both)" },
     { "--dir DIR", "where the temporary data directories go: the disk to measure" },
   },

@@ -1,0 +1,19 @@
+-- `lunation bench`: the workloads of size do what they measure. Figures are not judged here.
+local support = require "spec.support"
+local lunation = require "lunation"
+
+describe("lunation bench", function()
+  it("rebuilds a long history, fires timers, and lists and wakes parked instances", function()
+    local result = support.lunation({ "bench", "W7", "W8", "W9", "--quick", "--durability", "process", "--json" })
+    assert.equal(0, result.code, result.err)
+    local by_name = {}
+    for _, figures in ipairs(assert(lunation.json_decode(result.out)).results) do by_name[figures.name] = figures end
+    assert.is_true(by_name.W7.n > 5000)
+    assert.is_true(by_name.W7.events_per_s > 0 and by_name.W7.wide_events_per_s > 0)
+    assert.is_true(by_name.W8.closed >= 1000 and by_name.W8.fired_s > 0)
+    assert.equal(5, by_name.W9.closed)
+    for _, figure in ipairs({ "rss_mb", "page_ms", "status_ms", "name_ms", "prefix_ms", "wake_ms" }) do
+      assert.is_true(by_name.W9[figure] > 0, figure)
+    end
+  end)
+end)
