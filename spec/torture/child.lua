@@ -1,14 +1,18 @@
 -- child.lua - the process that tools/torture kills: it takes up what the directory holds, starts workflows, raises their signals one
--- after another, and tells on stdout what was acknowledged: "start ID", "signal ID SIGNAL". With `finish` it starts nothing new and ends
--- when all is done.
+-- after another, cancels, terminates, suspends and resumes, and tells on stdout what was acknowledged: "start ID", "signal ID SIGNAL",
+-- "cancel ID", "terminate ID". With `finish` it starts nothing new and ends when all is done.
 --
 --   luajit child.lua DIR LEDGER LIFE DURABILITY work|finish
 
 local lunation = require "lunation"
 local dir, ledger, life, durability, mode = arg[1], arg[2], tonumber(arg[3]), arg[4], arg[5]
 local LIVE = 6 -- instances at once
+local OPEN = { "PENDING", "RUNNING", "SUSPENDED", "STALLED" }
+local KINDS = { t = "torture", c = "chain", s = "saga", k = "tree" }
+local ORDER = { "t", "c", "t", "s", "t", "k" }
 
 io.stdout:setvbuf("no")
+math.randomseed(life)
 local function say(...) io.stdout:write(table.concat({ ... }, " ") .. "\n") end
 local function must(value, message)
   if value then return value end
@@ -20,7 +24,36 @@ local rt = must(lunation.open({ dir = dir, durability = durability, committer = 
   limits = life % 5 == 0 and { resident_max = 2 } or nil }))
 must(rt:load_file((arg[0]:gsub("child%.lua$", "workflow.lua"))))
 
-local live, started = 0, 0
+-- An attempt whose answer comes later: some moment after it began.
+local deferred = {}
+must(rt:activity("deferred", function(job, act)
+  local function note(word)
+    local file = assert(io.open(job.ledger, "a"))
+    file:write(("%s %s %s %s %d\n"):format(word, act.idempotency_key, act.instance_id, job.step, life))
+    file:close()
+  end
+  note("begin")
+  deferred[#deferred + 1] = { token = act:pending(), note = note, step = job.step }
+end))
+
+local live, started = {}, 0 -- live: id -> kind
+
+local function acknowledged(word, ...)
+  local said = table.concat({ word, ... }, " ")
+  return function(ok)
+    if ok then say(said) end
+    return ok
+  end
+end
+
+-- A request that may come too late: the instance has ended meanwhile.
+local function ask(name, id, reason, then_)
+  local told = acknowledged(name, id)
+  local ok, message, code = rt[name](rt, id, reason, { done = function(durable)
+    if told(durable) and then_ then then_() end
+  end })
+  if not ok and code ~= "LNT_ECLOSED" then must(ok, message) end
+end
 
 -- How many signals an instance gets: 2 to 6, told by its id.
 local function signals_of(id) return 2 + tonumber(id:match("%d+$")) % 5 end
@@ -28,53 +61,91 @@ local function signals_of(id) return 2 + tonumber(id:match("%d+$")) % 5 end
 local function signal(id, number)
   if number > signals_of(id) then return end
   local name = id .. ":" .. number
+  local told = acknowledged("signal", id, name)
   must(rt:raise(id, "signal", { id = name, last = number == signals_of(id) }, {
     done = function(ok)
-      if not ok then return end
-      say("signal", id, name)
-      signal(id, number + 1)
+      if told(ok) then signal(id, number + 1) end
     end,
   }))
+end
+
+local function go_on(id, number)
+  local kind = id:sub(1, 1)
+  if kind == "t" or kind == "c" then signal(id, number) end
+  if kind == "s" then ask("cancel", id, "enough") end
+  if kind == "k" then ask("terminate", id, "enough") end
 end
 
 local function start()
-  if mode == "finish" then
-    if live == 0 then rt:stop() end
-    return
-  end
   started = started + 1
-  live = live + 1
-  local id = ("t%d-%d"):format(life, started)
-  must(rt:start("torture", {
-    id = id,
-    input = { ledger = ledger },
-    done = function(ok)
-      if not ok then return end
-      say("start", id)
-      signal(id, 1)
-    end,
-  }))
+  local kind = ORDER[started % #ORDER + 1]
+  local id = ("%s%d-%d"):format(kind, life, started)
+  live[id] = kind
+  local told = acknowledged("start", id)
+  must(rt:start(KINDS[kind], { id = id, input = kind == "k" and 2 or { ledger = ledger }, done = function(ok)
+    if told(ok) then go_on(id, 1) end
+  end }))
 end
 
--- A client that was not answered looks before it asks again.
-for _, instance in ipairs(must(rt:list({ status = { "PENDING", "RUNNING", "STALLED" }, limit = 1000 }))) do
-  if instance.status == "STALLED" then say("fatal", instance.id, "is stalled:", instance.failure and instance.failure.message or "?") end
-  live = live + 1
-  local raised = 0
-  for _, event in ipairs(must(rt:history(instance.id))) do
-    if event.kind == "EventRaised" then raised = raised + 1 end
+-- A client that was not answered looks before it asks again: what a generation has not seen went over to the next one.
+local function raised(instance)
+  local names, count = {}, 0
+  local function add(name)
+    if not names[name] then names[name], count = true, count + 1 end
   end
-  signal(instance.id, raised + 1)
+  local input = must(rt:get(instance.id)).input
+  for _, name in ipairs(type(input) == "table" and input.seen or {}) do add(name) end
+  for _, event in ipairs(must(rt:history(instance.id))) do
+    if event.kind == "EventRaised" then add(event.value.id) end
+  end
+  return count
 end
 
-rt:observe(function(_, _, event)
-  if event.kind ~= "Completed" and event.kind ~= "Failed" then return end
-  live = live - 1
-  start()
+for _, instance in ipairs(must(rt:list({ status = OPEN, limit = 10000 }))) do
+  local id = instance.id
+  if instance.status == "STALLED" then say("fatal", id, "is stalled:", instance.failure and instance.failure.message or "?") end
+  if instance.status == "SUSPENDED" then ask("resume", id) end
+  if id:match("^[tcsk]%d+%-%d+$") then
+    live[id] = id:sub(1, 1)
+    go_on(id, live[id] ~= "s" and live[id] ~= "k" and raised(instance) + 1 or nil)
+  end
+end
+
+local ENDS = { Completed = true, Failed = true, Terminated = true, Canceled = true }
+rt:observe(function(id, _, event)
+  if ENDS[event.kind] then live[id] = nil end
 end)
 
-for _ = live + 1, LIVE do start() end
+local function any_live()
+  local ids = {}
+  for id in pairs(live) do ids[#ids + 1] = id end
+  return ids[math.random(math.max(1, #ids))], #ids
+end
+
+-- Between the passes of the runtime.
+local function chores()
+  while #deferred > 0 and math.random() < 0.5 do
+    local attempt = table.remove(deferred, math.random(#deferred))
+    attempt.note("end")
+    must(rt:complete(attempt.token, { step = attempt.step }))
+  end
+  local id, count = any_live()
+  if id and math.random() < 0.1 then
+    ask("suspend", id, nil, function() ask("resume", id) end)
+  end
+  for _ = count + 1, mode == "work" and LIVE or 0 do start() end
+  return count
+end
+
+local ok, message, code = rt:start("idle", { id = "idle" })
+if not ok and code ~= "LNT_EEXIST" then must(ok, message) end
 say("ready")
-if mode ~= "finish" or live > 0 then must(rt:run()) end
+while true do
+  local ended
+  ended, message, code = rt:wait("idle", 0.003)
+  if ended then break end
+  if code ~= "LNT_ETIMEOUT" then must(nil, message) end
+  if chores() == 0 and mode == "finish" then rt:raise("idle", "stop") end
+end
 must(rt:close())
 say("finished")

@@ -1,7 +1,14 @@
--- workflow.lua - what tools/torture runs while it kills: a chain, a fan-out, a side branch with a timer, and signals until the last one.
--- Every attempt writes its begin and its end to a ledger, one append each.
+-- workflow.lua - what tools/torture runs while it kills. Every attempt writes its begin and its end to a ledger, one append each.
+--   torture  activities of every kind, retries, timers, branches, children, events from and to others, signals until the last one
+--   chain    the same signals, a few for each generation of a workflow that continues as new
+--   saga     waits until it is canceled, and undoes what it did
+--   tree     waits with its children until it is terminated
 
-local function ledger(job, act, word)
+local RETRY = { retry = { max_attempts = 1000, interval = "3ms", backoff = 1 } }
+
+---- Activities ----
+
+local function line(job, act, word)
   return ("%s %s %s %s %s\n"):format(word, act.idempotency_key, act.instance_id, job.step, os.getenv("TORTURE_LIFE"))
 end
 
@@ -10,42 +17,86 @@ local function flaky(job)
 end
 
 activity("step", function(job, act)
-  act:append_file(job.ledger, ledger(job, act, "begin"))
-  act:sleep(job.ms / 1000)
+  act:append_file(job.ledger, line(job, act, "begin"))
+  act:sleep((job.ms or 1) / 1000)
   flaky(job)
-  act:append_file(job.ledger, ledger(job, act, "end"))
+  act:append_file(job.ledger, line(job, act, "end"))
   return { step = job.step }
 end)
 
-local function append(path, line)
+local function append(path, text)
   local file = assert(io.open(path, "a"))
   file:setvbuf("full")
-  file:write(line)
+  file:write(text)
   file:close()
 end
 
 activity("quick", function(job, act)
-  append(job.ledger, ledger(job, act, "begin"))
+  append(job.ledger, line(job, act, "begin"))
   flaky(job)
-  append(job.ledger, ledger(job, act, "end"))
+  append(job.ledger, line(job, act, "end"))
   return { step = job.step }
 end)
 
 activity("blocking", { blocking = true }, function(job, act)
-  append(job.ledger, ledger(job, act, "begin"))
-  append(job.ledger, ledger(job, act, "end"))
+  append(job.ledger, line(job, act, "begin"))
+  append(job.ledger, line(job, act, "end"))
   return { step = job.step }
 end)
 
+---- Workflows ----
+
+workflow("idle", function(ctx) ctx:wait_for_external_event("stop") end)
+
+-- A child of "torture": it answers with what its parent sends it.
+workflow("kid", function(ctx, ledger)
+  ctx:call_activity("quick", { ledger = ledger, step = "kid1", flaky = true }, RETRY)
+  local word = ctx:wait_for_external_event("word")
+  ctx:create_timer("2ms")
+  ctx:call_activity("step", { ledger = ledger, step = "kid2" })
+  return { word = word, id = ctx.instance_id }
+end)
+
+workflow("free", function(ctx, ledger)
+  ctx:create_timer("1ms")
+  ctx:call_activity("quick", { ledger = ledger, step = "free1" })
+  return "free"
+end)
+
+-- A signal, or nil when none came in time.
+local function next_signal(ctx, patience)
+  if patience == 0 then return ctx:wait_for_external_event("signal") end
+  if patience == 1 then
+    local ok, value = pcall(ctx.wait_for_external_event, ctx, "signal", { timeout = "8ms" })
+    if not ok and value.type ~= "Timeout" then error(value) end
+    return ok and value or nil
+  end
+  local tasks = { ctx.async:create_timer("6ms"), ctx.async:wait_for_external_event("SIGNAL") }
+  local which, value = ctx:when_any(tasks, { cancel_losers = true })
+  return which == 2 and value or nil
+end
+
+local function family(ctx, ledger)
+  local kids = {}
+  for i = 1, 2 do
+    local id = ctx.instance_id .. ":kid" .. i
+    kids[i] = ctx.async:call_child_workflow("kid", ledger, { id = id })
+    ctx:raise_event(id, "word", i)
+  end
+  return kids
+end
+
 workflow("torture", function(ctx, input)
   local function job(step, ms, is_flaky) return { ledger = input.ledger, step = step, ms = ms, flaky = is_flaky } end
-  local retry = { retry = { max_attempts = 1000, interval = "3ms", backoff = 1 } }
 
-  for i = 1, 2 do ctx:call_activity("step", job("chain" .. i, ctx:random(5), true), retry) end
+  for i = 1, 2 do ctx:call_activity("step", job("chain" .. i, ctx:random(5), true), RETRY) end
   ctx:call_activity("blocking", job("blocking", 0))
+  local kids = family(ctx, input.ledger)
+  ctx:start_workflow("free", input.ledger, { id = ctx.instance_id .. "-free" })
 
   local tasks = {}
-  for i = 1, 4 do tasks[i] = ctx.async:call_activity(i % 2 == 0 and "quick" or "step", job("fan" .. i, 3 * i, i == 2), retry) end
+  for i = 1, 4 do tasks[i] = ctx.async:call_activity(i % 2 == 0 and "quick" or "step", job("fan" .. i, 3 * i, i == 2), RETRY) end
+  tasks[5] = ctx.async:call_activity("deferred", job("deferred"))
   ctx:when_all(tasks)
 
   local side = ctx:spawn(function()
@@ -54,14 +105,62 @@ workflow("torture", function(ctx, input)
     ctx:call_activity("step", job("side2", 2))
   end)
 
-  local seen = {}
+  local seen, tries = {}, 0
   repeat
-    local signal = ctx:wait_for_external_event("signal")
-    seen[#seen + 1] = signal.id
-    ctx:set_custom_status({ seen = #seen })
-    if #seen % 2 == 0 then ctx:call_activity("step", job("signal" .. #seen, 1)) end
-  until signal.last
+    local signal = next_signal(ctx, tries % 3)
+    tries = tries + 1
+    if signal then
+      seen[#seen + 1] = signal.id
+      ctx:emit("seen", #seen)
+      ctx:set_custom_status({ seen = #seen })
+      if #seen % 2 == 0 then ctx:call_activity("step", job("signal" .. #seen, 1)) end
+    end
+  until signal and signal.last
 
   side:await()
-  return { seen = seen }
+  return { seen = seen, kids = ctx:when_all(kids) }
+end)
+
+workflow("chain", function(ctx, input)
+  local seen, generation = input.seen or {}, input.generation or 1
+  ctx:call_activity("quick", { ledger = input.ledger, step = "gen" .. generation, flaky = true }, RETRY)
+  ctx.async:create_timer("1h")
+  for _ = 1, 2 do
+    local signal
+    repeat signal = next_signal(ctx, ctx:random(0, 2)) until signal
+    seen[#seen + 1] = signal.id
+    if signal.last then return { seen = seen, generations = generation } end
+  end
+  ctx:continue_as_new({ ledger = input.ledger, seen = seen, generation = generation + 1 })
+end)
+
+workflow("saga", function(ctx, input)
+  local function job(step) return { ledger = input.ledger, step = step } end
+  local done = 0
+  local ok, err = pcall(function()
+    for i = 1, 2 do
+      ctx:call_activity("step", job("do" .. i))
+      done = i
+    end
+    ctx:wait_for_external_event("never")
+  end)
+  assert(not ok)
+  ctx:shield(function()
+    for i = done, 1, -1 do
+      ctx:call_activity("step", job("undo" .. i))
+      ctx:create_timer("1ms")
+    end
+  end)
+  ctx:set_custom_status({ undone = done })
+  error(err)
+end)
+
+workflow("tree", function(ctx, depth)
+  if depth == 0 then
+    ctx:wait_for_external_event("never", { timeout = "1h" })
+    return
+  end
+  local kids = {}
+  for i = 1, 2 do kids[i] = ctx.async:call_child_workflow("tree", depth - 1) end
+  ctx:when_all(kids)
 end)
