@@ -11,7 +11,7 @@
 const char lnt__sandbox_yield_key = 0;
 
 /* Places in the registry. */
-static const char base_key, environment_key, freeze_key;
+static const char base_key, environment_key, freeze_key, xpcall_key;
 
 static void registry_push(lua_State *L, const char *key) {
   lua_pushlightuserdata(L, (void *)(uintptr_t)key);
@@ -100,6 +100,8 @@ static int build(lua_State *L) {
   registry_set(L, &freeze_key);
   registry_set(L, &environment_key);
   registry_set(L, &base_key);
+  lua_getglobal(L, "xpcall");
+  registry_set(L, &xpcall_key);
   clear_libraries(L);
   return 0;
 }
@@ -146,6 +148,14 @@ void lnt__sandbox_push_env(lua_State *L) {
   lua_pushliteral(L, "_G");
   lua_pushvalue(L, -2);
   lua_rawset(L, -3);
+}
+
+void lnt__sandbox_catching(lua_State *L) {
+  luaL_checkstack(L, 4, "catching");
+  registry_push(L, &xpcall_key);
+  lua_setfield(L, -2, "xpcall");
+  lua_pushcfunction(L, lnt__guard_caught);
+  lua_setfield(L, -2, "caught");
 }
 
 void lnt__sandbox_define(lua_State *L, const char *name) {

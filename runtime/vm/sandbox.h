@@ -131,6 +131,10 @@ lnt_status lnt__sandbox_open(lua_State *L, lnt__guard *guard, lnt_error *err);
 /* RAISES. Push a fresh environment for one instance (or one file): an empty table over the shared, frozen base; `_G` in it is itself. */
 void lnt__sandbox_push_env(lua_State *L);
 
+/* RAISES. Put `xpcall`, LuaJIT's own, and `caught` into the table at the top: for trusted Lua, which hands every error that xpcall catches
+ * to `caught` first, and calls xpcall from Lua alone. */
+void lnt__sandbox_catching(lua_State *L);
+
 /* RAISES. Pop the value at the top and make it the global `name` of every environment ("workflow", "require"). Not for author code. */
 void lnt__sandbox_define(lua_State *L, const char *name);
 

@@ -154,6 +154,9 @@ struct lnt__body {
   lnt__outcome *end; /* main is over, and branches are awaited: what becomes of the instance then */
   lnt__wait *waits; /* sorted by seq; &one, or owned */
   lnt__link *links;
+  lnt__buf trace;      /* where the failure in the slot was raised: what raises it again comes too late to know */
+  uint32_t trace_slot;
+  bool trace_awaited;  /* it was raised in a branch */
   lnt__rng *rngs; /* [0] math.random, [1] ctx; made when first asked for */
   uint64_t seed;
   lnt__wait one;
@@ -243,6 +246,13 @@ void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
 void lnt__body_free(lnt__wvm *wvm, lnt__body *body);
 lnt__rng *lnt__body_rng(lnt__body *body, int which); /* NULL: out of memory */
 void lnt__traceback(lua_State *co, lnt__buf *out);
+/* Keep where the failure at the top of `co` was raised, unless it is a cancel; it stays. Does not raise once lnt__trace_reserve() was
+ * called for the body. */
+void lnt__trace_keep(lua_State *co, lnt__body *body);
+void lnt__trace_reserve(lua_State *L, lnt__body *body); /* RAISES */
+bool lnt__trace_of(lua_State *L, int index, const lnt__body *body); /* is it kept for this failure? */
+/* RAISES. What is at the top of L now stands for the failure at `index` of `from`. */
+void lnt__trace_follow(lua_State *L, const lnt__body *body, lua_State *from, int index);
 void lnt__where(lua_State *L, char *out, size_t size);
 /* RAISES, catchably, at the author's line. A tail call (`return ctx:verb(...)`) leaves none: then it is where the workflow begins. */
 _Noreturn void lnt__mistake(lua_State *L, const char *format, ...) LNT__PRINTF(2, 3);

@@ -6,7 +6,7 @@
 
 local native = ...
 
-local raise, timed_out, await, pcall = native.raise, native.timed_out, native.await, native.pcall
+local raise, timed_out, await = native.raise, native.timed_out, native.await
 
 local function settle(ok, ...)
   if ok then return ... end
@@ -75,6 +75,18 @@ task.done = native.done
 task.state = native.state
 
 -- Scopes. Whatever their function does, they are closed, which waits until nothing that was started in them is left.
+
+local xpcall, caught, raised = native.xpcall, native.caught, native.raised
+
+local function settle_call(ok, ...)
+  if not ok then caught((...)) end
+  return ok, ...
+end
+
+-- For errors that will be raised again: the history tells where they were raised first.
+local function pcall(fn, ...)
+  return settle_call(xpcall(fn, raised, ...))
+end
 
 local scope_open, shield_open, map_open = native.scope_open, native.shield_open, native.map_open
 local scope_close, scope_failure = native.scope_close, native.scope_failure

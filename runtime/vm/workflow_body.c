@@ -103,6 +103,8 @@ void lnt__body_free(lnt__wvm *wvm, lnt__body *body) {
   lnt__tasks_forget(wvm, &body->root);
   lnt__thread_give(wvm, &body->main.thread, body->main.state == LNT__BRANCH_OVER);
   lnt__release(wvm, &body->modules_slot);
+  lnt__release(wvm, &body->trace_slot);
+  lnt__buf_finish(&body->trace);
   if (body->waits != &body->one) lnt__free(body->waits);
   lnt__free(body->links);
   lnt__free(body->rngs);
@@ -137,6 +139,46 @@ void lnt__traceback(lua_State *co, lnt__buf *out) {
     level_text(&ar, text, sizeof text);
     lnt__buf_printf(out, "%s%s", out->size ? "\n" : "", text);
   }
+}
+
+void lnt__trace_reserve(lua_State *L, lnt__body *body) {
+  if (body->trace_slot) return;
+  luaL_checkstack(L, 4, "a traceback");
+  lua_pushboolean(L, 0);
+  body->trace_slot = lnt__anchor(L);
+}
+
+bool lnt__trace_of(lua_State *L, int index, const lnt__body *body) {
+  if (!body->trace_slot || !lua_checkstack(L, 4)) return false;
+  lua_pushvalue(L, index);
+  lnt__push_slot(L, body->trace_slot);
+  bool same = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return same;
+}
+
+void lnt__trace_keep(lua_State *co, lnt__body *body) {
+  if (!lua_checkstack(co, 4) || lnt__trace_of(co, -1, body) || lnt__is_canceled(co, -1)) return;
+  lnt__buf_clear(&body->trace);
+  lnt__traceback(co, &body->trace);
+  body->trace_awaited = false;
+  lua_pushvalue(co, -1);
+  lua_rawseti(co, LUA_REGISTRYINDEX, (int)body->trace_slot);
+}
+
+void lnt__trace_follow(lua_State *L, const lnt__body *body, lua_State *from, int index) {
+  if (!lnt__trace_of(from, index, body)) return;
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, LUA_REGISTRYINDEX, (int)body->trace_slot);
+}
+
+/* Where the failure at the top of `co` was raised, and, of one that came from a branch, where it was awaited. */
+static void add_trace(lnt__body *body, lua_State *co, lnt__buf *out) {
+  bool kept = lnt__trace_of(co, -1, body);
+  if (kept) lnt__buf_append(out, body->trace.data, body->trace.size);
+  if (kept && !body->trace_awaited) return;
+  if (kept) lnt__buf_printf(out, "\nawaited at:");
+  lnt__traceback(co, out);
 }
 
 void lnt__where(lua_State *L, char *out, size_t size) {
@@ -192,7 +234,8 @@ void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
     lnt__buf_append(&outcome->value, body->next->input, body->next->size);
     return;
   }
-  lnt__traceback(co, &outcome->detail);
+  if (wvm->guard.killed != LNT__KILL_NONE) lnt__traceback(co, &outcome->detail);
+  else add_trace(body, co, &outcome->detail);
   if (wvm->guard.killed != LNT__KILL_NONE) {
     lnt__guard_explain(&wvm->guard, co);
     fail_with(outcome, kill_type(wvm->guard.killed), wvm->guard.text);
@@ -219,6 +262,35 @@ static void completed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
   fail_with(outcome, "InvalidValue", text);
 }
 
+/* The failure is at the top. */
+static void log_unawaited(lua_State *L, lnt__body *body) {
+  lnt__buf text;
+  lnt__buf_init(&text);
+  lnt__buf_printf(&text, "a branch failed, and nothing waits for it yet:\n");
+  if (lnt__trace_of(L, -1, body)) lnt__buf_append(&text, body->trace.data, body->trace.size);
+  lnt__buf_u8(&text, 0);
+  if (!text.failed) lnt__turn_log(body->turn, LNT_LOG_WARN, (const char *)text.data);
+  lnt__buf_finish(&text);
+}
+
+/* What `co` raised goes to the top of L, as a table. */
+static void take_failure(lua_State *L, lnt__body *body, lua_State *co) {
+  lnt__wvm *wvm = lnt__wvm_of(L);
+  lnt_error err;
+  lnt__trace_reserve(L, body);
+  lnt__trace_keep(co, body);
+  if (lnt__trace_of(co, -1, body)) body->trace_awaited = true;
+  if (lua_istable(co, -1)) {
+    lua_xmove(co, L, 1);
+    return;
+  }
+  lnt__buf_clear(&wvm->extra);
+  if (lnt__failure_encode(co, -1, (size_t)wvm->limits.payload_bytes_max, &wvm->extra, &err) ||
+      !lnt__failure_push(L, (lnt_value){wvm->extra.data, wvm->extra.size}))
+    luaL_error(L, "not enough memory");
+  lnt__trace_follow(L, body, co, -1);
+}
+
 /* A spawned branch returned or raised: its task has the value or the failure, which is made a failure table if it is not a table. */
 static void branch_over(lua_State *L, lnt__body *body, lnt__branch *branch, bool ok) {
   lnt__wvm *wvm = lnt__wvm_of(L);
@@ -227,27 +299,11 @@ static void branch_over(lua_State *L, lnt__body *body, lnt__branch *branch, bool
   if (ok) {
     lua_settop(co, 1);
     lua_xmove(co, L, 1);
-  } else if (lua_istable(co, -1)) {
-    lua_xmove(co, L, 1);
-  } else {
-    lnt_error err;
-    lnt__buf_clear(&wvm->extra);
-    if (lnt__failure_encode(co, -1, (size_t)wvm->limits.payload_bytes_max, &wvm->extra, &err) ||
-        !lnt__failure_push(L, (lnt_value){wvm->extra.data, wvm->extra.size}))
-      luaL_error(L, "not enough memory");
-  }
+  } else take_failure(L, body, co);
   bool was_canceled = branch->cancel.state != LNT__CANCEL_NONE;
   lnt__task_state state = ok ? LNT__TASK_DONE : LNT__TASK_FAILED;
   if (!ok && branch->cancel.state == LNT__CANCEL_RAISED && lnt__is_canceled(L, -1)) state = LNT__TASK_CANCELED;
-  if (state == LNT__TASK_FAILED && !task->links) {
-    lnt__buf text;
-    lnt__buf_init(&text);
-    lnt__buf_printf(&text, "a branch failed, and nothing waits for it yet:\n");
-    lnt__traceback(co, &text);
-    lnt__buf_u8(&text, 0);
-    if (!text.failed) lnt__turn_log(body->turn, LNT_LOG_WARN, (const char *)text.data);
-    lnt__buf_finish(&text);
-  }
+  if (state == LNT__TASK_FAILED && !task->links) log_unawaited(L, body);
   branch_free(wvm, body, branch, ok);
   lnt__push_slot(L, task->slot); /* it must outlive its settling */
   lua_insert(L, -2);

@@ -393,10 +393,7 @@ static void push_native(lua_State *L) {
   add_functions(L, plain, LNT__COUNT(plain));
   lnt__task_functions(L);
   lnt__scope_functions(L);
-  lnt__sandbox_push_env(L);
-  lua_getfield(L, -1, "pcall");
-  lua_setfield(L, -3, "pcall");
-  lua_pop(L, 1);
+  lnt__sandbox_catching(L);
   lnt__tell_functions(L);
   lnt__child_functions(L);
   lua_createtable(L, LNT__COUNT(plain), 0);

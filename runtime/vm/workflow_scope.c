@@ -231,6 +231,7 @@ static lnt__scope *push_scope(lua_State *L, lnt__branch *branch) {
   lua_setmetatable(L, -2);
   lua_pushvalue(L, -1);
   scope->slot = lnt__anchor(L);
+  lnt__trace_reserve(L, wvm->body);
   scope->owner = branch;
   scope->parent = branch->scope;
   branch->scope = scope;
@@ -385,6 +386,14 @@ static int as_failure(lua_State *L) {
   if (lnt__failure_encode(L, 1, (size_t)wvm->limits.payload_bytes_max, &wvm->extra, &err) ||
       !lnt__failure_push(L, (lnt_value){wvm->extra.data, wvm->extra.size}))
     luaL_error(L, "not enough memory");
+  lnt__trace_follow(L, wvm->body, L, 1);
+  return 1;
+}
+
+/* The handler of errors that go on later: keep where they were raised. */
+static int raised(lua_State *L) {
+  const lnt__wvm *wvm = lnt__wvm_of(L);
+  if (wvm->guard.killed == LNT__KILL_NONE && wvm->body) lnt__trace_keep(L, wvm->body);
   return 1;
 }
 
@@ -392,7 +401,7 @@ void lnt__scope_functions(lua_State *L) {
   static const luaL_Reg functions[] = {{"scope_open", scope_open}, {"shield_open", shield_open}, {"map_open", map_open},
                                        {"scope_close", scope_close}, {"scope_failure", scope_failure}, {"scope_cancel", scope_cancel},
                                        {"scope_canceled", scope_canceled}, {"branch_canceled", branch_canceled},
-                                       {"as_failure", as_failure}, {NULL, NULL}};
+                                       {"as_failure", as_failure}, {"raised", raised}, {NULL, NULL}};
   for (const luaL_Reg *at = functions; at->name; at++) {
     lua_pushcfunction(L, at->func);
     lua_setfield(L, -2, at->name);

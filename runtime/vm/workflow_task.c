@@ -263,7 +263,7 @@ static void cancel_others(lua_State *L, lnt__body *body, int children, const lnt
 }
 
 /* Replace the failure at the top by a copy that knows which task of the list it is of: others may wait for that task in other lists. */
-static void add_index(lua_State *L, uint32_t place) {
+static void add_index(lua_State *L, const lnt__body *body, uint32_t place) {
   if (!lua_istable(L, -1)) return;
   int from = lua_gettop(L);
   luaL_checkstack(L, 6, "a failure");
@@ -278,6 +278,7 @@ static void add_index(lua_State *L, uint32_t place) {
   lua_pushnumber(L, (lua_Number)place);
   lua_rawset(L, from + 1);
   if (lua_getmetatable(L, from)) lua_setmetatable(L, from + 1);
+  lnt__trace_follow(L, body, L, from);
   lua_remove(L, from);
 }
 
@@ -289,7 +290,7 @@ static void settle_any(lua_State *L, lnt__body *body, int children, lnt__task *p
   int values = lua_gettop(L);
   if (child->state != LNT__TASK_DONE) {
     lua_rawgeti(L, values, 1);
-    add_index(L, place);
+    add_index(L, body, place);
     lnt__task_settle(L, body, parent, LNT__TASK_FAILED, 1);
   } else {
     take(lnt__wvm_of(L), child);

@@ -1,6 +1,8 @@
 /* test_cancel.c - lists of tasks that are decided early, scopes, shields, map, and what becomes of canceled tasks, branches, instances. */
 #include "story.h"
 
+#include <stdio.h>
+
 /* ---- Lists of tasks that are decided early ---- */
 
 static void test_when_all_fails_at_once_if_asked(void) {
@@ -260,8 +262,55 @@ static void test_a_cancel_reaches_every_branch_of_an_instance(void) {
                  "[false,\"Canceled\"]");
 }
 
+/* ---- Tracebacks ---- */
+
+static void detail_of(mode how, const char *source, char *out, size_t size) {
+  world w;
+  uint64_t run = 0;
+  lnt__history history;
+  lnt_error err = {LNT_OK, ""};
+  world_init(&w, how);
+  CHECK_STATUS(load(&w, "story.lua", source, &err), LNT_OK);
+  start(&w, "main", "one", NULL);
+  play(&w, "one");
+  lnt__history_init(&history);
+  CHECK_STATUS(lnt__journal_find(w.store, "one", &run, &err), LNT_OK);
+  CHECK_STATUS(lnt__journal_history(w.store, run, &history, &err), LNT_OK);
+  const lnt__event *last = &history.events[history.count - 1];
+  CHECK_EQ_INT(last->kind, LNT_EVENT_FAILED);
+  snprintf(out, size, "%.*s", (int)last->detail.size, (const char *)last->detail.data);
+  lnt__history_finish(&history);
+  world_finish(&w);
+}
+
+/* Scopes and branches raise a failure again: the history tells where it was raised first. */
+static void test_a_traceback_begins_where_the_failure_was_raised(void) {
+  static const struct { const char *source, *detail; } cases[] = {
+      {"workflow('main', function(ctx)\n  ctx:scope(function()\n    ctx:shield(function()\n      ctx:call_activity('fail')\n    end)\n  "
+       "end)\nend)",
+       "story.lua:4: in the function that begins at line 3\nstory.lua:3: in the function that begins at line 2\n"
+       "story.lua:2: in the function that begins at line 1"},
+      {"workflow('main', function(ctx)\n  local t = ctx:spawn(function()\n    ctx:sleep(1)\n    error('so')\n  end)\n  ctx:when_any{t}"
+       "\nend)",
+       "story.lua:4: in the function that begins at line 2\nawaited at:\nstory.lua:6: in the function that begins at line 1"},
+      {"workflow('main', function(ctx)\n  ctx:map({1, 2}, function(x)\n    ctx:sleep(x)\n    error('item ' .. x)\n  end, "
+       "{fail_fast = true})\nend)",
+       "story.lua:4: in the function that begins at line 2\nawaited at:\nstory.lua:2: in the function that begins at line 1"},
+      {"workflow('main', function(ctx)\n  pcall(ctx.scope, ctx, function() error('one') end)\n  error('two')\nend)",
+       "story.lua:3: in the function that begins at line 1"},
+  };
+  for (size_t i = 0; i < LNT__COUNT(cases); i++) {
+    for (int how = 0; how < MODES; how++) {
+      char detail[2000];
+      detail_of((mode)how, cases[i].source, detail, sizeof detail);
+      CHECK_EQ_STR(detail, cases[i].detail);
+    }
+  }
+}
+
 CHECK_MAIN(test_when_all_fails_at_once_if_asked, test_when_any_tells_which_failed, test_when_any_cancels_its_losers_if_asked,
            test_an_event_that_nobody_took_goes_back, test_a_scope_ends_what_it_started, test_a_scope_has_a_timeout,
            test_a_scope_can_be_canceled, test_one_cancel_is_raised_once, test_a_canceled_branch_cleans_up,
            test_a_shield_holds_a_cancel_back, test_map_keeps_the_order_of_the_list, test_a_body_awaits_the_branches_it_cancels,
-           test_a_canceled_instance_cleans_up, test_a_cancel_reaches_every_branch_of_an_instance);
+           test_a_canceled_instance_cleans_up, test_a_cancel_reaches_every_branch_of_an_instance,
+           test_a_traceback_begins_where_the_failure_was_raised);

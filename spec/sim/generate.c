@@ -242,6 +242,7 @@ static void scoped(gen *g) {
   LINE(g, "kept[1] = ctx.async:create_timer(\"3h\")");
   LINE(g, "kept[2] = ctx.async:wait_for_external_event(\"never%d\")", ++g->labels);
   endless_branch(g, "kept[3]");
+  LINE(g, "ctx:call_activity(\"echo\", 0)"); /* the branch has begun: what follows need not wait */
   g->indent--;
   body_of(g, 1 + below(g, 2), false);
   LINE(g, below(g, 3) ? "end)" : "end, { timeout = \"2h\" })");
