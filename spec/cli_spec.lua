@@ -8,6 +8,13 @@ activity("explode", function() error({ type = "Boom", message = "it blew up" }) 
 workflow("greeter", function(ctx, input) return ctx:call_activity("greet", input) end)
 workflow("waiter", function(ctx) return ctx:wait_for_external_event("go") end)
 workflow("breaker", function(ctx) ctx:call_activity("explode") end)
+activity("spin", function()
+  local x = 0
+  while true do x = x + 1 end
+end)
+activity("drill", { blocking = true }, function() local x = 0 while true do x = x + 1 end end)
+workflow("spinner", function(ctx) ctx:call_activity("spin") end)
+workflow("driller", function(ctx) ctx:call_activity("drill", nil, { timeout = "50ms" }) end)
 ]]
 
 describe("lunation", function()
@@ -111,10 +118,25 @@ describe("lunation", function()
       assert.equal("it blew up", object.failure.message)
     end)
 
+    it("ends an activity that computes for ever, and says where it stands and what to do", function()
+      local result = with_data("run", file, "spinner", "--id", "s")
+      assert.equal(1, result.code)
+      assert.matches("SliceExceeded: flows.lua:8: the activity \"spin\"", result.err, 1, true)
+      assert.matches("blocking = true", result.err, 1, true)
+      assert.equal("hello you\n", with_data("run", file, "greeter").out)
+    end)
+
+    it("shows a timeout, and ends, though the worker thread never does", function()
+      local result = with_data("run", file, "driller", "--id", "d")
+      assert.equal(1, result.code)
+      local failure, left = result.err:find("d FAILED: Timeout: activity 'drill'", 1, true), result.err:find("left behind", 1, true)
+      assert.truthy(failure and left and failure < left)
+    end)
+
     it("needs the name where a file defines several workflows", function()
       local result = with_data("run", file)
       assert.equal(2, result.code)
-      assert.matches("breaker, greeter, waiter", result.err, 1, true)
+      assert.matches("breaker, driller, greeter, spinner, waiter", result.err, 1, true)
     end)
 
     it("shows a finished instance again instead of running it twice", function()

@@ -1,14 +1,6 @@
 /* runtime.c - makes and unmakes lnt_runtime, and knows the rules of a call. Called by api/; owner thread. */
 #include "driver/runtime.h"
 
-#include <time.h>
-
-uint64_t lnt__monotonic_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 bool lnt__is_owner(const lnt_runtime *rt) { return pthread_equal(pthread_self(), rt->owner); }
 
 lnt_status lnt__enter(const lnt_runtime *rt, int needs, lnt_error *err) {
@@ -48,6 +40,12 @@ static void on_settled(void *user, const char *id, lnt_run_status status) {
   lnt_runtime *rt = user;
   (void)status;
   if (rt->awaited && strcmp(rt->awaited, id) == 0) rt->awaited_settled = true;
+}
+
+/* Asked from inside an activity, so the engine is not busy. */
+static bool on_overdue(void *user, lnt_token token, const char *place, lnt__buf *failure) {
+  lnt_runtime *rt = user;
+  return rt->engine && lnt__engine_overdue(rt->engine, token, lnt__clock(rt), place, failure);
 }
 
 /* ---- Making it ---- */
@@ -93,13 +91,16 @@ static lnt_status make_vms(lnt_runtime *rt, lnt_error *err) {
   lnt__wvm_options wvm = {.limits = &options->limits, .module_path = options->module_path,
                           .stdlib_path = options->stdlib_path, .user = rt, .log = lnt__runtime_log, .fetch = lnt__code_fetch};
   lnt__avm_options avm = {.loop = &rt->loop, .memory_bytes_max = options->limits.activity_memory_bytes_max,
-                          .payload_bytes_max = options->limits.payload_bytes_max, .module_path = options->module_path,
+                          .payload_bytes_max = options->limits.payload_bytes_max,
+                          .slice_us_max = options->limits.activity_slice_us_max, .overdue = on_overdue, .module_path = options->module_path,
                           .stdlib_path = options->stdlib_path, .user = rt, .complete = lnt__runtime_complete, .fail = lnt__runtime_fail,
                           .log = lnt__runtime_log};
   lnt_status status = lnt__wvm_create(&wvm, &rt->wvm, err);
   if (!status) status = lnt__avm_create(&avm, &rt->avm, err);
   if (status || options->workers == 0) return status;
   avm.loop = NULL;
+  avm.overdue = NULL;
+  avm.slice_us_max = 0;
   lnt__workers_options workers = {.threads = (size_t)options->workers, .avm = avm,
                                   .queue_max = (size_t)options->limits.activities_running_max};
   return lnt__workers_create(&workers, &rt->workers, err);

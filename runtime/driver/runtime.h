@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "base/clock.h"
 #include "base/map.h"
 #include "driver/worker.h"
 #include "engine/engine.h"
@@ -89,7 +90,6 @@ struct lnt_runtime {
 };
 
 /* ---- runtime.c ---- */
-uint64_t lnt__monotonic_ns(void);
 bool lnt__is_owner(const lnt_runtime *rt);
 const char *lnt__stdlib_dir(void);
 

@@ -144,10 +144,20 @@ static bool time_out(lnt__turn *turn, lnt__cmd *cmd) {
   }
   lnt__buf failure;
   lnt__buf_init(&failure);
-  lnt__timeout_failure(&failure, &cmd->plan->policy, which, cmd->memory);
+  lnt__timeout_failure(&failure, &cmd->plan->policy, which, cmd->memory, NULL);
   if (failure.failed) lnt__poison(engine);
   else attempt_fail(turn, cmd, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
   lnt__buf_finish(&failure);
+  return true;
+}
+
+bool lnt__engine_overdue(lnt__engine *engine, lnt_token token, int64_t now_us, const char *place, lnt__buf *failure) {
+  lnt__turn *turn;
+  const lnt__cmd *cmd = attempt_of(engine, token, &turn);
+  if (!cmd || cmd->state != LNT__CMD_BEGUN || !cmd->plan) return false;
+  lnt__timeout which = first_due(cmd->plan);
+  if (cmd->plan->due_us[which] > now_us) return false;
+  if (failure) lnt__timeout_failure(failure, &cmd->plan->policy, which, cmd->memory, place);
   return true;
 }
 

@@ -197,6 +197,10 @@ typedef struct lnt__attempt {
 } lnt__attempt;
 bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out);
 
+/* Has a timeout of a begun attempt struck by `now_us`? `failure` (NULL: only asked) receives what the attempt that computes at `place`
+ * fails with. */
+bool lnt__engine_overdue(lnt__engine *engine, lnt_token token, int64_t now_us, const char *place, lnt__buf *failure);
+
 /* An attempt's answer. Stale ones are counted and dropped. `failure` is a failure map; `detail` a traceback or nil. */
 void lnt__engine_complete(lnt__engine *engine, lnt_token token, lnt_value result);
 void lnt__engine_fail(lnt__engine *engine, lnt_token token, lnt_value failure, lnt_value detail);

@@ -94,18 +94,19 @@ static void write_which(lnt__buf *out, lnt__timeout which) {
   lnt__cbor_map_end(out, &map, 1, false);
 }
 
-void lnt__timeout_failure(lnt__buf *out, const lnt__policy *policy, lnt__timeout which, const char *name) {
+void lnt__timeout_failure(lnt__buf *out, const lnt__policy *policy, lnt__timeout which, const char *name, const char *place) {
   static const struct { const char *before, *after; } texts[] = {
       [LNT__TIMEOUT_SCHEDULE_TO_CLOSE] = {"had no result", "after it was called, all its attempts together (schedule_to_close)"},
       [LNT__TIMEOUT_SCHEDULE_TO_START] = {"was not started within", "of its turn (schedule_to_start)"},
       [LNT__TIMEOUT_START_TO_CLOSE] = {"did not answer within its timeout of", "(start_to_close)"},
       [LNT__TIMEOUT_HEARTBEAT] = {"gave no sign of life for", "(heartbeat)"}};
-  char seconds[LNT__NUMBER_TEXT_BYTES], message[LNT_NAME_BYTES_MAX + 200];
+  char seconds[LNT__NUMBER_TEXT_BYTES], message[LNT_NAME_BYTES_MAX + 400];
   lnt__buf details;
   lnt__buf_init(&details);
   write_which(&details, which);
   lnt__number_text((double)policy->timeout_us[which] / 1e6, seconds);
-  snprintf(message, sizeof message, "activity '%s' %s %s s %s", name, texts[which].before, seconds, texts[which].after);
+  snprintf(message, sizeof message, "%s%sactivity '%s' %s %s s %s%s", place ? place : "", place ? ": " : "", name, texts[which].before,
+           seconds, texts[which].after, place ? "; it computed, and was stopped: declare it blocking = true" : "");
   lnt_failure failure = {"Timeout", message, !TIMEOUTS[which].retryable, {details.data, details.size}};
   lnt__failure_write(out, &failure);
   out->failed = out->failed || details.failed;

@@ -36,7 +36,8 @@ void lnt__policy_read(lnt_value options, lnt__policy *out);
  * attempts themselves took does not count, so the answer is the same on any machine. */
 bool lnt__policy_retries(const lnt__policy *policy, uint32_t attempt, lnt_value failure, int64_t *delay_us);
 
-/* A failure of type "Timeout" whose details name the timeout, of activity `name`. */
-void lnt__timeout_failure(lnt__buf *out, const lnt__policy *policy, lnt__timeout which, const char *name);
+/* A failure of type "Timeout" whose details name the timeout, of activity `name`. `place`: where it computed and was stopped; NULL: it was
+ * not. */
+void lnt__timeout_failure(lnt__buf *out, const lnt__policy *policy, lnt__timeout which, const char *name, const char *place);
 
 #endif

@@ -153,6 +153,7 @@ typedef void (*lnt_wake_fn)(void *user);     /* any thread: the runtime has work
   X(workflow_memory_bytes_max, 1024u << 20, "bytes of the workflow VM, all instances together")                        \
   X(turn_memory_bytes_max, 64u << 20, "bytes one instance may add to the workflow VM between two waits")               \
   X(activity_memory_bytes_max, 1024u << 20, "bytes of each activity VM")                                               \
+  X(activity_slice_us_max, 2000000, "microseconds that a Lua activity may compute on the owner thread between two waits")  \
   X(resident_max, 4096, "instances kept as live coroutines; others are rebuilt by replay when needed")                 \
   X(activities_running_max, 10000, "activities dispatched at once; others wait their turn")                            \
   X(mailbox_max, 1000000, "completions that wait for the owner thread")                                                \
@@ -194,7 +195,9 @@ LNT_API void lnt_options_init(lnt_options *options);
 LNT_API lnt_status lnt_open(const lnt_options *options, lnt_runtime **out, lnt_error *err);
 
 /* Commit what was accepted, cancel what runs, join threads, release everything. NULL is accepted. Owner thread. Answers
- * the status of the last commit: anything but LNT_OK means that requests whose `done` did not run are not durable. */
+ * the status of the last commit: anything but LNT_OK means that requests whose `done` did not run are not durable.
+ * A worker thread whose activity does not end within 2 seconds is left behind, and the log says so: it keeps its memory, touches nothing
+ * of the runtime any more, and ends when its activity does. */
 LNT_API lnt_status lnt_close(lnt_runtime *rt);
 
 /* ---- Code ------------------------------------------------------------------------------------------------------ */

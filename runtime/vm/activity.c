@@ -1,6 +1,6 @@
 /* activity.c - the activity VM: making it, running attempts, answering them. Used by the driver and by its worker threads through
- * activity.h; the thread that made the avm. activity_lib.h tells how an attempt runs; activity_load.c loads files, activity_io.c waits.
- * */
+ * activity.h; the thread that made the avm. activity_lib.h tells how an attempt runs; activity_load.c loads files, activity_io.c waits,
+ * activity_guard.c stops what computes too long. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -172,13 +172,10 @@ static void unkeep(lnt__avm *avm, lnt__attempt *attempt) {
 
 /* ---- Failures ---- */
 
-static const char *const own_chunk = "[string \"activity helpers\"]";
-
-/* A traceback without the lines of activity.lua. */
-static void write_traceback(lnt__buf *out, const char *text) {
+void lnt__avm_traceback(lnt__buf *out, const char *text) {
   while (*text && out->size < TRACEBACK_BYTES_MAX) {
     size_t line = strcspn(text, "\n");
-    const char *own = strstr(text, own_chunk);
+    const char *own = strstr(text, LNT__AVM_CHUNK);
     if (!own || own >= text + line) {
       if (out->size) lnt__buf_u8(out, '\n');
       lnt__buf_append(out, text, line);
@@ -194,7 +191,7 @@ static int describe_protected(lua_State *L) {
   describe *d = lua_touserdata(L, 1);
   lua_State *co = d->attempt->co;
   luaL_traceback(L, co, NULL, 0);
-  write_traceback(d->detail, lua_tostring(L, -1));
+  lnt__avm_traceback(d->detail, lua_tostring(L, -1));
   lua_xmove(co, L, 1);
   d->attempt->outcome = lnt__failure_encode(L, -1, d->avm->options.payload_bytes_max, &d->attempt->out, &d->avm->err);
   return 0;
@@ -226,6 +223,20 @@ static void fail_raised(lnt__avm *avm, lnt__attempt *attempt, lnt__buf *detail) 
   attempt->outcome = LNT_EVALUE;
 }
 
+/* The watchdog stopped it: the error at the top says nothing. */
+static void fail_stopped(const lnt__avm *avm, lnt__attempt *attempt, lnt__buf *detail) {
+  const lnt__watch *watch = &avm->watch;
+  lnt__buf_append(detail, watch->detail.data, watch->detail.size);
+  if (watch->stop != LNT__STOP_TIMEOUT) {
+    fail_text(attempt, watch->stop == LNT__STOP_SLICE ? "SliceExceeded" : "Canceled", watch->text, false);
+    return;
+  }
+  lnt__buf_clear(&attempt->out);
+  lnt__buf_append(&attempt->out, watch->failure.data, watch->failure.size);
+  attempt->out.failed = attempt->out.failed || watch->failure.failed;
+  attempt->outcome = LNT_EVALUE;
+}
+
 /* The result was refused: which rule it broke is in avm->err. */
 static void fail_result(lnt__avm *avm, lnt__attempt *attempt) {
   if (attempt->outcome == LNT_ENOMEM) fail_memory(avm, attempt);
@@ -241,7 +252,8 @@ static void conclude(lnt__avm *avm, lnt__attempt *attempt, int status, lnt__buf 
     if (attempt->outcome != LNT_OK) fail_result(avm, attempt);
     return;
   }
-  if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_DROPPED) fail_text(attempt, "Canceled", dropped, false);
+  if (avm->watch.stop) fail_stopped(avm, attempt, detail);
+  else if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_DROPPED) fail_text(attempt, "Canceled", dropped, false);
   else if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_RUNS) fail_text(attempt, "InvalidYield", yielded, false);
   else if (status == LUA_YIELD || status == LUA_ERRMEM) fail_memory(avm, attempt);
   else fail_raised(avm, attempt, detail);
@@ -282,7 +294,9 @@ static void settle(lnt__avm *avm, lnt__attempt *attempt, int status) {
 static int resume(lnt__avm *avm, lnt__attempt *attempt, int nargs) {
   avm->current = attempt;
   avm->enforce = true;
+  lnt__watch_begin(avm, NULL);
   int status = lua_resume(attempt->co, nargs);
+  lnt__watch_end(avm);
   avm->enforce = false;
   avm->current = NULL;
   return status;
@@ -293,13 +307,13 @@ void lnt__avm_advance(lnt__avm *avm, lnt__attempt *attempt, bool first) {
   if (!first) lua_pushboolean(attempt->co, attempt->canceled), nargs = 1;
   attempt->state = LNT__ATTEMPT_RUNS;
   int status = resume(avm, attempt, nargs);
-  while (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_OPENS && lnt__avm_open_luv(avm)) {
+  while (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_OPENS && !avm->watch.stop && lnt__avm_open_luv(avm)) {
     attempt->state = LNT__ATTEMPT_RUNS;
     lua_pushboolean(attempt->co, attempt->canceled);
     status = resume(avm, attempt, 1);
   }
   if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_WAITS) {
-    if (keep(avm, attempt)) return;
+    if (!avm->watch.stop && keep(avm, attempt)) return;
     release_held(avm, attempt);
   }
   settle(avm, attempt, status);
@@ -347,7 +361,8 @@ static void fail_unknown(lnt__avm *avm, const lnt_activity *activity) {
 }
 
 void lnt__avm_run(lnt__avm *avm, const lnt_activity *activity) {
-  const lnt__avm_entry *entry = lnt__strmap_get(&avm->entries, activity->name);
+  const lnt__avm_entry *entry = avm->found;
+  if (!entry || strcmp(entry->name, activity->name) != 0) entry = lnt__strmap_get(&avm->entries, activity->name);
   if (!entry) {
     fail_unknown(avm, activity);
     return;
@@ -361,6 +376,7 @@ void lnt__avm_run(lnt__avm *avm, const lnt_activity *activity) {
   attempt->fn_ref = entry->fn_ref;
   attempt->canceled = false;
   attempt->refusals = 0;
+  attempt->canceled_ns = 0;
   uint64_t serial = attempt->serial;
   lnt__avm_advance(avm, attempt, true);
   if (!avm->options.loop && avm->luv_open) block(avm, serial);
@@ -394,7 +410,7 @@ static int io_take(lua_State *L) {
   return 3;
 }
 
-/* finish(result): encode it */
+/* finish(result): encode it, and rest until the next attempt */
 static int io_finish(lua_State *L) {
   lnt__avm *avm = lnt__avm_of(L);
   lnt__attempt *attempt = avm->current;
@@ -404,11 +420,9 @@ static int io_finish(lua_State *L) {
   attempt->outcome = lnt__value_encode(L, 1, "result", avm->options.payload_bytes_max, &attempt->out, &avm->err);
   avm->enforce = true;
   attempt->state = LNT__ATTEMPT_ENDED;
-  return 0;
+  lua_settop(L, 0);
+  return lua_yield(L, 0);
 }
-
-/* rest(): until the next attempt */
-static int io_rest(lua_State *L) { return lua_yield(L, 0); }
 
 /* ---- Making and ending ---- */
 
@@ -426,7 +440,7 @@ static void preload(lua_State *L, const char *name, lua_CFunction open) {
 }
 
 static int open_state(lua_State *L) {
-  static const luaL_Reg functions[] = {{"take", io_take}, {"finish", io_finish}, {"rest", io_rest}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"take", io_take}, {"finish", io_finish}, {NULL, NULL}};
   lnt__avm *avm = lua_touserdata(L, 1);
   luaL_openlibs(L);
   preload(L, "lunation.values", open_values);
@@ -434,6 +448,8 @@ static int open_state(lua_State *L) {
   lua_createtable(L, 0, 16);
   luaL_register(L, NULL, functions);
   lnt__avm_io_functions(L);
+  lua_pushboolean(L, avm->options.slice_us_max != 0);
+  lua_setfield(L, -2, "watched");
   lua_pushstring(L, avm->module_path ? avm->module_path : "");
   lua_pushstring(L, avm->stdlib_path ? avm->stdlib_path : "");
   lua_call(L, 3, 1);
@@ -442,6 +458,7 @@ static int open_state(lua_State *L) {
   avm->refs.name = luaL_ref(L, LUA_REGISTRYINDEX);
   LNT__AVM_FUNCTION_MAP(LNT__X)
 #undef LNT__X
+  lnt__watch_open(avm);
   return 0;
 }
 
@@ -471,6 +488,8 @@ lnt_status lnt__avm_create(const lnt__avm_options *options, lnt__avm **out, lnt_
   avm->options = *options;
   avm->collect_at = (size_t)(options->memory_bytes_max / 2);
   lnt__strmap_init(&avm->entries);
+  lnt__buf_init(&avm->watch.detail);
+  lnt__buf_init(&avm->watch.failure);
   lnt__u64map_init(&avm->waiting);
   avm->module_path = options->module_path ? lnt__strdup(options->module_path) : NULL;
   avm->stdlib_path = options->stdlib_path ? lnt__strdup(options->stdlib_path) : NULL;
@@ -498,6 +517,8 @@ void lnt__avm_destroy(lnt__avm *avm) {
   }
   lnt__free(avm->slots);
   lnt__u64map_finish(&avm->waiting);
+  lnt__buf_finish(&avm->watch.detail);
+  lnt__buf_finish(&avm->watch.failure);
   lnt__free(avm->module_path);
   lnt__free(avm->stdlib_path);
   lnt__free(avm);

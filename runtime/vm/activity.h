@@ -1,10 +1,10 @@
-/* activity.h - the activity VM: an ordinary lua_State (JIT on, full libraries) in which activities run as coroutines. One on the owner
+/* activity.h - the activity VM: an ordinary lua_State (full libraries) in which activities run as coroutines. One on the owner
  * thread with non-blocking helpers on the runtime's libuv loop (through luv); one per worker thread for blocking activities, without a
  * loop. Each avm is used by the thread that made it.
  *
  * CAVEATS FIRST
- *  - An activity that never waits and never returns holds its thread for ever: on the owner thread, everything. Long computations are
- *    declared `blocking = true`, so that a worker thread runs them.
+ *  - With `slice_us_max` the compiler is off, and what computes longer than that between two waits fails with "SliceExceeded". Without, it
+ *    is on, and a compiled loop cannot be stopped: lnt__avm_run() may never return. One call into C can never be stopped.
  *  - Answers (`complete`, `fail`) come from inside lnt__avm_run() or from a callback of the loop, never from lnt__avm_cancel(). They may
  *    call lnt__avm_run() and lnt__avm_cancel(), but not lnt__avm_destroy().
  *  - Starting a child process installs libuv's handler for SIGCHLD; nothing else does. */
@@ -13,6 +13,8 @@
 
 #include "codec/cbor.h"
 
+#define LNT__AVM_CANCEL_GRACE_MS 500 /* what computes on this long after it was canceled is stopped, where that is possible */
+
 struct uv_loop_s;
 typedef struct lnt__avm lnt__avm;
 
@@ -20,12 +22,17 @@ typedef struct lnt__avm_options {
   struct uv_loop_s *loop; /* NULL: no waiting, helpers block */
   uint64_t memory_bytes_max;
   uint64_t payload_bytes_max;
+  uint64_t slice_us_max; /* processor time between two waits; 0: no bound, and the compiler is on */
   const char *module_path, *stdlib_path; /* may be NULL */
   void *user;
   void (*complete)(void *user, lnt_token token, lnt_value result);
   void (*fail)(void *user, lnt_token token, lnt_value failure, lnt_value detail); /* failure map; detail: traceback text */
   void (*log)(void *user, lnt_log_level level, const char *id, const char *message); /* id: the instance, or NULL */
-  bool (*canceled)(void *user, lnt_token token); /* may be NULL; asked by act:canceled() and, without a loop, while a helper blocks */
+  bool (*canceled)(void *user, lnt_token token); /* may be NULL; asked by act:canceled(), without a loop while a helper blocks, and now
+                                                    and then while it computes: it is stopped LNT__AVM_CANCEL_GRACE_MS later */
+  /* May be NULL; asked while an attempt computes. true stops it: asked again with the place ("quests.lua:12") and a buffer for the failure
+   * map. */
+  bool (*overdue)(void *user, lnt_token token, const char *place, lnt__buf *failure);
 } lnt__avm_options;
 
 lnt_status lnt__avm_create(const lnt__avm_options *options, lnt__avm **out, lnt_error *err);

@@ -20,7 +20,7 @@ local values = require("lunation.values")
 local type, pairs, ipairs, tostring, error, pcall = type, pairs, ipairs, tostring, error, pcall
 local setmetatable, getmetatable, select, next = setmetatable, getmetatable, select, next
 local concat, sort, format, ceil = table.concat, table.sort, string.format, math.ceil
-local take, finish, rest, enter, pause, wake = C.take, C.finish, C.rest, C.enter, C.pause, C.wake
+local take, finish, enter, pause, wake = C.take, C.finish, C.enter, C.pause, C.wake
 local global_require, load, searchpath, io_open = require, load, package.searchpath, io.open
 
 jit.off(true, true) -- glue around C functions: traces of it would only be in the way
@@ -31,6 +31,31 @@ end
 rawset(os, "exit", function()
   error("os.exit is not available in an activity: it would end the host; return a result or raise an error", 2)
 end)
+
+rawset(debug, "sethook", function()
+  error("debug.sethook is not available in an activity: the runtime's watchdog has the hook", 2)
+end)
+
+-- Where the watchdog bounds a computation the compiler stays off, and two places where its hook cannot fire are closed: a handler of
+-- xpcall while it unwinds, and the end of a stack that overflows again and again.
+if C.watched then
+  local stopping, look, raw_pcall, raw_xpcall = C.stopping, C.look, pcall, xpcall
+
+  local function settle(ok, ...)
+    if not ok then look() end
+    return ok, ...
+  end
+
+  rawset(jit, "on", function() end)
+  rawset(_G, "pcall", function(f, ...) return settle(raw_pcall(f, ...)) end)
+  rawset(_G, "xpcall", function(f, handler, ...)
+    if type(handler) ~= "function" then return raw_xpcall(f, handler, ...) end
+    return settle(raw_xpcall(f, function(...)
+      if stopping() then return ... end
+      return handler(...)
+    end, ...))
+  end)
+end
 
 local P, uv = {}, nil
 
@@ -539,16 +564,15 @@ Act = {
   __tostring = function() return "act" end,
 }
 
+-- `finish` takes the result and rests until the next attempt. It is called in the tail position, so that a coroutine at rest holds no
+-- input.
 local function once()
   local fn, input, serial = take()
-  finish(fn(input, setmetatable({ serial }, Act)))
+  return finish(fn(input, setmetatable({ serial }, Act)))
 end
 
 function P.body()
-  while true do
-    once() -- in a function of its own, so that a coroutine at rest holds no input
-    rest()
-  end
+  while true do once() end
 end
 
 ---- Loading ----

@@ -214,6 +214,12 @@ static int io_close_fd(lua_State *L) {
   return 0;
 }
 
+/* stopping() -> is the watchdog unwinding this attempt? */
+static int io_stopping(lua_State *L) {
+  lua_pushboolean(L, lnt__avm_of(L)->watch.stop != LNT__STOP_NONE);
+  return 1;
+}
+
 static int io_pid(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)getpid());
   return 1;
@@ -222,7 +228,8 @@ static int io_pid(lua_State *L) {
 void lnt__avm_io_functions(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"enter", io_enter}, {"pause", io_pause},         {"wake", io_wake},         {"canceled", io_canceled}, {"field", io_field},
-      {"log", io_log},     {"text_file", io_text_file}, {"close_fd", io_close_fd}, {"pid", io_pid},           {NULL, NULL},
+      {"log", io_log},     {"text_file", io_text_file}, {"close_fd", io_close_fd}, {"pid", io_pid},
+      {"stopping", io_stopping}, {"look", lnt__watch_look}, {NULL, NULL},
   };
   luaL_register(L, NULL, functions);
 }

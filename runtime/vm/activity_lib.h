@@ -18,6 +18,7 @@
 #define LNT__ATTEMPTS_POOLED 256            /* idle coroutines kept */
 #define LNT__ATTEMPT_OUT_KEPT (64u << 10)   /* bytes of a result's buffer kept for the next attempt */
 #define LNT__ATTEMPT_REFUSALS_MAX 100       /* waits a canceled attempt may still ask for, before it is dropped */
+#define LNT__AVM_CHUNK "[string \"activity helpers\"]" /* activity.lua, as places name it */
 
 typedef enum lnt__attempt_state {
   LNT__ATTEMPT_IDLE,
@@ -36,12 +37,27 @@ typedef struct lnt__attempt {
   lnt__attempt_state state;
   bool canceled, ready, kept; /* kept: it waited once, so its strings are its own and its token can be found */
   unsigned refusals;
+  uint64_t canceled_ns; /* when the watchdog first saw it canceled; 0: not yet */
   lnt_activity activity;
   char *strings;
   lnt__buf out; /* the encoded result, or the failure */
   lnt_status outcome;
   struct lnt__attempt *same_key, *next;
 } lnt__attempt;
+
+/* Why the watchdog stopped what ran. */
+typedef enum lnt__stop { LNT__STOP_NONE, LNT__STOP_SLICE, LNT__STOP_TIMEOUT, LNT__STOP_CANCELED } lnt__stop;
+
+typedef struct lnt__watch { /* what runs between two waits, or while a file loads */
+  bool runs;
+  lnt__stop stop;
+  const char *file;                      /* that loads; NULL: an attempt runs */
+  uint64_t began_ns, seen_ns, lasted_ns; /* coarse clock */
+  uint64_t cpu_ns;                       /* processor time when it was first looked at */
+  char text[LNT_ERROR_MESSAGE_MAX];      /* why it was stopped, and where */
+  lnt__buf detail;                       /* the traceback from there */
+  lnt__buf failure;                      /* STOP_TIMEOUT: the failure map */
+} lnt__watch;
 
 typedef struct lnt__attempt_list { lnt__attempt *first, *last; } lnt__attempt_list;
 
@@ -63,12 +79,14 @@ struct lnt__avm {
   bool enforce;  /* the memory limit counts: only while author code runs, which is always protected */
   bool luv_open, closing, draining;
   lnt__strmap entries;
+  const lnt__avm_entry *found; /* by lnt__avm_find() last, which lnt__avm_run() asks for next; NULL: none */
   lnt__u64map waiting; /* key of the token -> attempts that wait, chained by same_key */
   lnt__attempt **slots;
   size_t slots_capacity, slots_count, kept_count, idle_count;
   lnt__attempt *idle;
   lnt__attempt_list ready;
   lnt__attempt *current;
+  lnt__watch watch;
   lnt_error err; /* of the encoding that `finish` tried */
   struct lnt__avm_refs {
 #define LNT__X(name) int name;
@@ -87,6 +105,7 @@ static inline lnt__avm *lnt__avm_of(lua_State *L) {
  * why. */
 bool lnt__avm_call(lnt__avm *avm, int function, int nargs, int nresults);
 void lnt__avm_log(lnt__avm *avm, lnt_log_level level, const char *id, const char *message);
+void lnt__avm_traceback(lnt__buf *out, const char *text); /* add a traceback, without the lines of activity.lua */
 
 /* activity_io.c */
 void lnt__avm_io_functions(lua_State *L); /* RAISES; adds the functions that activity.lua knows to the table on top */
@@ -97,6 +116,13 @@ void lnt__avm_make_ready(lnt__avm *avm, lnt__attempt *attempt);
 
 /* activity.c */
 void lnt__avm_advance(lnt__avm *avm, lnt__attempt *attempt, bool first);
+
+/* activity_guard.c: everything of an author's runs between lnt__watch_begin() and lnt__watch_end(), which answers whether it was stopped;
+ * watch.text is complete then. */
+void lnt__watch_open(lnt__avm *avm); /* once, when the state is open */
+void lnt__watch_begin(lnt__avm *avm, const char *file);
+lnt__stop lnt__watch_end(lnt__avm *avm);
+int lnt__watch_look(lua_State *L); /* look(), for activity.lua. RAISES if it is stopped */
 
 /* activity_load.c */
 void lnt__avm_entries_finish(lnt__avm *avm);

@@ -143,6 +143,7 @@ static lnt_status commit(load *l) {
   const char *name;
   void *value;
   l->avm->entries = next;
+  l->avm->found = NULL;
   while (lnt__strmap_next(&old, &at, &name, &value)) {
     if (lnt__strmap_get(&next, name) != value) entry_free(l->avm, value);
   }
@@ -168,9 +169,12 @@ lnt_status lnt__avm_load(lnt__avm *avm, const char *file, const char *source, si
   load l = {avm, file, source, size, is_newest, NULL, err, LNT_OK};
   int top = lua_gettop(avm->L);
   avm->enforce = true;
+  lnt__watch_begin(avm, base_name(file));
   int status = lua_cpcall(avm->L, load_protected, &l);
+  bool stopped = lnt__watch_end(avm) != LNT__STOP_NONE;
   avm->enforce = false;
-  if (status != 0) l.status = load_failed(&l, status);
+  if (stopped) l.status = lnt__fail(err, LNT_ELIMIT, "%s", avm->watch.text);
+  else if (status != 0) l.status = load_failed(&l, status);
   lua_settop(avm->L, top);
   if (l.status == LNT_OK) l.status = commit(&l);
   while (l.fresh) {
@@ -182,7 +186,7 @@ lnt_status lnt__avm_load(lnt__avm *avm, const char *file, const char *source, si
 }
 
 bool lnt__avm_find(lnt__avm *avm, const char *name, lnt__activity_info *info) {
-  const lnt__avm_entry *entry = lnt__strmap_get(&avm->entries, name);
+  const lnt__avm_entry *entry = avm->found = lnt__strmap_get(&avm->entries, name);
   if (entry && info) *info = (lnt__activity_info){entry->blocking, entry->file};
   return entry != NULL;
 }

@@ -8,8 +8,8 @@
 #include <lauxlib.h>
 #include <luajit.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "journal/journal.h"
 
 #define ENTRY_INDEX 1 /* of the main thread's stack: the function that lnt__protected calls */
@@ -339,22 +339,16 @@ size_t lnt__wvm_memory(const lnt__wvm *wvm) { return wvm->guard.used; }
 
 /* ---- Garbage ---- */
 
-static uint64_t monotonic_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 typedef struct collect_job { lnt__wvm *wvm; uint64_t budget_ns; } collect_job;
 
 static void collect_entry(lua_State *L, void *argument) {
   const collect_job *job = argument;
-  uint64_t began = monotonic_ns();
+  uint64_t began = lnt__monotonic_ns();
   do {
     if (!lua_gc(L, LUA_GCSTEP, 0)) continue;
     job->wvm->clean_bytes = job->wvm->guard.used; /* a cycle is done */
     return;
-  } while (monotonic_ns() - began < job->budget_ns);
+  } while (lnt__monotonic_ns() - began < job->budget_ns);
 }
 
 /* Under load the collector keeps pace by itself, with each allocation. */

@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "check.h"
 #include "driver/worker.h"
+#include "journal/journal.h"
 #include "vm/activity.h"
 
 #define ANSWERS_MAX 20000
@@ -110,6 +111,10 @@ static void world_close(world *w) {
 static void load(world *w, const char *source) {
   lnt_error err = {0};
   if (lnt__avm_load(w->avm, "a.lua", source, strlen(source), true, &err) != LNT_OK) CHECK_FAIL("a.lua: %s", err.message);
+}
+
+static lnt_status load_as(world *w, const char *file, const char *source, bool is_newest, lnt_error *err) {
+  return lnt__avm_load(w->avm, file, source, strlen(source), is_newest, err);
 }
 
 typedef struct job { lnt_value input; lnt_activity activity; } job;
@@ -275,11 +280,133 @@ static void test_failing_allocations(void) {
   }
 }
 
-/* ---- Loading ---- */
+/* ---- The watchdog ---- */
 
-static lnt_status load_as(world *w, const char *file, const char *source, bool is_newest, lnt_error *err) {
-  return lnt__avm_load(w->avm, file, source, strlen(source), is_newest, err);
+#define SLICE_US 20000
+
+/* A fresh VM as the owner thread has it. */
+static void watch(world *w, bool (*overdue)(void *user, lnt_token token, const char *place, lnt__buf *failure)) {
+  lnt__avm_options options = options_of(w, MEMORY);
+  options.slice_us_max = SLICE_US;
+  options.overdue = overdue;
+  lnt__avm_destroy(w->avm);
+  CHECK_STATUS(lnt__avm_create(&options, &w->avm, NULL), LNT_OK);
 }
+
+static const char endless[] =
+    "activity('plain', function()\n  while true do end end)\n"
+    "activity('catches', function() while true do pcall(function() while true do end end) end end)\n"
+    "activity('recurses', function() local function f() while true do pcall(f) end end f() end)\n"
+    "activity('handles', function() xpcall(function() while true do end end, function() while true do end end) end)\n"
+    "activity('handles_own', function() xpcall(error, function() while true do end end) end)\n"
+    "activity('wraps', function() coroutine.wrap(function()\n"
+    "  while true do pcall(coroutine.wrap(function() while true do end end)) end end)() end)\n"
+    "activity('sorts', function() table.sort({3, 2, 1}, function() while true do end end) end)\n"
+    "activity('replaces', function() return (('x'):gsub('x', function() while true do end end)) end)\n"
+    "activity('converts', function() return tostring(setmetatable({}, {__tostring = function() while true do end end})) end)\n"
+    "activity('compiles', function() jit.on() jit.opt.start(3) local x = 0 while true do x = x + 1 end end)\n"
+    "activity('finishes', function()\n"
+    "  while true do local ok = pcall(function() while true do end end) if not ok then return 1 end end end)\n"
+    "local ffi = require('ffi') ffi.cdef('int usleep(unsigned int useconds);')\n"
+    "activity('blocks', function() while true do ffi.C.usleep(100) end end)\n"
+    "activity('unhooks', function() debug.sethook() end)\n"
+    "activity('compiler', function() return jit.status() end)\n"
+    "activity('traces', function() return select(2, xpcall(error, debug.traceback, 'boom')) end)\n"
+    "activity('nap', function(d, act) act:sleep(d) return 'slept' end)\n"
+    "activity('long', {blocking = true}, function() while true do end end)\n";
+
+static void test_watchdog_stops_what_computes_for_ever(void) {
+  static const char *const names[] = {"plain", "catches", "recurses", "handles", "handles_own", "wraps", "sorts",
+                                      "replaces", "converts", "compiles", "finishes", "blocks"};
+  world w;
+  world_open(&w, MEMORY);
+  watch(&w, NULL);
+  load(&w, endless);
+  uint32_t beside = start(&w, "nap", "0.001");
+  for (size_t i = 0; i < LNT__COUNT(names); i++) {
+    const char *failure = outcome(&w, names[i], NULL);
+    if (!strstr(failure, "FAILED: ") || !strstr(failure, "\"SliceExceeded\"")) CHECK_FAIL("%s: %s", names[i], failure);
+    CHECK_HAS(failure, names[i]);
+    CHECK_HAS(failure, "blocking = true");
+    CHECK_HAS(failure, "\"retryable\":false");
+    CHECK_EQ_STR(outcome(&w, "nap", "0"), "\"slept\"");
+  }
+  CHECK_EQ_STR(find(&w, beside)->json, "\"slept\"");
+  CHECK_HAS(outcome(&w, "plain", NULL), "a.lua:2: the activity \\\"plain\\\"");
+  CHECK_HAS(outcome(&w, "plain", NULL), "activity_slice_us_max");
+  CHECK_HAS(find(&w, w.seq)->detail, "a.lua:2:");
+  CHECK_HAS(outcome(&w, "long", NULL), "no worker thread took it");
+  CHECK_HAS(outcome(&w, "unhooks", NULL), "debug.sethook is not available");
+  CHECK_HAS(outcome(&w, "traces", NULL), "boom");
+  CHECK_EQ_STR(outcome(&w, "compiler", NULL), "false");
+  world_close(&w);
+}
+
+static void test_watchdog_stops_a_load(void) {
+  world w;
+  lnt_error err = {0};
+  world_open(&w, MEMORY);
+  watch(&w, NULL);
+  load(&w, "activity('nap', function() return 'fine' end)");
+  CHECK_STATUS(load_as(&w, "dir/spin.lua", "\nwhile true do pcall(function() while true do end end) end", true, &err), LNT_ELIMIT);
+  CHECK_HAS(err.message, "spin.lua:2: spin.lua computes");
+  CHECK_EQ_STR(outcome(&w, "nap", NULL), "\"fine\"");
+  world_close(&w);
+}
+
+static void test_watchdog_tells_of_slow_calls(void) {
+  world w;
+  world_open(&w, MEMORY);
+  watch(&w, NULL);
+  load(&w, "local ffi = require('ffi') ffi.cdef('int usleep(unsigned int useconds);')\n"
+           "activity('slow', function() ffi.C.usleep(200000) return 1 end)");
+  CHECK_EQ_STR(outcome(&w, "slow", NULL), "1");
+  CHECK_HAS(w.log, "the activity \"slow\" (a.lua) held the thread that drives everything for");
+  world_close(&w);
+}
+
+static bool always(void *user, lnt_token token, const char *place, lnt__buf *failure) {
+  (void)user;
+  if (failure) lnt__failure_text(failure, "Timeout", place, true);
+  return token.run == 7;
+}
+
+static void test_watchdog_keeps_timeouts(void) {
+  world w;
+  world_open(&w, MEMORY);
+  watch(&w, always);
+  load(&w, endless);
+  CHECK_HAS(outcome(&w, "plain", NULL), "\"Timeout\"");
+  CHECK_HAS(outcome(&w, "plain", NULL), "\"message\":\"a.lua:2\"");
+  CHECK_HAS(outcome(&w, "plain", NULL), "\"retryable\":true");
+  world_close(&w);
+}
+
+static bool always_canceled(void *user, lnt_token token) {
+  (void)user, (void)token;
+  return true;
+}
+
+/* Where the compiler is on, what it does not compile can be stopped all the same. */
+static void test_watchdog_stops_what_was_canceled(void) {
+  world w;
+  world_open(&w, MEMORY);
+  lnt__avm_options options = options_of(&w, MEMORY);
+  options.loop = NULL;
+  options.canceled = always_canceled;
+  lnt__avm_destroy(w.avm);
+  CHECK_STATUS(lnt__avm_create(&options, &w.avm, NULL), LNT_OK);
+  load(&w, "activity('polls', function(_, act) while not act:canceled() do end return 'cleaned' end)\n"
+           "activity('spins', function() local f = function() while true do pcall(error) end end jit.off(f) f() end)\n"
+           "activity('compiler', function() return (jit.status()) end)");
+  CHECK_EQ_STR(outcome(&w, "polls", NULL), "\"cleaned\"");
+  CHECK_HAS(outcome(&w, "spins", NULL), "\"Canceled\"");
+  CHECK_HAS(outcome(&w, "spins", NULL), "a.lua:2: the activity \\\"spins\\\" was canceled, and computed on");
+  CHECK_EQ_STR(outcome(&w, "compiler", NULL), "true");
+  world_close(&w);
+}
+
+/* ---- Loading ---- */
 
 static void test_bad_files(void) {
   static const struct { const char *source, *says; } bad[] = {
@@ -618,7 +745,79 @@ static void test_workers_cancel_and_limits(void) {
   world_close(&w);
 }
 
-CHECK_MAIN(test_results, test_quick_ones, test_failures, test_out_of_memory, test_failing_allocations, test_bad_files, test_reload,
+/* Activities that no one can stop: compiled loops, until flag[0] is set; flag[1] counts those that began. */
+static const char spin[] =
+    "local ffi = require('ffi') ffi.cdef('int sched_yield(void);')\n"
+    "activity('spin', {blocking = true}, function(address)\n"
+    "  local flag = ffi.cast('volatile int *', tonumber(address))\n"
+    "  flag[1] = flag[1] + 1\n"
+    "  while flag[0] == 0 do ffi.C.sched_yield() end end)\n" /* without a call the compiler reads flag[0] once */
+    "activity('quick', {blocking = true}, function(n) return n end)";
+
+static void start_spin(world *w, volatile int *flag) {
+  char input[64];
+  int begun = flag[1];
+  snprintf(input, sizeof input, "\"%llu\"", (unsigned long long)(uintptr_t)flag);
+  CHECK_STATUS(workers_start(w, "spin", input), LNT_OK);
+  while (flag[1] == begun) uv_run(&w->loop, UV_RUN_ONCE);
+}
+
+static size_t threads_now(void) {
+  size_t count = 0;
+  DIR *d = opendir("/proc/self/task");
+  for (struct dirent *e; d && (e = readdir(d)) != NULL;) count += e->d_name[0] != '.';
+  if (d) closedir(d);
+  return count;
+}
+
+static void test_workers_replace_a_stuck_thread(void) {
+  world w;
+  static volatile int flag[2];
+  workers_open(&w, 1, 100);
+  workers_load(&w, spin);
+  flag[0] = flag[1] = 0;
+  start_spin(&w, flag);
+  uint32_t first = w.seq;
+  CHECK_STATUS(workers_start(&w, "quick", "1"), LNT_OK);
+  lnt__workers_cancel(w.workers, token_of(first));
+  await_answers(&w, 1);
+  start_spin(&w, flag);
+  lnt__workers_cancel(w.workers, token_of(w.seq));
+  CHECK_STATUS(workers_start(&w, "quick", "2"), LNT_OK);
+  await_answers(&w, 2);
+  CHECK_EQ_STR(w.answers[1].json, "2");
+  CHECK_EQ_UINT(lnt__workers_running(w.workers), 2);
+  flag[0] = 1;
+  while (lnt__workers_running(w.workers)) uv_run(&w.loop, UV_RUN_ONCE);
+  CHECK_STATUS(workers_start(&w, "quick", "3"), LNT_OK);
+  while (!find(&w, w.seq)) uv_run(&w.loop, UV_RUN_ONCE);
+  world_close(&w);
+}
+
+static void test_workers_leave_a_stuck_thread_behind(void) {
+  world w;
+  static volatile int flag[2];
+  size_t threads;
+  workers_open(&w, 2, 100);
+  threads = threads_now();
+  workers_load(&w, spin);
+  flag[0] = flag[1] = 0;
+  start_spin(&w, flag);
+  CHECK_STATUS(workers_start(&w, "quick", "1"), LNT_OK);
+  await_answers(&w, 1);
+  lnt__workers_destroy(w.workers);
+  w.workers = NULL;
+  CHECK_HAS(w.log, "the activity \"spin\" still runs on a worker thread, which is left behind");
+  CHECK_EQ_UINT(threads_now(), threads + 1);
+  world_close(&w);
+  memset(&w, 0x5a, sizeof w);
+  flag[0] = 1; /* it comes back, and finds nothing that it may touch */
+  while (threads_now() > threads) usleep(1000);
+}
+
+CHECK_MAIN(test_results, test_quick_ones, test_failures, test_out_of_memory, test_failing_allocations,
+           test_watchdog_stops_what_computes_for_ever, test_watchdog_stops_a_load, test_watchdog_tells_of_slow_calls,
+           test_watchdog_keeps_timeouts, test_watchdog_stops_what_was_canceled, test_bad_files, test_reload,
            test_require, test_sleep, test_files, test_processes, test_cancel, test_cancel_kills_children,
            test_destroy_while_running, test_ends_while_waiting_in_a_branch, test_without_a_loop, test_workers,
-           test_workers_cancel_and_limits);
+           test_workers_cancel_and_limits, test_workers_replace_a_stuck_thread, test_workers_leave_a_stuck_thread_behind);

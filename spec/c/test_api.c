@@ -108,6 +108,78 @@ static void await(host *h, const char *id) {
   if (lnt_wait(h->rt, id, PATIENCE, &h->error)) CHECK_FAIL("lnt_wait(%s): %s", id, h->error.message);
 }
 
+/* ---- Activities that compute for ever ---- */
+
+static const char endless[] =
+    "activity('spin', function()\n  while true do end end)\n"
+    "activity('drill', {blocking = true}, function() while true do end end)\n"
+    "activity('heavy', {blocking = true}, function(n) return n + 1 end)\n"
+    "activity('double', function(n) return n * 2 end)\n"
+    "workflow('spins', function(ctx, options) return ctx:call_activity('spin', nil, options) end)\n"
+    "workflow('drills', function(ctx, options) return ctx:call_activity('drill', nil, options) end)\n"
+    "workflow('heavy', function(ctx, n) return ctx:call_activity('heavy', n) end)\n"
+    "workflow('lua', function(ctx, n) return ctx:call_activity('double', n) end)\n";
+
+static void test_endless_activity_on_the_owner_thread(void) {
+  for (int how = 0; how < MODES; how++) {
+    host h = {0};
+    lnt_options_init(&h.options);
+    h.options.limits.activity_slice_us_max = 20000;
+    host_open(&h, (mode)how);
+    REQUIRE(h.rt != NULL);
+    CHECK_STATUS(lnt_load_string(h.rt, "endless.lua", endless, sizeof endless - 1, &h.error), LNT_OK);
+    CHECK_STATUS(host_start(&h, "spins", "s", NULL), LNT_OK);
+    CHECK_STATUS(host_start(&h, "lua", "beside", "4"), LNT_OK);
+    CHECK_STATUS(host_start(&h, "drills", "no-workers", NULL), LNT_OK);
+    await(&h, "s");
+    await(&h, "beside");
+    await(&h, "no-workers");
+    CHECK_HAS(outcome(&h, "s"), "FAILED ");
+    CHECK_HAS(outcome(&h, "s"), "\"SliceExceeded\"");
+    CHECK_HAS(outcome(&h, "s"), "endless.lua:2: the activity \\\"spin\\\"");
+    CHECK_HAS(outcome(&h, "s"), "{ blocking = true }");
+    CHECK_HAS(outcome(&h, "no-workers"), "no worker thread took it");
+    CHECK_EQ_STR(outcome(&h, "beside"), "COMPLETED 8");
+    host_close(&h);
+  }
+}
+
+static void test_endless_activity_meets_its_timeout(void) {
+  host h = {0};
+  lnt_options_init(&h.options);
+  h.options.limits.activity_slice_us_max = 3600ull * SECOND;
+  host_open(&h, MEMORY);
+  REQUIRE(h.rt != NULL);
+  CHECK_STATUS(lnt_load_string(h.rt, "endless.lua", endless, sizeof endless - 1, &h.error), LNT_OK);
+  CHECK_STATUS(host_start(&h, "spins", "s", "{\"timeout\":0.02,\"retry\":{\"max_attempts\":2,\"interval\":0.001}}"), LNT_OK);
+  await(&h, "s");
+  CHECK_HAS(outcome(&h, "s"), "FAILED ");
+  CHECK_HAS(outcome(&h, "s"), "\"Timeout\"");
+  CHECK_HAS(outcome(&h, "s"), "endless.lua:2: activity 'spin' did not answer within its timeout of 0.02 s (start_to_close); it computed");
+  lnt_stats stats = {.size = sizeof stats};
+  CHECK_STATUS(lnt_get_stats(h.rt, &stats), LNT_OK);
+  CHECK_EQ_UINT(stats.activities_started, 2);
+  host_close(&h);
+}
+
+static void test_endless_activity_on_a_worker_thread(void) {
+  host h = {0};
+  lnt_options_init(&h.options);
+  h.options.workers = 1;
+  host_open(&h, THREADED);
+  REQUIRE(h.rt != NULL);
+  CHECK_STATUS(lnt_load_string(h.rt, "endless.lua", endless, sizeof endless - 1, &h.error), LNT_OK);
+  CHECK_STATUS(host_start(&h, "drills", "d", "{\"timeout\":0.02}"), LNT_OK);
+  CHECK_STATUS(host_start(&h, "heavy", "behind", "1"), LNT_OK);
+  await(&h, "d");
+  await(&h, "behind");
+  CHECK_HAS(outcome(&h, "d"), "FAILED ");
+  CHECK_HAS(outcome(&h, "d"), "\"Timeout\"");
+  CHECK_EQ_STR(outcome(&h, "behind"), "COMPLETED 2");
+  host_close(&h);
+  CHECK_HAS(h.log, "the activity \"drill\" still runs on a worker thread, which is left behind");
+}
+
 /* ---- Activities in C ---- */
 
 typedef struct native { /* what the activity `native` does, and what it saw */
@@ -1084,7 +1156,8 @@ static void test_headers_in_cxx(void) {
 }
 
 CHECK_MAIN(test_memory, test_lmdb, test_committer, test_one_commit_per_step, test_answers_of_all_kinds, test_pending_inline,
-           test_pending_committer, test_wake_hook, test_budget, test_wrong_thread, test_workers, test_callbacks, test_observer_and_history,
+           test_pending_committer, test_wake_hook, test_budget, test_wrong_thread, test_workers, test_endless_activity_on_the_owner_thread,
+           test_endless_activity_meets_its_timeout, test_endless_activity_on_a_worker_thread, test_callbacks, test_observer_and_history,
            test_run_and_stop, test_list, test_terminate_and_get,
            test_missing_activity, test_timer_by_virtual_clock, test_eviction, test_limits, test_bad_arguments, test_load_all_or_nothing,
            test_commit_fails_once, test_full_and_room_again, test_full_store_bytes_max, test_close_without_commit,

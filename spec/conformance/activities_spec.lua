@@ -152,6 +152,43 @@ describe("retries", function()
     assert.same({ 0 }, at)
   end)
 
+  case("do not happen for a failure of type NonRetryableError", RETRYING, function(w)
+    local at = flaky(w, 99, { type = "NonRetryableError", message = "never" })
+    w:run("retrying", { id = "r", input = { max_attempts = 5 } })
+    w:advance(100)
+    assert.equal("NonRetryableError", w:failure("r").type)
+    assert.same({ 0 }, at)
+  end)
+
+  case("stop when the delays so far make up the policy's timeout", RETRYING, function(w)
+    local at = flaky(w, 99)
+    w:run("retrying", { id = "r", input = { max_attempts = 99, interval = 1, backoff = 2, timeout = 10 } })
+    w:advance(300)
+    assert.equal("Flaky", w:failure("r").type)
+    assert.same({ 0, 1, 3, 7, 15 }, at) -- 1 + 2 + 4 is less than 10, so one more delay follows
+  end)
+
+  case("stop at exactly the policy's timeout", RETRYING, function(w)
+    local at = flaky(w, 99)
+    w:run("retrying", { id = "r", input = { max_attempts = 99, interval = 5, backoff = 1, timeout = 10 } })
+    w:advance(300)
+    assert.equal("Flaky", w:failure("r").type)
+    assert.same({ 0, 5, 10 }, at)
+  end)
+
+  case("count delays only, not what the attempts took", [[
+    workflow("retrying", function(ctx, policy) return ctx:call_activity("slow", nil, { retry = policy }) end)]], function(w)
+    local begun = w:deferred("slow")
+    w:run("retrying", { id = "r", input = { max_attempts = 99, interval = 5, backoff = 1, timeout = 10 } })
+    for attempt = 1, 3 do
+      w:advance(100)
+      assert.equal(attempt, begun[#begun].act.attempt)
+      w:fail(begun[#begun].token, "slow and bad")
+      w:advance(5)
+    end
+    assert.truthy(w:failure("r").message:find("slow and bad", 1, true))
+  end)
+
   case("do not happen without a policy", CAREFUL, function(w)
     local at = flaky(w, 99)
     w:run("careful", { id = "c" })
@@ -314,26 +351,100 @@ describe("an answer from outside", function()
 end)
 
 describe("the timeout of an activity", function()
+  -- After a restart an attempt begins again, and what is measured from its start too.
+  local one_life = { ways = { "kept", "evicted" } }
+
   case("fails the attempt, and a late answer is ignored", CAREFUL, function(w)
     local begun = w:deferred("flaky")
     w:run("careful", { id = "c", input = { timeout = 10 } })
     w:advance(9)
     assert.equal("RUNNING", w:status("c"))
     w:advance(1)
-    assert.same({ false, "Timeout" }, { w:output("c").ok, w:output("c").type })
+    assert.same({ false, "Timeout", "start_to_close" }, { w:output("c").ok, w:output("c").type, w:output("c").details.timeout })
     w:complete(begun[1].token, "late")
     w:settle()
     assert.equal(0, #w:events("c", "ActivityCompleted"))
-  end, { ways = { "kept", "evicted" } }) -- after a restart the attempt begins again, and its time too
+  end, one_life)
 
-  case("is retried like any failure", CAREFUL, function(w)
+  case("start_to_close is retried like any failure", CAREFUL, function(w)
     local begun = w:deferred("flaky")
-    w:run("careful", { id = "c", input = { timeout = 10, retry = { max_attempts = 3, interval = 5, backoff = 1 } } })
+    w:run("careful", { id = "c", input = { start_to_close = 10, retry = { max_attempts = 3, interval = 5, backoff = 1 } } })
     w:advance(16)
     assert.equal(2, #begun)
     w:complete(begun[1].token, "of the first")
     w:complete(begun[2].token, "of the second")
     w:settle()
     assert.equal("of the second", w:output("c").value)
-  end, { ways = { "kept", "evicted" } })
+  end, one_life)
+
+  case("and its answer in one tick end one way", CAREFUL, function(w)
+    local begun = w:deferred("flaky")
+    w:run("careful", { id = "c", input = { timeout = 10 } })
+    w.now_us = w.now_us + 10e6
+    w:complete(begun[1].token, "just in time")
+    w:settle()
+    assert.equal("just in time", w:output("c").value)
+    assert.equal(0, #w:events("c", "ActivityFailed"))
+  end, one_life)
+
+  case("schedule_to_start strikes while others have the place, and is final", [[
+    workflow("queue", function(ctx)
+      local first = ctx.async:call_activity("slow", 1)
+      local ok, err = pcall(ctx.call_activity, ctx, "slow", 2, { schedule_to_start = 10, retry = { max_attempts = 5 } })
+      return { first = first:await(), ok = ok, timeout = err.details.timeout, at = ctx:now() - 1767225600 }
+    end)]], function(w)
+    local begun = w:deferred("slow")
+    w:run("queue", { id = "q" })
+    w:advance(30)
+    w:complete(begun[1].token, "first")
+    w:settle()
+    assert.same({ first = "first", ok = false, timeout = "schedule_to_start", at = 30 }, w:output("q"))
+    assert.equal(1, #begun)
+  end, { ways = { "kept", "evicted" }, limits = { activities_running_max = 1 } })
+
+  case("schedule_to_close bounds all attempts together", CAREFUL, function(w)
+    local at = flaky(w, 99)
+    w:run("careful", { id = "c", input = { schedule_to_close = 25, retry = { max_attempts = 99, interval = 10, backoff = 1 } } })
+    w:advance(100)
+    -- The attempt at 30 could not begin in time, so the failure at 20 is the last word.
+    assert.same({ 0, 10, 20 }, at)
+    assert.same({ false, "Flaky" }, { w:output("c").ok, w:output("c").type })
+  end)
+
+  case("schedule_to_close strikes an attempt that runs, also after restarts", CAREFUL, function(w)
+    w:deferred("flaky")
+    w:run("careful", { id = "c", input = { schedule_to_close = 25, retry = { max_attempts = 99 } } })
+    w:advance(24)
+    assert.equal("RUNNING", w:status("c"))
+    w:advance(1)
+    assert.same({ false, "Timeout", "schedule_to_close" }, { w:output("c").ok, w:output("c").type, w:output("c").details.timeout })
+  end)
+
+  case("heartbeat strikes an attempt that gives no sign of life", CAREFUL, function(w)
+    local begun = w:deferred("flaky")
+    w:run("careful", { id = "c", input = { heartbeat = 10, retry = { max_attempts = 2, interval = 0 } } })
+    w:advance(15)
+    assert.equal(2, begun[#begun].act.attempt)
+    w:advance(10)
+    assert.same({ false, "Timeout", "heartbeat" }, { w:output("c").ok, w:output("c").type, w:output("c").details.timeout })
+  end, one_life)
+
+  for text, options in pairs({
+    ["timeout is longer than schedule_to_close"] = { timeout = 20, schedule_to_close = 10 },
+    ["schedule_to_start is longer than schedule_to_close"] = { schedule_to_start = 20, schedule_to_close = 10 },
+    ["heartbeat is longer than timeout"] = { heartbeat = 20, timeout = 10 },
+    ["timeout and start_to_close are the same"] = { timeout = 10, start_to_close = 10 },
+    ["retry.max_interval is shorter than retry.first_interval"] = { retry = { interval = 10, max_interval = 5 } },
+    ["retry.timeout of 0"] = { retry = { timeout = 0 } },
+  }) do
+    case("that contradicts another is refused: " .. text, [[workflow("bad", function(ctx, options)
+  local value = ctx:call_activity("flaky", nil, options)
+  return value
+end)]], function(w)
+      w:run("bad", { id = "b", input = options })
+      assert.truthy(w:failure("b").message:find("case.lua:2:", 1, true), w:failure("b").message)
+      assert.truthy(w:failure("b").message:find(text, 1, true), w:failure("b").message)
+      assert.same({ Started = 1, Failed = 1 }, w:kinds("b"))
+    end)
+  end
 end)

@@ -16,15 +16,17 @@
 --
 -- HELPERS WAIT, THEY DO NOT BLOCK. While one activity sleeps, reads or waits for a program, others run on the same thread. A computation
 -- of more than some milliseconds, or a C function that blocks, holds up everything: declare the activity `blocking = true`, and a worker
--- thread runs it (the same helpers, which then block that thread alone). Helpers can be called from the activity itself and inside pcall,
--- but not inside a coroutine of your own, nor in a callback of table.sort or string.gsub.
+-- thread runs it (the same helpers, which then block that thread alone). What computes for two seconds between two waits all the same (the
+-- limit activity_slice_us_max) fails with the type "SliceExceeded"; LuaJIT's compiler is on for blocking activities only. Helpers can be
+-- called from the activity itself and inside pcall, but not inside a coroutine of your own, nor in a callback of table.sort or string.gsub.
 --
 -- FAILURES are errors. error("text") fails the attempt with the type "Error"; error{ type =, message =, retryable =, details = } says
 -- more. Types that the runtime raises: IOError (details.code is "ENOENT" ...), Timeout, LimitExceeded, Canceled, InvalidValue,
--- InvalidYield, OutOfMemory, ActivityNotRegistered.
+-- InvalidYield, OutOfMemory, SliceExceeded, ActivityNotRegistered.
 --
 -- CANCELED: when nobody wants the answer any more (a timeout, a terminated workflow), the wait under way raises a failure of type
--- "Canceled", and its child process gets SIGTERM. Clean up and return. One that goes on asking for waits is dropped.
+-- "Canceled", and its child process gets SIGTERM. Clean up and return. One that goes on asking for waits is dropped; one that computes on
+-- is stopped where that is possible, which in a compiled loop it is not: ask act:canceled() in long ones.
 --
 -- STATE: globals and locals of the file are shared by all its activities on one thread, are lost when the process ends, and start anew when
 -- the file is loaded again. Each file has its own globals and its own copies of the modules beside it. Do not build on them.

@@ -138,12 +138,15 @@ function run.run(parsed)
   if show then out.say(out.paint(2, "bold", id)) end
   local signal = follow(rt, id, show)
   local instance = rt:get(id, { json = true })
-  data.close(rt)
-  if signal and not (instance and OVER[instance.status]) then
+  local interrupted = signal and not (instance and OVER[instance.status])
+  local code = not interrupted and outcome.report(instance, parsed)
+  io.stdout:flush()
+  data.close(rt) -- may wait for a worker thread: what became of the instance stands there before
+  if interrupted then
     error({ exit = 130, code = "LNT_EAGAIN", calm = true, message = ("stopped; to go on: lunation run %s %s--id %s"):format(parsed[1],
       parsed[2] and parsed[2] .. " " or "", id) }, 0)
   end
-  return outcome.report(instance, parsed)
+  return code
 end
 
 return run
