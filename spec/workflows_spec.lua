@@ -62,6 +62,54 @@ describe("approval", function()
   end)
 end)
 
+describe("best_offer", function()
+  local shops = { { name = "North", price = 120 }, { name = "South", price = 95 }, { name = "Slow", price = 10, takes = "1h" } }
+
+  local function begin(more)
+    local rt = open("best_offer.lua")
+    local input = { shops = shops, within = "200ms" }
+    for key, value in pairs(more or {}) do input[key] = value end
+    assert(rt:start("best_offer", { id = "tent", input = input }))
+    repeat assert(rt:tick()) until (assert(rt:get("tent")).custom_status or {}).holding
+    return rt
+  end
+
+  local function finish(rt)
+    local instance, done = assert(rt:wait("tent", 20)), {}
+    for _, event in ipairs(rt:history("tent")) do
+      if event.kind == "ActivityCompleted" and type(event.value) == "string" then done[#done + 1] = event.value end
+    end
+    rt:close()
+    return instance, done
+  end
+
+  it("buys the best of the offers that came in time", function()
+    local rt = begin()
+    assert.same({ holding = { shop = "South", price = 95 } }, rt:get("tent").custom_status)
+    assert(rt:raise("tent", "decision", { buy = true }))
+    assert.same({ status = "bought", price = 95 }, finish(rt).output)
+  end)
+  it("lets go of it when the answer is no", function()
+    local rt = begin()
+    assert(rt:raise("tent", "decision", { buy = false }))
+    local instance, done = finish(rt)
+    assert.same({ status = "not bought" }, instance.output)
+    assert.same({ "let go of hold-South" }, done)
+  end)
+  it("lets go of it when nobody answers", function()
+    local instance, done = finish(begin({ decide_within = "10ms" }))
+    assert.same({ "FAILED", "Timeout" }, { instance.status, instance.failure.type })
+    assert.same({ "let go of hold-South" }, done)
+  end)
+  it("lets go of it when it is canceled", function()
+    local rt = begin()
+    assert(rt:cancel("tent", "it rains"))
+    local instance, done = finish(rt)
+    assert.same({ "CANCELED", "it rains" }, { instance.status, instance.failure.message })
+    assert.same({ "let go of hold-South" }, done)
+  end)
+end)
+
 describe("fanout", function()
   it("gives the results in the order of the items", function()
     assert.same({ squares = { 9, 1, 4 }, sum = 14 }, run("fanout.lua", "fanout", { 3, 1, 2 }).output)
