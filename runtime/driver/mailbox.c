@@ -93,7 +93,7 @@ static void queue_log(lnt__mailbox *mailbox, lnt_log_level level, const char *id
   bool room = mailbox->logs.count < LOG_LINES_MAX && lnt__buf_reserve(bytes, sizeof head + head.id_size + head.size);
   if (room) {
     lnt__buf_append(bytes, &head, sizeof head);
-    lnt__buf_append(bytes, id, head.id_size);
+    if (id) lnt__buf_append(bytes, id, head.id_size);
     lnt__buf_append(bytes, message, head.size);
     mailbox->logs.count++;
     atomic_fetch_add_explicit(&mailbox->waiting, 1, memory_order_release);
