@@ -133,6 +133,25 @@ describe("lunation", function()
       assert.truthy(failure and left and failure < left)
     end)
 
+    it("refuses another input for an id that exists, and takes the same again", function()
+      local input = '{"name": "Ada", "n": [1, 2.0]}'
+      assert.equal("hello Ada\n", with_data("run", file, "greeter", "--id", "a", "--input", input).out)
+      assert.equal("hello Ada\n", with_data("run", file, "greeter", "--id", "a", "--input", '{"n":[1,2],"name":"Ada"}').out)
+      assert.equal("hello Ada\n", with_data("run", file, "greeter", "--id", "a").out)
+      for _, other in ipairs({ '{"name": "Eve"}', "null" }) do
+        local result = with_data("run", file, "greeter", "--id", "a", "--input", other)
+        assert.equal(4, result.code)
+        assert.equal("", result.out)
+        assert.matches("'a' exists, with another input; leave --input out", result.err, 1, true)
+      end
+    end)
+
+    it("refuses integers that cannot be kept", function()
+      local result = with_data("run", file, "greeter", "--input", '{"n": 9007199254740993}')
+      assert.equal(2, result.code)
+      assert.matches("9007199254740993 cannot be kept exactly", result.err, 1, true)
+    end)
+
     it("needs the name where a file defines several workflows", function()
       local result = with_data("run", file)
       assert.equal(2, result.code)
@@ -300,6 +319,16 @@ describe("lunation", function()
       local result = with_data("run", file, "greeter")
       assert.equal(4, result.code)
       assert.matches("in use", result.err, 1, true)
+    end)
+
+    it("is what a request needs that finds `run` on the directory, and is told so", function()
+      local running = support.spawn({ "run", file, "waiter", "--id", "w", "--data", dir })
+      support.wait_until(function() return with_data("show", "w").code == 0 end, "the instance")
+      local result = with_data("raise", "w", "go")
+      support.stop(running)
+      assert.equal(4, result.code)
+      assert.matches("in use", result.err, 1, true)
+      assert.matches("lunation serve DIR", result.err, 1, true)
     end)
 
     it("goes on without a file that is broken", function()

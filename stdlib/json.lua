@@ -24,7 +24,7 @@ local function check_options(what, options)
   if options ~= nil and type(options) ~= "table" then error(what .. ": the options are a table, got " .. type(options), 3) end
 end
 
---- A value of JSON text.
+--- A value of JSON text. Numbers are doubles: an integer beyond 2^53 becomes the nearest one.
 ---@param text string at most 16 MB
 ---@param options? { nulls: boolean? } nulls: json.null instead of nil
 ---@return any value

@@ -11,9 +11,7 @@ void lnt_start_options_init(lnt_start_options *options) {
 static lnt_status check_request(lnt_runtime *rt, lnt_error *err) {
   lnt_status status = lnt__enter(rt, LNT__WRITES, err);
   if (status) return status;
-  if (rt->way.full)
-    return lnt__fail(err, LNT_EFULL, "the store is full: no new work is accepted until a commit succeeds again; make room on the disk, or "
-                                     "open with a larger store_bytes_max");
+  if (rt->way.full) return lnt__fail(err, LNT_EFULL, "no new work is accepted: %s", rt->way.why);
   lnt__engine_set_now(rt->engine, lnt__clock(rt));
   return LNT_OK;
 }

@@ -7,8 +7,7 @@
 
 /* ---- Reading: jansson parses, the walk below encodes ------------------------------------------------------------------- */
 
-/* Numbers are read as doubles throughout: within +-2^53 that is exact, and beyond it the encoding has nothing else. */
-#define READ_FLAGS (JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL)
+#define READ_FLAGS (JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL)
 
 static lnt_status too_deep(lnt_error *err) {
   return lnt__fail(err, LNT_ELIMIT, "the JSON text is nested deeper than %d levels: make it flatter", LNT_VALUE_DEPTH_MAX);
@@ -48,13 +47,25 @@ static lnt_status encode_object(json_t *json, int depth, lnt__buf *out, lnt_erro
   return LNT_OK;
 }
 
+/* Only met where integers are not read as reals. */
+static lnt_status encode_integer(json_int_t integer, lnt__buf *out, lnt_error *err) {
+  double number = (double)integer;
+  if (number >= 0x1p63 || (json_int_t)number != integer)
+    return lnt__fail(err, LNT_EVALUE,
+                     "the integer %lld cannot be kept exactly: numbers are doubles, exact for integers up to 2^53; write it as a string",
+                     (long long)integer);
+  lnt__cbor_number(out, number);
+  return LNT_OK;
+}
+
 static lnt_status encode(json_t *json, int depth, lnt__buf *out, lnt_error *err) {
   bool is_container = json_is_array(json) || json_is_object(json);
   if (is_container && depth == LNT_VALUE_DEPTH_MAX) return too_deep(err);
   switch (json_typeof(json)) {
     case JSON_NULL: lnt__cbor_nil(out); break;
     case JSON_TRUE: case JSON_FALSE: lnt__cbor_bool(out, json_is_true(json)); break;
-    case JSON_INTEGER: case JSON_REAL: lnt__cbor_number(out, json_number_value(json)); break;
+    case JSON_INTEGER: return encode_integer(json_integer_value(json), out, err);
+    case JSON_REAL: lnt__cbor_number(out, json_real_value(json)); break;
     case JSON_STRING: lnt__cbor_string(out, json_string_value(json), json_string_length(json)); break;
     case JSON_ARRAY: return encode_array(json, depth + 1, out, err);
     case JSON_OBJECT: return encode_object(json, depth + 1, out, err);
@@ -68,14 +79,14 @@ static bool is_blank(const char *text, size_t size) {
   return true;
 }
 
-lnt_status lnt__json_read(const char *text, size_t size, lnt__buf *out, lnt_error *err) {
+static lnt_status read_json(const char *text, size_t size, size_t flags, lnt__buf *out, lnt_error *err) {
   if (is_blank(text, size)) return lnt__fail(err, LNT_EVALUE, "not valid JSON: the text is empty: for nothing, write null");
   const char *nul = memchr(text, 0, size); /* the parser would overlook one after a number */
   if (nul)
     return lnt__fail(err, LNT_EVALUE, "not valid JSON: a NUL byte at byte %zu: write it as \\u0000 inside a string",
                      (size_t)(nul - text) + 1);
   json_error_t why;
-  json_t *json = json_loadb(text, size, READ_FLAGS, &why);
+  json_t *json = json_loadb(text, size, READ_FLAGS | flags, &why);
   if (!json) return parse_failed(&why, err);
   size_t start = out->size;
   lnt_status status = encode(json, 0, out, err);
@@ -83,6 +94,12 @@ lnt_status lnt__json_read(const char *text, size_t size, lnt__buf *out, lnt_erro
   if (!status && out->failed) status = lnt__fail(err, LNT_ENOMEM, "out of memory while reading JSON");
   if (status) out->size = start;
   return status;
+}
+
+lnt_status lnt__json_read(const char *text, size_t size, lnt__buf *out, lnt_error *err) { return read_json(text, size, 0, out, err); }
+
+lnt_status lnt__json_read_nearest(const char *text, size_t size, lnt__buf *out, lnt_error *err) {
+  return read_json(text, size, JSON_DECODE_INT_AS_REAL, out, err);
 }
 
 /* ---- Writing: by hand, straight from the encoding -------------------------------------------------------------------- */
@@ -157,7 +174,7 @@ static void write_float(writer *w, double value) {
   char number[LNT__NUMBER_TEXT_BYTES];
   bool finite = value - value == 0;
   if (finite) lnt__number_text(value, number);
-  put(w->out, finite ? number : "null");
+  put(w->out, finite ? number : value > 0 ? "\"Infinity\"" : value < 0 ? "\"-Infinity\"" : "\"NaN\"");
 }
 
 /* The value was checked: it is well-formed and not too deep. */

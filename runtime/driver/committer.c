@@ -91,8 +91,8 @@ void lnt__committer_destroy(lnt__committer *committer) {
 
 static void found_no_room(lnt_runtime *rt, const lnt_error *cause) {
   lnt__way *way = &rt->way;
-  if (!way->full)
-    lnt__logf(rt, LNT_LOG_ERROR, "the store is full: %s; no new work is accepted until there is room, nothing is lost", cause->message);
+  memcpy(way->why, cause->message, sizeof way->why);
+  if (!way->full) lnt__logf(rt, LNT_LOG_ERROR, "%s; until then no new work is accepted", way->why);
   way->full = true;
   way->retry_ns = lnt__monotonic_ns() + FULL_RETRY_NS;
 }
@@ -158,9 +158,7 @@ lnt_status lnt__commit_flush(lnt_runtime *rt, lnt_error *err) {
     status = lnt__commit_send(rt, true, err);
     if (status == LNT_OK) status = lnt__commit_reap(rt, true, err);
     if (status != LNT_OK) return status;
-    if (rt->way.full)
-      return lnt__fail(err, LNT_EFULL, "the store is full: what was accepted waits for room; free some on the disk, or open with a larger "
-                                       "store_bytes_max");
+    if (rt->way.full) return lnt__fail(err, LNT_EFULL, "%s", rt->way.why);
   }
   return LNT_OK;
 }

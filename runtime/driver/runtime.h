@@ -37,6 +37,7 @@ typedef struct lnt__way {
   const lnt__batch *batch; /* NULL: none */
   bool flying;             /* with the committer thread */
   bool full;               /* the last attempt found no room */
+  char why[LNT_ERROR_MESSAGE_MAX]; /* while full: what the store says */
   uint64_t retry_ns;       /* monotonic time of the next attempt while full */
   uint64_t commits, records, bytes, failures;
 } lnt__way;

@@ -106,11 +106,13 @@ typedef struct lnt_value {
 #define LNT_VALUE_DEPTH_MAX 64
 
 /* Turn JSON text of `size` bytes into a value. On LNT_OK `*out` owns its bytes: release it with lnt_value_free().
- * Errors: LNT_EVALUE (not JSON: the message has line and column), LNT_ELIMIT (too deep), LNT_ENOMEM. Any thread. */
+ * Numbers are doubles: an integer that no double holds (9007199254740993) is refused, so that nothing is changed silently.
+ * Errors: LNT_EVALUE (not JSON: the message has line and column; or such an integer), LNT_ELIMIT (too deep), LNT_ENOMEM. Any thread. */
 LNT_API lnt_status lnt_value_from_json(const char *text, size_t size, lnt_value *out, lnt_error *err);
 
 /* Turn a value into JSON text, NUL-terminated; release with lnt_free(). `indent` is spaces per level, 0 for one line.
- * NaN and infinities become null; byte strings that are not UTF-8 are written with U+FFFD in place of each bad byte.
+ * NaN and infinities become the strings "NaN", "Infinity" and "-Infinity"; byte strings that are not UTF-8 are written with U+FFFD in
+ * place of each bad byte.
  * Errors: LNT_EVALUE (not canonical CBOR), LNT_ENOMEM. Any thread. */
 LNT_API lnt_status lnt_value_to_json(lnt_value value, int indent, char **out, size_t *size, lnt_error *err);
 

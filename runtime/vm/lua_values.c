@@ -50,7 +50,7 @@ static int json_decode(lua_State *L) {
   }
   charge(L, size);
   lnt__buf *buf = push_buf(L);
-  if (lnt__json_read(text, size, buf, &err)) return refused(L, &err);
+  if (lnt__json_read_nearest(text, size, buf, &err)) return refused(L, &err);
   lnt_value value = {buf->data, buf->size};
   lua_pushboolean(L, 1);
   if (nulls ? lnt__value_push_nulls(L, value) : lnt__value_push(L, value)) {

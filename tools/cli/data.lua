@@ -51,13 +51,14 @@ end
 
 local LEVELS = { debug = 0, info = 1, warn = 2, error = 3 }
 
---- A log function for lunation.open: lines to stderr.
+--- A log function for lunation.open: lines to stderr. data.said is the last one, so that a failure need not repeat it.
 function data.log(parsed)
   local least = parsed.verbose and 0 or parsed.quiet and 2 or 1
   return function(level, message, id)
     if LEVELS[level] < least then return end
     local colour = level == "error" and "red" or level == "warn" and "yellow" or "dim"
     out.say(out.paint(2, colour, ("%-5s"):format(level)), " ", id and id .. ": " or "", message)
+    data.said = message
   end
 end
 
@@ -65,7 +66,8 @@ local function open(options)
   local rt, message, code = lunation.open(options)
   if rt then return rt end
   if code == "LNT_EBUSY" and not options.read_only then
-    message = message .. "\nif a server runs there, use `lunation start`, `raise`, `terminate`; `ls`, `show` and `history` read beside it"
+    message = message .. "\n`ls`, `show` and `history` read beside it; requests are taken by `lunation serve` alone: what `run` runs " ..
+      "can be served instead (lunation serve DIR), and then `start`, `raise` and their like reach it"
   end
   data.fail(message, code)
 end

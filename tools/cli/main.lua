@@ -79,7 +79,9 @@ end
 --- The message goes to stderr; with --json, as an object to stdout as well.
 local function report(failure, given)
   local named = failure.calm or failure.message:match("^lunation") -- a usage message says whose it is
-  out.say(out.paint(2, "red", named and "" or "error: "), failure.message)
+  if not (data.said and data.said:find(failure.message, 1, true)) then
+    out.say(out.paint(2, "red", named and "" or "error: "), failure.message)
+  end
   if wants_json(given) then
     io.write(out.object("error", out.raw(out.object("code", failure.code, "message", failure.message))), "\n")
   end

@@ -15,7 +15,7 @@ the same --id: what was done is not done again. The result goes to stdout; progr
   arguments = { 1, 2 },
   options = {
     { "--input JSON", "the input: JSON text, @file, or - for stdin" },
-    { "--id ID", "the instance's id (default: a random UUID); an existing one is resumed" },
+    { "--id ID", "the instance's id (default: a random UUID); an existing one is resumed, and keeps its input" },
     { "--durability MODE", "sync (default; survives a power cut) or process (survives a crash)" },
     { "--workers N", "threads for activities that block (default 2)" },
     { "--quiet", "no progress, and only warnings from the log" },
@@ -96,9 +96,12 @@ local function begin(rt, parsed, input)
     local message = "the instance '%s' is of the workflow '%s', not '%s'; choose another --id"
     data.fail(message:format(parsed.id, known.workflow, name), "LNT_EEXIST")
   end
+  if input and sys.plain_json(input) ~= (known.input or "null") then
+    local message = "the instance '%s' exists, with another input; leave --input out to go on with it, or choose another --id"
+    data.fail(message:format(parsed.id), "LNT_EEXIST")
+  end
   if not parsed.quiet and not OVER[known.status] then
-    local ignored = input and "; --input is ignored, it has its own" or ""
-    out.say(("%s goes on (%d events so far)%s"):format(parsed.id, known.history_events, ignored))
+    out.say(("%s goes on (%d events so far)"):format(parsed.id, known.history_events))
   end
   return parsed.id
 end

@@ -186,12 +186,30 @@ static int sys_request(lua_State *L) {
   return results;
 }
 
+/* ---- JSON ---- */
+
+/* sys.plain_json(text) -> the same value as the library writes it, so that two texts of one value are equal. Raises. */
+static int sys_plain_json(lua_State *L) {
+  size_t size;
+  const char *given = luaL_checklstring(L, 1, &size);
+  char *text = NULL;
+  lnt_value value;
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = lnt_value_from_json(given, size, &value, &err);
+  if (!status) status = lnt_value_to_json(value, 0, &text, &size, &err);
+  lnt_value_free(&value);
+  if (status) return luaL_error(L, "%s", err.message);
+  lua_pushlstring(L, text, size);
+  lnt_free(text);
+  return 1;
+}
+
 /* ---- The module ---- */
 
 static const luaL_Reg functions[] = {
     {"isatty", sys_isatty},     {"columns", sys_columns}, {"now_us", sys_now_us}, {"monotonic_us", sys_monotonic_us},
     {"realpath", sys_realpath}, {"kind", sys_kind},       {"mkdir", sys_mkdir},   {"temporary_folder", sys_temporary_folder},
-    {"list", sys_list},         {"request", sys_request}, {NULL, NULL},
+    {"list", sys_list},         {"request", sys_request}, {"plain_json", sys_plain_json}, {NULL, NULL},
 };
 
 int lnt__cli_open_sys(lua_State *L) {
