@@ -172,6 +172,7 @@ lnt__command_state lnt__child_command(lnt__turn *turn, const lnt__command *comma
   lnt__event event = {.kind = LNT_EVENT_CHILD_SCHEDULED, .seq = seq, .due_us = command->due_us, .name = command->name,
                       .value = command->input, .options = command->options, .id = chosen_id(turn, command, seq, id)};
   lnt__emit(turn, &event);
+  lnt__see(turn, &event);
   lnt__cmd *cmd = lnt__cmd_add_child(turn, seq, command->name, command->input, command->options, event.id);
   if (!cmd) return LNT__COMMAND_REFUSED;
   cmd->due_us = command->due_us;

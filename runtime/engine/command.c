@@ -31,6 +31,7 @@ static const uint8_t COMPARED[] = {
     [LNT_EVENT_SIDE_EFFECT] = 0,
     [LNT_EVENT_EMITTED] = SAME_NAME | SAME_INPUT,
     [LNT_EVENT_PATCHED] = SAME_NAME,
+    [LNT_EVENT_CONTINUE_ADVISED] = 0,
 };
 
 static bool same_bytes(lnt_value a, lnt_value b) { return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0); }
@@ -150,6 +151,7 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
     refuse_different(turn, recorded, command, seq);
     return LNT__COMMAND_REFUSED;
   }
+  lnt__see(turn, recorded);
   if (lnt__event_is_instant(command->kind)) return instant_answer(turn, recorded, answer);
   if (command->kind == LNT_EVENT_EVENT_AWAITED && take_buffered(turn, command->name, answer, seq)) return LNT__COMMAND_ANSWERED;
   if (command->alone && answers(turn, lnt__replay_peek(turn), command, seq) && !lnt__cmd_find(turn, seq)) {
@@ -175,18 +177,35 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
 
 /* ---- New commands ---- */
 
-static bool within_limits(lnt__turn *turn) {
+/* Later than the advice to continue as new, which looks at half of a limit, so that who asks for advice is not warned. */
+static bool is_large(uint64_t size, uint64_t max) { return size >= max / 5 * 4; }
+
+static void warn_of_growth(lnt__turn *turn, uint64_t bytes) {
   const lnt_limits *limits = &turn->engine->limits;
+  char text[300];
+  if (turn->warned || (!is_large(turn->history_events, limits->history_events_max) && !is_large(bytes, limits->history_bytes_max))) return;
+  turn->warned = true;
+  snprintf(text, sizeof(text), "the history has %llu events and %llu bytes; at %llu events (history_events_max) or %llu bytes "
+           "(history_bytes_max) the workflow fails: let it continue as new (ctx:should_continue_as_new, ctx:continue_as_new)",
+           (unsigned long long)turn->history_events, (unsigned long long)bytes, (unsigned long long)limits->history_events_max,
+           (unsigned long long)limits->history_bytes_max);
+  lnt__turn_log(turn, LNT_LOG_WARN, text);
+}
+
+static bool within_limits(lnt__turn *turn) {
+  static const char advice[] = "let the workflow continue as new (ctx:continue_as_new) before, or split the work among children";
+  const lnt_limits *limits = &turn->engine->limits;
+  uint64_t bytes = turn->history_bytes + turn->record.size;
   if (turn->history_events >= limits->history_events_max)
-    lnt__refuse(turn, LNT__REFUSAL_LIMIT,
-                "the history has %llu events: the limit history_events_max; split the work into shorter workflows",
-                (unsigned long long)turn->history_events);
-  else if (turn->history_bytes + turn->record.size >= limits->history_bytes_max)
-    lnt__refuse(turn, LNT__REFUSAL_LIMIT, "the history has %llu bytes: the limit history_bytes_max; pass smaller values",
-                (unsigned long long)(turn->history_bytes + turn->record.size));
+    lnt__refuse(turn, LNT__REFUSAL_LIMIT, "the history has %llu events: the limit history_events_max; %s",
+                (unsigned long long)turn->history_events, advice);
+  else if (bytes >= limits->history_bytes_max)
+    lnt__refuse(turn, LNT__REFUSAL_LIMIT, "the history has %llu bytes: the limit history_bytes_max; %s, or pass smaller values",
+                (unsigned long long)bytes, advice);
   else if (turn->cmd_count - turn->cmd_gone >= limits->pending_commands_max)
     lnt__refuse(turn, LNT__REFUSAL_LIMIT, "%zu commands wait at once: the limit pending_commands_max; work in smaller groups",
                 turn->cmd_count - turn->cmd_gone);
+  warn_of_growth(turn, bytes);
   return turn->refusal == LNT__REFUSAL_NONE;
 }
 
@@ -195,6 +214,7 @@ static lnt__command_state new_instant(lnt__turn *turn, const lnt__command *comma
   if (command->kind == LNT_EVENT_DETACHED_STARTED) lnt__detached_command(turn, command, event, id);
   if (command->kind == LNT_EVENT_EVENT_SENT) lnt__sent_command(turn, command, event);
   lnt__emit(turn, event);
+  lnt__see(turn, event);
   return instant_answer(turn, event, answer);
 }
 
@@ -205,6 +225,7 @@ static lnt__command_state new_command(lnt__turn *turn, const lnt__command *comma
                       .due_us = command->due_us, .id = command->id};
   if (lnt__event_is_instant(command->kind)) return new_instant(turn, command, &event, answer);
   lnt__emit(turn, &event);
+  lnt__see(turn, &event);
   if (command->kind == LNT_EVENT_EVENT_AWAITED && take_buffered(turn, command->name, answer, seq)) return LNT__COMMAND_ANSWERED;
   lnt__cmd *cmd = lnt__cmd_add(turn, seq, command->kind, command->name, command->input, command->options);
   if (!cmd) return LNT__COMMAND_REFUSED;
@@ -256,8 +277,26 @@ const char *lnt__turn_id(const lnt__turn *turn) { return turn->id; }
 const char *lnt__turn_workflow(const lnt__turn *turn) { return turn->workflow; }
 uint64_t lnt__turn_run(const lnt__turn *turn) { return turn->run; }
 
-/* Counted in what the body has seen, so that a replay answers the same. */
-uint64_t lnt__turn_history_events(const lnt__turn *turn) { return turn->next_seq - 1; }
+uint64_t lnt__turn_history_events(const lnt__turn *turn) { return turn->seen.events; }
+
+/* Half of a limit, of what the body has seen: what it has not seen (turns, retries) leaves room enough. The answer is recorded once it is
+ * yes, so that a replay under other limits gives it at the same place. */
+bool lnt__turn_advises(lnt__turn *turn) {
+  const lnt_limits *limits = &turn->engine->limits;
+  if (turn->seen.advised) return true;
+  if (turn->replaying) {
+    const lnt__event *recorded = lnt__replay_command(turn, turn->next_seq);
+    turn->seen.advised = recorded && recorded->kind == LNT_EVENT_CONTINUE_ADVISED;
+  } else {
+    turn->seen.advised = turn->seen.events >= limits->history_events_max / 2 || turn->seen.bytes >= limits->history_bytes_max / 2;
+  }
+  if (!turn->seen.advised) return false;
+  lnt__command command = {.kind = LNT_EVENT_CONTINUE_ADVISED};
+  lnt__delivery answer;
+  uint32_t seq;
+  lnt__turn_command(turn, &command, &seq, &answer);
+  return true;
+}
 
 /* Set a value of the row, when it differs from the one that is there. */
 static void set_value(lnt__turn *turn, void **memory, size_t *size, lnt_value value) {

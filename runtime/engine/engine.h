@@ -114,7 +114,8 @@ bool lnt__turn_replaying(const lnt__turn *turn); /* what runs now ran before */
 const char *lnt__turn_id(const lnt__turn *turn);
 const char *lnt__turn_workflow(const lnt__turn *turn);
 uint64_t lnt__turn_run(const lnt__turn *turn);
-uint64_t lnt__turn_history_events(const lnt__turn *turn);
+uint64_t lnt__turn_history_events(const lnt__turn *turn); /* that the body has seen; the same in a replay */
+bool lnt__turn_advises(lnt__turn *turn); /* is its history so long that the body should continue as new? May make a command */
 void lnt__turn_custom_status(lnt__turn *turn, lnt_value value); /* copied; silent in replay */
 void lnt__turn_attributes(lnt__turn *turn, lnt_value value);    /* the whole map, checked; copied; silent in replay */
 void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text); /* silent in replay */

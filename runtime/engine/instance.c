@@ -300,6 +300,7 @@ void lnt__instance_drop_body(lnt__turn *turn) {
   lnt__cmds_clear(turn, true);
   turn->next_seq = 1;
   turn->raised = 0;
+  turn->seen = (lnt__seen){0};
 }
 
 enum { EVICT_SKIPS_MAX = 8 }; /* instances on their way to the disk that one call looks past */

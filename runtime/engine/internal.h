@@ -46,6 +46,10 @@ typedef struct lnt__buffered { char *memory; uint32_t name_size, value_size, ord
 
 typedef enum lnt__refusal { LNT__REFUSAL_NONE, LNT__REFUSAL_DIVERGED, LNT__REFUSAL_LIMIT } lnt__refusal;
 
+/* What a body knows of its history: what it was told and what it asked for. A replay counts the same; retries and turns are not in it. */
+enum { LNT__SEEN_BYTES = 12 }; /* of an event, beside its slices */
+typedef struct lnt__seen { uint64_t events, bytes; bool advised; } lnt__seen; /* advised: to continue as new */
+
 /* An instance in memory. It stays while it has a body, undelivered events, unanswered activities, records on their way, or is stalled. */
 struct lnt__turn {
   lnt__engine *engine;
@@ -89,10 +93,12 @@ struct lnt__turn {
   size_t buffered_count, buffered_capacity;
   uint32_t raised;     /* external events that the body has been fed */
 
+  lnt__seen seen;
   void *body;
   lnt__refusal refusal;
   bool replaying;      /* the history scratch of the engine is this instance's */
   bool loaded;         /* the history was folded: next_record and activities are known */
+  bool warned;         /* that its history is large */
   bool has_turns;      /* the store holds finished turns: a body must be rebuilt from them */
   bool ready, dirty, row_dirty, is_new, active_durable, evict;
   uint32_t pins;       /* batches on their way that name it */
@@ -217,6 +223,10 @@ bool lnt__name_equal(lnt_value a, lnt_value b); /* without regard to ASCII case 
 
 /* turn.c, command.c, replay.c */
 bool lnt__next_event(lnt__turn *turn, lnt__event *event); /* false: none left, or the replay diverged (turn->refusal) */
+static inline void lnt__see(lnt__turn *turn, const lnt__event *event) {
+  turn->seen.events++;
+  turn->seen.bytes += LNT__SEEN_BYTES + event->name.size + event->value.size + event->options.size + event->id.size;
+}
 lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err);
 const lnt__event *lnt__replay_command(const lnt__turn *turn, uint32_t seq); /* NULL: none recorded */
 const lnt__event *lnt__replay_peek(lnt__turn *turn);                 /* the next inbox event of the replayed history, or NULL */

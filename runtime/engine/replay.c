@@ -41,6 +41,7 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   if (status != LNT_OK) return status;
   turn->next_seq = 1;
   turn->raised = 0;
+  turn->seen = (lnt__seen){0};
   turn->inbox_at = 0;
   turn->inbox_read_us = 0;
   turn->now_us = 0;
@@ -66,7 +67,7 @@ void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, lnt
       [LNT_EVENT_EVENT_AWAITED] = {"wait_for_external_event", NAME},    [LNT_EVENT_CHILD_SCHEDULED] = {"call_child_workflow", NAME | INPUT},
       [LNT_EVENT_DETACHED_STARTED] = {"start_workflow", NAME | INPUT},  [LNT_EVENT_EVENT_SENT] = {"raise_event", ID | NAME | INPUT},
       [LNT_EVENT_SIDE_EFFECT] = {"side_effect", 0},                     [LNT_EVENT_EMITTED] = {"emit", NAME | INPUT},
-      [LNT_EVENT_PATCHED] = {"is_patched", NAME},
+      [LNT_EVENT_PATCHED] = {"is_patched", NAME},                       [LNT_EVENT_CONTINUE_ADVISED] = {"should_continue_as_new", 0},
   };
   char brief[160];
   int shows = texts[kind].shows, at = snprintf(out, size, "%s(", texts[kind].verb);
@@ -133,6 +134,7 @@ bool lnt__next_event(lnt__turn *turn, lnt__event *event) {
   }
   int64_t at_us = event->kind == LNT_EVENT_STARTED && event->due_us > event->time_us ? event->due_us : event->time_us;
   if (at_us > turn->now_us) turn->now_us = at_us; /* what came before the start is seen at its time */
+  lnt__see(turn, event);
   turn->raised += event->kind == LNT_EVENT_EVENT_RAISED;
   return true;
 }

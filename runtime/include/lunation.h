@@ -450,7 +450,8 @@ LNT_API lnt_status lnt_count(lnt_runtime *rt, const lnt_list_options *options, l
   X(ACTIVITY_DEFERRED, 34, "an attempt will be answered from outside, also after a restart")                           \
   X(INPUT_REPLACED, 35, "a rerun gives a command another input")                                                       \
   X(PATCHED, 36, "the body asked for a patch and took it")                                                             \
-  X(FORKED, 37, "what stands before this is a copy of another instance's history")
+  X(FORKED, 37, "what stands before this is a copy of another instance's history")                                    \
+  X(CONTINUE_ADVISED, 38, "the body asked whether to continue as new, and the answer was yes")
 
 typedef enum lnt_event_kind {
 #define LNT__X(name, number, text) LNT_EVENT_##name = number,

@@ -55,6 +55,7 @@ static const uint16_t EVENT_FIELDS[] = {
     [LNT_EVENT_INPUT_REPLACED] = HAS_SEQ | HAS_VALUE,
     [LNT_EVENT_PATCHED] = HAS_SEQ | HAS_NAME,
     [LNT_EVENT_FORKED] = HAS_SEQ | HAS_ID,
+    [LNT_EVENT_CONTINUE_ADVISED] = HAS_SEQ,
 };
 
 static void put_slice(lnt__buf *out, lnt_value slice) { lnt__buf_bytes(out, slice.data, slice.size); }

@@ -41,7 +41,7 @@ typedef struct lnt__event {
 /* Commands whose event is their answer too: nothing is delivered for them later. */
 #define LNT__KINDS_INSTANT                                                                                                                 \
   (LNT__KIND_BIT(DETACHED_STARTED) | LNT__KIND_BIT(EVENT_SENT) | LNT__KIND_BIT(SIDE_EFFECT) | LNT__KIND_BIT(EMITTED) |                     \
-   LNT__KIND_BIT(PATCHED))
+   LNT__KIND_BIT(PATCHED) | LNT__KIND_BIT(CONTINUE_ADVISED))
 /* Events that the body observes, in history order. */
 #define LNT__KINDS_INBOX                                                                                                                   \
   (LNT__KIND_BIT(STARTED) | LNT__KIND_BIT(ACTIVITY_COMPLETED) | LNT__KIND_BIT(ACTIVITY_FAILED) | LNT__KIND_BIT(TIMER_FIRED) |              \

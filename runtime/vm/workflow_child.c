@@ -86,10 +86,16 @@ static int continue_as_new(lua_State *L) {
   end_body(L, body, input, carry_events);
 }
 
+static int should_continue_as_new(lua_State *L) {
+  lua_pushboolean(L, lnt__turn_advises(lnt__ctx_body(L, "should_continue_as_new")->turn));
+  return 1;
+}
+
 void lnt__child_functions(lua_State *L) {
   static const luaL_Reg functions[] = {{"call_child_workflow", call_child}, {"call_child_workflow_async", call_child_async},
                                        {"start_workflow", start_workflow}, {"raise_event", raise_event},
-                                       {"continue_as_new", continue_as_new}};
+                                       {"continue_as_new", continue_as_new},
+                                       {"should_continue_as_new", should_continue_as_new}};
   for (size_t i = 0; i < LNT__COUNT(functions); i++) {
     lua_pushcfunction(L, functions[i].func);
     lua_setfield(L, -2, functions[i].name);

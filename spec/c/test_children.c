@@ -430,6 +430,83 @@ static void test_one_that_continues_without_end_starves_nobody(void) {
   world_finish(&w);
 }
 
+/* ---- Long histories ---- */
+
+static void limited(world *w, mode how, uint64_t events_max, uint64_t bytes_max) {
+  world_init(w, how);
+  close_engine(w);
+  w->limits.history_events_max = events_max;
+  w->limits.history_bytes_max = bytes_max;
+  open_engine(w);
+}
+
+static void test_the_length_of_the_history_is_what_the_body_has_seen(void) {
+  story(MAIN("local a = ctx:history_length() ctx:call_activity('flaky', 1, {retry = {max_attempts = 3, interval = 0.1}}) "
+             "local b = ctx:history_length() ctx.async:sleep(100) return {a, b, ctx:history_length()}"), NULL, "[1,3,4]");
+}
+
+static void test_advice_to_continue_comes_before_the_limit(void) {
+  for (int how = 0; how < MODES; how++) {
+    for (int bytes = 0; bytes < 2; bytes++) {
+      world w;
+      lnt_error err;
+      lnt__row row;
+      void *memory;
+      char out[100];
+      limited(&w, (mode)how, bytes ? 50000 : 100, bytes ? 20000 : 1 << 20);
+      CHECK_STATUS(load(&w, "story.lua", MAIN("local n = input or 0 while not ctx:should_continue_as_new() do n = n + "
+                        "#ctx:call_activity('echo', ('x'):rep(100)) if n >= 20000 then return n end end ctx:continue_as_new(n)"), &err),
+                   LNT_OK);
+      start(&w, "main", "one", NULL);
+      settle(&w);
+      result_of(&w, "one", out, sizeof out);
+      CHECK_EQ_STR(out, "20000");
+      CHECK_EQ_UINT(generation_of(&w, "one", &row, &memory), bytes ? 5 : 8);
+      CHECK(!strstr(w.log, "history"));
+      lnt__free(memory);
+      world_finish(&w);
+    }
+  }
+}
+
+/* The answer stands in the history: a process with other limits replays it at the same place. */
+static void test_advice_is_the_same_under_other_limits(void) {
+  world w;
+  lnt_error err;
+  char out[300];
+  limited(&w, CRASH, 100, 1 << 20);
+  CHECK_STATUS(load(&w, "story.lua", MAIN("local n = 0 while not ctx:should_continue_as_new() do n = n + ctx:call_activity('echo', 1) end "
+                    "ctx:wait_for_external_event('go') local after = ctx:call_activity('echo', n) "
+                    "return {n, after, ctx:should_continue_as_new()}"), &err), LNT_OK);
+  start(&w, "main", "one", NULL);
+  settle(&w);
+  close_engine(&w);
+  w.limits.history_events_max = 400;
+  open_engine(&w);
+  settle(&w);
+  raise_event(&w, "one", "go", 1);
+  settle(&w);
+  result_of(&w, "one", out, sizeof out);
+  CHECK_EQ_STR(out, "[25,25,true]");
+  world_finish(&w);
+}
+
+static void test_a_history_that_grows_warns_and_then_fails_with_advice(void) {
+  world w;
+  lnt_error err;
+  char out[600];
+  limited(&w, KEEP, 100, 1 << 20);
+  CHECK_STATUS(load(&w, "story.lua", MAIN("while true do ctx:call_activity('echo', 1) end"), &err), LNT_OK);
+  start(&w, "main", "one", NULL);
+  settle(&w);
+  CHECK_HAS(w.log, "the history has 82 events");
+  CHECK_HAS(w.log, "let it continue as new");
+  result_of(&w, "one", out, sizeof out);
+  CHECK_HAS(out, "\"type\":\"LimitExceeded\"");
+  CHECK_HAS(out, "let the workflow continue as new");
+  world_finish(&w);
+}
+
 CHECK_MAIN(test_a_child_gives_its_result_to_its_parent, test_children_run_side_by_side, test_a_child_of_a_child,
            test_the_failure_of_a_child_is_its_own_with_its_id, test_a_child_that_cannot_be_started_is_a_failure,
            test_recursion_without_end_meets_the_limit, test_options_of_children_are_checked,
@@ -440,4 +517,6 @@ CHECK_MAIN(test_a_child_gives_its_result_to_its_parent, test_children_run_side_b
            test_events_that_nobody_took_go_over, test_what_cannot_continue_as_new, test_generations_have_rows_of_their_own,
            test_a_parent_gets_the_answer_of_the_last_generation, test_children_of_an_earlier_generation_follow_their_policy,
            test_termination_wins_over_continuing, test_a_cancel_that_the_body_has_not_seen_goes_over,
-           test_a_generation_runs_the_newest_code, test_one_that_continues_without_end_starves_nobody);
+           test_a_generation_runs_the_newest_code, test_one_that_continues_without_end_starves_nobody,
+           test_the_length_of_the_history_is_what_the_body_has_seen, test_advice_to_continue_comes_before_the_limit,
+           test_advice_is_the_same_under_other_limits, test_a_history_that_grows_warns_and_then_fails_with_advice);
