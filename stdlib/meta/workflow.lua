@@ -25,6 +25,7 @@ function workflow(name, fn) end
 ---What calls raise and pcall catches: a table, with a readable tostring.
 ---@class Failure
 ---@field index? integer raised by when_any: which task of the list failed
+---@field child? string raised by call_child_workflow: the id of the child
 
 ---@class RetryPolicy
 ---@field max_attempts? integer the first one included; default 3
@@ -54,6 +55,55 @@ local ctx = {}
 ---@param options? CallOptions
 ---@return any
 function ctx:call_activity(name, input, options) end
+
+---@class ChildOptions
+---@field id? string default: the id of this instance, a colon and the number of the call; attempts after the first have "~2" behind it
+---@field retry? RetryPolicy default: one attempt. Each attempt is an instance of its own
+---@field timeout? Duration of the call, its retries included; then a failure of type "Timeout" is raised and the child is let go
+---@field on_parent_close? "terminate"|"cancel"|"abandon" what becomes of a child that nobody waits for any more; default "terminate"
+
+---Start another workflow as a child and wait for its result. If it fails, its failure is raised here, with its id in `child`; a child that
+---was stopped from outside is a failure of type "Terminated" or "Canceled". One whose workflow no file defines fails with the type
+---"WorkflowNotRegistered", one whose id is taken with "WorkflowInstanceAlreadyExists", one nested too deep with "LimitExceeded".
+---
+---A child that is still running when this workflow ends or continues as new, when its task is canceled, or when its timeout runs out, is
+---terminated; or canceled, which lets it clean up; or left alone, as `on_parent_close` says. A child runs the newest code of its name.
+---@param name string
+---@param input? any
+---@param options? ChildOptions
+---@return any
+function ctx:call_child_workflow(name, input, options) end
+
+---@class StartOptions
+---@field id? string default: the id of this instance, a colon and the number of the call
+
+---Start another workflow that has nothing more to do with this one. It does not wait. Failures as of call_child_workflow.
+---@param name string
+---@param input? any
+---@param options? StartOptions
+---@return string id
+function ctx:start_workflow(name, input, options) end
+
+---Raise an event at another instance, or at this one. It does not wait; the event is delivered exactly once. A failure of type
+---"InstanceNotFound", "InstanceClosed" (it is finished) or "LimitExceeded" (it has too many events that nobody took) is raised.
+---@param id string
+---@param name string
+---@param data? any
+function ctx:raise_event(id, name, data) end
+
+---@class ContinueOptions
+---@field carry_events? boolean default true: events that nobody took are there for the next generation
+
+---End here and go on as a new run of this workflow under the same id, with an empty history and the newest code. No pcall sees it, and
+---nothing of this run goes on: activities, timers and branches are dropped as they stand, children are let go. The custom status and the
+---attributes stay, and a parent waits on. Only from the workflow's own function, not from a branch or a shield.
+---@param input? any
+---@param options? ContinueOptions
+function ctx:continue_as_new(input, options) end
+
+---Is the history so long that the workflow should continue as new? True from half of history_events_max or history_bytes_max on.
+---@return boolean
+function ctx:should_continue_as_new() end
 
 ---Wait for a time: a duration, or { at = seconds since 1970 }.
 ---@param duration Duration|{at: number}
@@ -174,7 +224,7 @@ function ctx:random(m, n) end
 ---@return boolean what runs now ran before
 function ctx:is_replaying() end
 
----@return integer commands made so far
+---@return integer events of the history that this workflow has seen: what it was told, and what it asked for
 function ctx:history_length() end
 
 ---Write to the runtime's log, with the instance's id; silent in replay.
@@ -191,6 +241,12 @@ local async = {}
 ---@param options? CallOptions
 ---@return Task
 function async:call_activity(name, input, options) end
+
+---@param name string
+---@param input? any
+---@param options? ChildOptions
+---@return Task
+function async:call_child_workflow(name, input, options) end
 
 ---@param duration Duration|{at: number}
 ---@return Task
