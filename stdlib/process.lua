@@ -11,12 +11,12 @@
 --- Failures: IOError (it cannot be started; details.code is "ENOENT" ...), Timeout, LimitExceeded, ExitCode (only with check = true;
 --- details are { code, signal, stderr }), Canceled.
 local lib = require "lunation.activity"
+local lines = require "lunation.lines"
 local options = require "lunation.options"
 
 local process = {}
 
-local LINE_BYTES_MAX = 1024 * 1024  -- of one line given to on_line
-local STDERR_BYTES_KEPT = 4096      -- of the end of stderr, for the failure ExitCode
+local STDERR_BYTES_KEPT = 4096 -- of the end of stderr, for the failure ExitCode
 
 ---@class ProcessOptions
 ---@field stdin? string default: nothing to read
@@ -40,33 +40,12 @@ local KNOWN = {
   on_line = "function", on_output = "function",
 }
 
--- Gives the lines of pieces to `each`; the function returned takes a piece, or nil at the end.
-local function splitter(command, stream, each)
-  local rest = {}
-  local size = 0
-  local function keep(text)
-    size = size + #text
-    if size > LINE_BYTES_MAX then
-      lib.fail("LimitExceeded", ("%s wrote a line of more than %d bytes"):format(command, LINE_BYTES_MAX), nil, false)
-    end
-    rest[#rest + 1] = text
-  end
-  return function(data)
-    local from = 1
-    while data do
-      local at = data:find("\n", from, true)
-      if not at then return keep(data:sub(from)) end
-      keep(data:sub(from, at - 1))
-      local line = table.concat(rest):gsub("\r$", "")
-      rest, size, from = {}, 0, at + 1
-      each(line, stream)
-    end
-    if size > 0 then each(table.concat(rest), stream) end
-  end
-end
-
 local function line_sinks(command, on_line)
-  return { stdout = splitter(command, "stdout", on_line), stderr = splitter(command, "stderr", on_line) }
+  local sinks = {}
+  for _, stream in ipairs({ "stdout", "stderr" }) do
+    sinks[stream] = lines(command .. " wrote", function(line) on_line(line, stream) end)
+  end
+  return sinks
 end
 
 local function last_line(text)

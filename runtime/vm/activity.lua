@@ -552,6 +552,10 @@ package.preload["lunation.activity"] = function()
     strings_of = strings_of, run_child = run_child, check_end = check_end,
     uv = function() return uv end, -- nil before the first wait
     at_close = function(fn) closers[#closers + 1] = fn end,
+    owe = function() -- the function returned is called when libuv has no callback of ours left
+      in_flight = in_flight + 1
+      return function() in_flight = in_flight - 1 end
+    end,
     is_act = is_act,
   }
 end
@@ -590,6 +594,7 @@ end
 
 local shared_path = folders(module_path, stdlib_path)
 if shared_path ~= "" then package.path = shared_path .. ";" .. package.path end
+package.cpath = C.native_dir() .. "/?.so;" .. package.cpath
 
 local function compile(text, name, env)
   return load(text:gsub("^#[^\n]*", "", 1), "@" .. name, "t", env) -- a first line "#!..." is for the shell

@@ -220,6 +220,11 @@ static int io_stopping(lua_State *L) {
   return 1;
 }
 
+static int io_native_dir(lua_State *L) {
+  lua_pushstring(L, lnt__native_dir());
+  return 1;
+}
+
 static int io_pid(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)getpid());
   return 1;
@@ -229,7 +234,7 @@ void lnt__avm_io_functions(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"enter", io_enter}, {"pause", io_pause},         {"wake", io_wake},         {"canceled", io_canceled}, {"field", io_field},
       {"log", io_log},     {"text_file", io_text_file}, {"close_fd", io_close_fd}, {"pid", io_pid},
-      {"stopping", io_stopping}, {"look", lnt__watch_look}, {NULL, NULL},
+      {"stopping", io_stopping}, {"look", lnt__watch_look}, {"native_dir", io_native_dir}, {NULL, NULL},
   };
   luaL_register(L, NULL, functions);
 }

@@ -107,6 +107,8 @@ bool lnt__avm_call(lnt__avm *avm, int function, int nargs, int nresults);
 void lnt__avm_log(lnt__avm *avm, lnt_log_level level, const char *id, const char *message);
 void lnt__avm_traceback(lnt__buf *out, const char *text); /* add a traceback, without the lines of activity.lua */
 
+const char *lnt__native_dir(void); /* native_dir.c: where the C modules of the standard library are */
+
 /* activity_io.c */
 void lnt__avm_io_functions(lua_State *L); /* RAISES; adds the functions that activity.lua knows to the table on top */
 bool lnt__avm_open_luv(lnt__avm *avm);    /* never while an attempt runs */

@@ -29,5 +29,7 @@ endif()
 
 if(LNT_PROGRAM)
   pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
+endif()
+if(LNT_PROGRAM OR LNT_CURL)
   pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
 endif()

@@ -17,6 +17,10 @@ if(TARGET lunation_lua)
   install(FILES ${lua_binding_lua} DESTINATION "${LNT_INSTALL_LUA_DIR}")
 endif()
 
+if(TARGET lunation_curl)
+  install(TARGETS lunation_curl LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/lunation")
+endif()
+
 install(EXPORT lunation NAMESPACE lunation:: FILE lunation-targets.cmake DESTINATION "${cmake_dir}")
 file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/package/lunation-config.cmake" @ONLY CONTENT "# find_package(lunation) gives lunation::lunation
 include(\"\${CMAKE_CURRENT_LIST_DIR}/lunation-targets.cmake\")

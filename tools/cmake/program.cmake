@@ -17,6 +17,15 @@ foreach(file IN LISTS lua_binding_lua)
   configure_file("${file}" "${PROJECT_BINARY_DIR}/lua/${name}" COPYONLY)
 endforeach()
 
+# C modules of the standard library: an activity VM loads one when it is first required, so that the library links none of what they need.
+file(GLOB curl_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bindings/curl/*.c")
+if(LNT_CURL AND curl_sources)
+  add_library(lunation_curl MODULE ${curl_sources})
+  target_include_directories(lunation_curl BEFORE PRIVATE ${LUAJIT_INCLUDE_DIRS})
+  target_link_libraries(lunation_curl PRIVATE lunation_flags PkgConfig::LUAJIT PkgConfig::CURL PkgConfig::UV lunation_luv Threads::Threads)
+  set_target_properties(lunation_curl PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY "${LNT_NATIVE_DIR}")
+endif()
+
 file(GLOB http_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bindings/http/*.c")
 file(GLOB cli_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tools/cli/*.c")
 file(GLOB bench_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tools/bench/*.c")

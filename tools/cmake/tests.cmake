@@ -7,7 +7,8 @@ if(LNT_FAULTS)
 else()
   add_library(lunation_faulty STATIC ${all_sources})
   target_include_directories(lunation_faulty PRIVATE "${PROJECT_BINARY_DIR}/embed")
-  target_compile_definitions(lunation_faulty PRIVATE "LNT_STDLIB_DIR=\"${PROJECT_SOURCE_DIR}/stdlib\"" LNT__FAULTS)
+  target_compile_definitions(lunation_faulty PRIVATE "LNT_STDLIB_DIR=\"${PROJECT_SOURCE_DIR}/stdlib\""
+                             "LNT_NATIVE_DIR=\"${LNT_NATIVE_DIR}\"" LNT__FAULTS)
   target_link_libraries(lunation_faulty PRIVATE lunation_flags PUBLIC ${dependencies})
 endif()
 
