@@ -48,7 +48,7 @@ describe("lunation", function()
     it("has help for itself and for each command", function()
       local help = cli("--help")
       assert.equal(0, help.code)
-      for _, name in ipairs({ "run", "serve", "start", "ls", "show", "history", "raise", "suspend", "resume", "cancel", "terminate",
+      for _, name in ipairs({ "run", "serve", "start", "wait", "ls", "show", "history", "raise", "suspend", "resume", "cancel", "terminate",
         "bench" }) do
         assert.matches("  " .. name .. " ", help.out, 1, true)
         local own = cli(name, "--help")
@@ -204,6 +204,23 @@ describe("lunation", function()
       assert.equal("TERMINATED", json(with_data("show", "x", "--json")).status)
     end)
 
+    it("starts at a time, and lists under conditions", function()
+      with_data("start", "waiter", "--id", "late", "--file", file, "--at", "2099-01-01T00:00:00Z", "--attr", "n=2")
+      with_data("start", "greeter", "--id", "now", "--file", file)
+      assert.equal("now", json(with_data("ls", "--name", "greeter", "--json")).instances[1].id)
+      local found = json(with_data("ls", "--attr", "n=2", "--since", "1h", "--json")).instances
+      assert.equal(1, #found)
+      assert.equal(4070908800000000, json(with_data("show", "late", "--json")).start_at_us)
+      assert.matches("starts    20", with_data("show", "late").out, 1, true)
+      assert.matches("no instance matches", with_data("ls", "--until", "2020-01-01").err, 1, true)
+      assert.same({ total = 2, PENDING = 2 }, json(with_data("ls", "--count", "--json")))
+      for _, bad in ipairs({ { "--since", "2026-02-31" }, { "--until", "soon" }, { "--attr", "n" }, { "--status", "runing" } }) do
+        assert.equal(2, with_data("ls", unpack(bad)).code, bad[2])
+      end
+      assert.equal(2, with_data("start", "greeter", "--file", file, "--id-reuse", "maybe").code)
+      assert.equal(3, with_data("ls", "--parent", "nobody").code)
+    end)
+
     it("asks for the file where it needs one", function()
       with_data("run", file, "greeter")
       local result = with_data("start", "waiter")
@@ -271,6 +288,20 @@ describe("lunation", function()
       assert.matches("hello Ada", with_data("history", "g").out, 1, true)
       assert.equal(4, with_data("start", "greeter", "--id", "g").code)
       assert.equal(3, with_data("start", "nothing").code)
+    end)
+
+    it("starts at a time and waits for it", function()
+      serve()
+      assert.equal(0, with_data("start", "waiter", "--id", "w", "--at", "1h", "--attr", "customer=ada", "--attr", "n=2").code)
+      assert.equal("w\n", with_data("start", "waiter", "--id", "w", "--id-reuse", "existing").out)
+      assert.equal(4, with_data("start", "waiter", "--id", "w", "--id-reuse", "terminal").code)
+      assert.equal(7, with_data("wait", "w", "--start", "--timeout", "0").code)
+      assert.equal("w", json(with_data("ls", "--attr", "customer=ada", "--attr", "n=2", "--json")).instances[1].id)
+      assert.same({ total = 1, PENDING = 1 }, json(with_data("ls", "--count", "--json")))
+      assert.equal(0, with_data("start", "greeter", "--id", "w", "--id-reuse", "replace").code)
+      assert.equal("hello you\n", with_data("wait", "w", "--timeout", "60").out)
+      assert.equal("COMPLETED\n", with_data("wait", "w", "--start").out)
+      assert.equal(3, with_data("wait", "nobody").code)
     end)
 
     it("suspends and resumes through it, and without it", function()

@@ -131,6 +131,29 @@ describe("the HTTP API", function()
     assert.equal(1, history.events[1].value)
   end)
 
+  it("starts at a time, with attributes, and under a policy for ids", function()
+    local later = ("%.0f"):format((os.time() + 3600) * 1e6)
+    local attributes = "&attributes=" .. ('{"customer":"ada","n":2}'):gsub('[{}":,]', function(c) return ("%%%02x"):format(c:byte()) end)
+    local status = request("POST", "/v1/workflows/waiter/start?id=late&start_at_us=" .. later .. attributes)
+    assert.equal(201, status)
+    local _, late = request("GET", "/v1/instances/late")
+    assert.equal("PENDING", late.status)
+    assert.equal("ada", late.attributes.customer)
+    assert.equal(504, (request("GET", "/v1/instances/late/wait?until=start&timeout_ms=1")))
+    local existing, reply = request("POST", "/v1/workflows/waiter/start?id=late&id_reuse=existing")
+    assert.equal(200, existing)
+    assert.is_true(reply.existed)
+    local _, found = request("GET", "/v1/instances?status=pending" .. attributes)
+    assert.equal("late", found.instances[1].id)
+    local _, counts = request("GET", "/v1/counts?workflow=waiter" .. attributes)
+    assert.same({ total = 1, PENDING = 1 }, counts)
+    assert.equal(201, (request("POST", "/v1/workflows/waiter/start?id=late&id_reuse=replace")))
+    local waited, running = request("GET", "/v1/instances/late/wait?until=start&timeout_ms=30000")
+    assert.equal(200, waited)
+    assert.equal("RUNNING", running.status)
+    request("POST", "/v1/instances/late/terminate")
+  end)
+
   it("names what is wrong with a request", function()
     local cases = {
       { 404, "LNT_ENOTFOUND", "GET", "/v1/nonsense" },
@@ -143,6 +166,13 @@ describe("the HTTP API", function()
       { 400, "LNT_EINVAL", "GET", "/v1/instances/%zz" },
       { 400, "LNT_EINVAL", "GET", "/v1/instances?limit=many" },
       { 400, "LNT_EINVAL", "GET", "/v1/instances?status=happy" },
+      { 400, "LNT_EINVAL", "GET", "/v1/instances?attributes=ada" },
+      { 400, "LNT_EINVAL", "GET", "/v1/counts?created_from_us=yesterday" },
+      { 404, "LNT_ENOTFOUND", "GET", "/v1/instances?parent=nobody" },
+      { 400, "LNT_EINVAL", "POST", "/v1/workflows/echo/start?id_reuse=maybe" },
+      { 400, "LNT_EINVAL", "POST", "/v1/workflows/echo/start?start_at_us=-1" },
+      { 400, "LNT_EVALUE", "POST", "/v1/workflows/echo/start?attributes=%7B%22a%22%3A%5B%5D%7D" },
+      { 400, "LNT_EINVAL", "GET", "/v1/instances/nobody/wait?until=noon" },
       { 400, "LNT_EINVAL", "POST", "/v1/workflows/echo/start?id=a%2Fb" },
       { 400, "LNT_EVALUE", "POST", "/v1/workflows/echo/start", "{\n  oops" },
     }

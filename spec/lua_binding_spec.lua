@@ -95,6 +95,45 @@ describe("the Lua module", function()
     assert.equal("LNT_ENOTFOUND", select(3, rt:cancel("nobody")))
   end)
 
+  it("starts at a time, with attributes, and under a policy for ids", function()
+    local now_us = 1700000000e6
+    rt = assert(lunation.open({ store = "memory", clock = function() return now_us end }))
+    assert(rt:load_string("greeter.lua", GREETER))
+    assert(rt:start("waiter", { id = "w", start_at_us = now_us + 60e6, attributes = { customer = "ada", n = 2 } }))
+    assert(rt:drain(30))
+    assert.equal("PENDING", rt:get("w").status)
+    assert.equal(now_us + 60e6, rt:get("w").start_at_us)
+    assert.equal("LNT_ETIMEOUT", select(3, rt:wait_start("w", 0)))
+    assert.same({ "w", true }, { rt:start("waiter", { id = "w", id_reuse = "existing" }) })
+    assert.equal("LNT_EEXIST", select(3, rt:start("waiter", { id = "w", id_reuse = "terminal" })))
+    now_us = now_us + 60e6
+    assert.equal("RUNNING", assert(rt:wait_start("w", 30)).status)
+    assert.same({ "w", false }, { rt:start("echo", { id = "w", id_reuse = "replace", input = 7 }) })
+    assert.equal(7, assert(rt:wait("w", 30)).output)
+    assert.error_matches(function() rt:start("echo", { id_reuse = "maybe" }) end, "id_reuse must be")
+    assert.equal("LNT_EVALUE", select(3, rt:start("echo", { attributes = { list = { 1 } } })))
+  end)
+
+  it("lists and counts under conditions", function()
+    open()
+    for i = 1, 6 do
+      assert(rt:start(i % 2 == 0 and "waiter" or "echo", { id = "n" .. i, attributes = { third = i % 3 == 0, n = i } }))
+    end
+    assert(rt:drain(30))
+    local function ids(options)
+      local list = {}
+      for i, instance in ipairs(assert(rt:list(options))) do list[i] = instance.id end
+      return table.concat(list, " ")
+    end
+    assert.equal("n6 n3", ids({ attributes = { third = true } }))
+    assert.equal("n6", ids({ attributes = { third = true }, workflow = "waiter" }))
+    assert.equal("n4", ids({ attributes = { n = 4 } }))
+    assert.same({ total = 6, RUNNING = 3, COMPLETED = 3 }, rt:count())
+    assert.same({ total = 1, COMPLETED = 1 }, rt:count({ attributes = { third = true }, status = "COMPLETED" }))
+    assert.equal("LNT_ENOTFOUND", select(3, rt:list({ parent = "nobody" })))
+    assert.equal("", ids({ parent = "n1" }))
+  end)
+
   it("suspends and resumes", function()
     open()
     local answers = {}

@@ -27,6 +27,7 @@ struct lnt__http {
   uv_timer_t wait_timer; /* the earliest deadline of a request that waits */
   unsigned handles;      /* open ones of the three above */
   lnt__request *requests;
+  unsigned start_waits;  /* requests that wait for a start */
   bool closing;
   char *path;
 };
@@ -75,10 +76,15 @@ static unsigned http_status_of(lnt_status status) {
   return 500;
 }
 
+static void end_wait(lnt__request *request) {
+  if (request->waits && request->until_start) request->http->start_waits--;
+  request->waits = false;
+}
+
 void lnt__request_answered(lnt__request *request, unsigned status) {
   request->status = status;
   request->answered = true;
-  request->waits = false;
+  end_wait(request);
   if (!request->suspended) return;
   request->suspended = false;
   MHD_resume_connection(request->connection);
@@ -133,21 +139,25 @@ static void on_wait_timer(uv_timer_t *timer) {
   lnt__http *http = timer->data;
   uint64_t now = uv_now(http->loop);
   for (lnt__request *r = http->requests; r; r = r->next) {
-    if (r->waits && r->deadline_ms <= now) lnt__request_refuse(r, 504, "LNT_ETIMEOUT", "the instance is not finished yet; wait again");
+    if (!r->waits || r->deadline_ms > now) continue;
+    lnt__request_refuse(r, 504, "LNT_ETIMEOUT",
+                        r->until_start ? "the instance has not started yet; wait again" : "the instance is not finished yet; wait again");
   }
   arm_waits(http);
 }
 
 void lnt__request_wait(lnt__request *request, uint64_t timeout_ms) {
   request->waits = true;
+  request->http->start_waits += request->until_start;
   request->deadline_ms = uv_now(request->http->loop) + timeout_ms;
   arm_waits(request->http);
 }
 
 void lnt__http_notify(lnt__http *http, const char *instance_id, lnt_run_status status) {
-  if (status == LNT_RUN_RUNNING || status == LNT_RUN_PENDING) return;
+  bool begins = status == LNT_RUN_RUNNING;
+  if (status == LNT_RUN_PENDING || (begins && !http->start_waits)) return;
   for (lnt__request *r = http->requests; r; r = r->next) {
-    if (r->waits && !strcmp(r->id, instance_id)) lnt__request_try_wait(r);
+    if (r->waits && (r->until_start || !begins) && !strcmp(r->id, instance_id)) lnt__request_try_wait(r);
   }
 }
 
@@ -176,6 +186,7 @@ static void request_destroy(lnt__request *request) {
   if (!request->before) http->requests = request->next;
   if (request->next) request->next->before = request->before;
   if (request->pending) request->pending->request = NULL;
+  end_wait(request);
   lnt__text_finish(&request->body);
   lnt__text_finish(&request->reply);
   free(request->path);

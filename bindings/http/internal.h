@@ -61,7 +61,9 @@ struct lnt__request {
   uint64_t deadline_ms; /* of a wait, on the loop's clock */
   lnt__request *next, *before; /* the list of all requests */
   lnt__pending *pending;       /* NULL: no change is on its way */
-  bool waits;                  /* for the end of instance `id` */
+  bool waits;                  /* for the end of instance `id`, or its start */
+  bool until_start;
+  int existed;                 /* a start was answered by an instance that is there already */
 };
 
 /* The reply is complete: send it, now or when the connection is resumed. */
@@ -87,11 +89,18 @@ void lnt__request_done(void *pending, lnt_status status);
 void lnt__request_refused(lnt__request *request, lnt_status status, const lnt_error *err); /* the library did not take it */
 
 void lnt__request_route(lnt__request *request, const char *method);
-/* Answer a wait if the instance is finished or stalled; false: it is not. */
-bool lnt__request_try_wait(lnt__request *request);
+
+/* ---- routes_list.c ---- */
+
+void lnt__get_instances(lnt__request *request);
+void lnt__get_counts(lnt__request *request);
 
 /* ---- routes_manage.c ---- */
 
+void lnt__post_start(lnt__request *request);
+void lnt__get_wait(lnt__request *request);
+/* Answer a wait if what it waits for has come; false: it has not. */
+bool lnt__request_try_wait(lnt__request *request);
 void lnt__post_suspend(lnt__request *request);
 void lnt__post_resume(lnt__request *request);
 void lnt__post_cancel(lnt__request *request);

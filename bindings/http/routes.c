@@ -116,33 +116,9 @@ void lnt__request_done(void *user, lnt_status status) {
   lnt__text_raw(&request->reply, "{");
   lnt__text_member(&request->reply, "id", request->id);
   lnt__text_member(&request->reply, started ? "workflow" : "event", request->name[0] ? request->name : NULL);
+  if (request->existed) lnt__text_raw(&request->reply, ",\"existed\":true");
   lnt__text_raw(&request->reply, "}");
-  lnt__request_answered(request, started ? 201 : 200);
-}
-
-static void post_start(lnt__request *request) {
-  char id[LNT_ID_BYTES_MAX + 1];
-  bool bad = false;
-  lnt_start_options options;
-  lnt_start_options_init(&options);
-  snprintf(request->name, sizeof request->name, "%s", request->segments[2]);
-  options.workflow = request->segments[2];
-  options.id = lnt__request_parameter(request, "id", id, sizeof id, &bad) ? id : NULL;
-  if (bad) {
-    lnt__request_bad_query(request, "the parameter `id` is malformed or longer than 128 bytes");
-    return;
-  }
-  if (!lnt__request_body(request, &options.input)) return;
-  options.done = lnt__request_done;
-  options.done_user = lnt__request_pending(request);
-  if (!options.done_user) {
-    lnt_value_free(&options.input);
-    return;
-  }
-  lnt_error err = {LNT_OK, ""};
-  lnt_status status = lnt_start(request->rt, &options, request->id, &err);
-  lnt_value_free(&options.input);
-  if (status) lnt__request_refused(request, status, &err);
+  lnt__request_answered(request, started && !request->existed ? 201 : 200);
 }
 
 static void post_event(lnt__request *request) {
@@ -192,74 +168,6 @@ static void get_history(lnt__request *request) {
   lnt__request_answered(request, 200);
 }
 
-static int add_instance(void *user, const lnt_instance *instance) {
-  lnt__text *reply = user;
-  if (reply->data[reply->size - 1] != '[') lnt__text_raw(reply, ",");
-  lnt__text_instance(reply, instance, false);
-  return reply->failed;
-}
-
-/* "RUNNING,FAILED", in any case. */
-static bool read_statuses(char *text, uint32_t *mask) {
-  for (char *rest = text, *name; (name = strsep(&rest, ","));) {
-    int found = -1;
-    for (int i = 0; i <= LNT_RUN_STALLED; i++) {
-      if (!strcasecmp(name, lnt_run_status_name((lnt_run_status)i))) found = i;
-    }
-    if (found < 0) return false;
-    *mask |= 1u << found;
-  }
-  return true;
-}
-
-typedef struct filters {
-  lnt_list_options options;
-  char statuses[256];
-  char workflow[LNT_NAME_BYTES_MAX + 1];
-  char prefix[LNT_ID_BYTES_MAX + 1];
-} filters;
-
-static const char *read_filters(lnt__request *request, filters *f) {
-  bool bad = false;
-  uint64_t limit = 100;
-  lnt_list_options_init(&f->options);
-  if (lnt__request_parameter(request, "status", f->statuses, sizeof f->statuses, &bad))
-    bad = !read_statuses(f->statuses, &f->options.status_mask);
-  if (bad) return "the parameter `status` is not a list of statuses, such as RUNNING,FAILED";
-  if (lnt__request_parameter(request, "workflow", f->workflow, sizeof f->workflow, &bad)) f->options.workflow = f->workflow;
-  if (bad) return "the parameter `workflow` is malformed or longer than 128 bytes";
-  if (lnt__request_parameter(request, "prefix", f->prefix, sizeof f->prefix, &bad)) f->options.id_prefix = f->prefix;
-  if (bad) return "the parameter `prefix` is malformed or longer than 128 bytes";
-  lnt__request_number(request, "limit", &limit, &bad);
-  if (bad || limit < 1 || limit > 1000) return "the parameter `limit` must be a number from 1 to 1000";
-  f->options.limit = (uint32_t)limit;
-  lnt__request_number(request, "cursor", &f->options.cursor, &bad);
-  return bad ? "the parameter `cursor` must be the `next` of the page before" : NULL;
-}
-
-static void get_instances(lnt__request *request) {
-  filters f;
-  const char *refusal = read_filters(request, &f);
-  if (refusal) {
-    lnt__request_bad_query(request, refusal);
-    return;
-  }
-  lnt_error err = {LNT_OK, ""};
-  uint64_t next = 0;
-  lnt__text_raw(&request->reply, "{\"instances\":[");
-  lnt_status status = lnt_list(request->rt, &f.options, add_instance, &request->reply, &next, &err);
-  if (status) {
-    lnt__request_fail(request, status, &err);
-    return;
-  }
-  lnt__text_raw(&request->reply, "]");
-  char cursor[24];
-  snprintf(cursor, sizeof cursor, "%llu", (unsigned long long)next);
-  lnt__text_member(&request->reply, "next", next ? cursor : NULL); /* text: not every reader keeps 64 bits of a number */
-  lnt__text_raw(&request->reply, "}");
-  lnt__request_answered(request, 200);
-}
-
 static void add_workflow(void *user, const char *name, const char *file, const char *hash) {
   lnt__text *reply = user;
   if (!reply->failed && reply->data[reply->size - 1] != '[') lnt__text_raw(reply, ",");
@@ -305,43 +213,6 @@ static void get_stats(lnt__request *request) {
   lnt__request_answered(request, 200);
 }
 
-/* ---- Waiting for an end ---- */
-
-static bool is_over(lnt_run_status status) {
-  return status != LNT_RUN_RUNNING && status != LNT_RUN_PENDING && status != LNT_RUN_SUSPENDED && status != LNT_RUN_CONTINUED_AS_NEW;
-}
-
-bool lnt__request_try_wait(lnt__request *request) {
-  lnt_instance *instance;
-  lnt_error err = {LNT_OK, ""};
-  lnt_status status = lnt_get(request->rt, request->id, &instance, &err);
-  if (status) {
-    lnt__request_fail(request, status, &err);
-    return true;
-  }
-  bool over = is_over(instance->status);
-  if (over) lnt__text_instance(&request->reply, instance, true);
-  lnt_free(instance);
-  if (over) lnt__request_answered(request, 200);
-  return over;
-}
-
-static void get_wait(lnt__request *request) {
-  bool bad = false;
-  uint64_t timeout_ms = 60 * 1000;
-  lnt__request_number(request, "timeout_ms", &timeout_ms, &bad);
-  if (bad || timeout_ms > LNT__HTTP_WAIT_MS_MAX) {
-    lnt__request_bad_query(request, "the parameter `timeout_ms` must be a number of milliseconds, at most a day");
-    return;
-  }
-  if (strlen(request->segments[2]) > LNT_ID_BYTES_MAX) {
-    lnt__request_bad_query(request, "an id has at most 128 bytes");
-    return;
-  }
-  snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
-  if (!lnt__request_try_wait(request)) lnt__request_wait(request, timeout_ms);
-}
-
 /* ---- The table ---- */
 
 typedef struct route {
@@ -351,12 +222,14 @@ typedef struct route {
 } route;
 
 static const route routes[] = {
-    {"POST", {"v1", "workflows", "{}", "start"}, post_start},         /* ?id=  body: the input */
+    {"POST", {"v1", "workflows", "{}", "start"}, lnt__post_start},    /* ?id=&id_reuse=&start_at_us=&attributes=  body: the input */
     {"GET", {"v1", "workflows"}, get_workflows},                      /* what new starts can name */
-    {"GET", {"v1", "instances"}, get_instances},                      /* ?status=&workflow=&prefix=&limit=&cursor= */
+    {"GET", {"v1", "instances"}, lnt__get_instances},                 /* ?status=&workflow=&prefix=&parent=&attributes=&created_from_us=
+                                                                         &created_to_us=&limit=&cursor= */
+    {"GET", {"v1", "counts"}, lnt__get_counts},                       /* the same conditions */
     {"GET", {"v1", "instances", "{}"}, get_instance},                 /* one, with input and output */
     {"GET", {"v1", "instances", "{}", "history"}, get_history},       /* its events */
-    {"GET", {"v1", "instances", "{}", "wait"}, get_wait},             /* ?timeout_ms=  answers when it is finished or stalled */
+    {"GET", {"v1", "instances", "{}", "wait"}, lnt__get_wait},        /* ?timeout_ms=&until=start|end  end: finished or stalled */
     {"POST", {"v1", "instances", "{}", "events", "{}"}, post_event},  /* body: the data */
     {"POST", {"v1", "instances", "{}", "suspend"}, lnt__post_suspend},     /* ?reason= */
     {"POST", {"v1", "instances", "{}", "resume"}, lnt__post_resume},       /* ?reason= */

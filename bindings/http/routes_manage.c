@@ -1,7 +1,108 @@
-/* routes_manage.c - URLs that manage instances: suspend, resume, cancel, terminate. */
+/* routes_manage.c - URLs that manage instances: start, wait, suspend, resume, cancel, terminate. */
 #include <stdio.h>
+#include <string.h>
 
 #include "bindings/http/internal.h"
+
+/* ---- start ---- */
+
+typedef struct start_query { char id[LNT_ID_BYTES_MAX + 1], id_reuse[16], attributes[8192]; } start_query;
+
+static bool read_reuse(const char *text, lnt_id_reuse *out) {
+  static const char *const names[] = {"error", "existing", "terminal", "replace"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (strcmp(text, names[i])) continue;
+    *out = (lnt_id_reuse)i;
+    return true;
+  }
+  return false;
+}
+
+/* NULL: good; else why not. */
+static const char *read_start(lnt__request *request, start_query *q, lnt_start_options *options) {
+  bool bad = false;
+  uint64_t start_at_us = 0;
+  options->id = lnt__request_parameter(request, "id", q->id, sizeof q->id, &bad) ? q->id : NULL;
+  if (bad) return "the parameter `id` is malformed or longer than 128 bytes";
+  if (lnt__request_parameter(request, "id_reuse", q->id_reuse, sizeof q->id_reuse, &bad))
+    bad = !read_reuse(q->id_reuse, &options->id_reuse);
+  if (bad) return "the parameter `id_reuse` is one of error, existing, terminal, replace";
+  lnt__request_number(request, "start_at_us", &start_at_us, &bad);
+  if (bad || start_at_us > INT64_MAX) return "the parameter `start_at_us` is a number of microseconds since 1970";
+  options->start_at_us = (int64_t)start_at_us;
+  if (lnt__request_parameter(request, "attributes", q->attributes, sizeof q->attributes, &bad))
+    bad = lnt_value_from_json(q->attributes, strlen(q->attributes), &options->attributes, NULL) != LNT_OK;
+  return bad ? "the parameter `attributes` is not a JSON object, such as {\"customer\":\"ada\"}, percent-encoded" : NULL;
+}
+
+static void start(lnt__request *request, lnt_start_options *options) {
+  options->done = lnt__request_done;
+  options->done_user = lnt__request_pending(request);
+  options->existed = &request->existed;
+  if (!options->done_user) return;
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = lnt_start(request->rt, options, request->id, &err);
+  if (status) lnt__request_refused(request, status, &err);
+}
+
+void lnt__post_start(lnt__request *request) {
+  start_query q;
+  lnt_start_options options;
+  lnt_start_options_init(&options);
+  snprintf(request->name, sizeof request->name, "%s", request->segments[2]);
+  options.workflow = request->segments[2];
+  const char *refusal = read_start(request, &q, &options);
+  if (refusal) lnt__request_bad_query(request, refusal);
+  else if (lnt__request_body(request, &options.input)) start(request, &options);
+  lnt_value_free(&options.input);
+  lnt_value_free(&options.attributes);
+}
+
+/* ---- wait ---- */
+
+static bool is_over(lnt_run_status status) {
+  return status != LNT_RUN_RUNNING && status != LNT_RUN_PENDING && status != LNT_RUN_SUSPENDED && status != LNT_RUN_CONTINUED_AS_NEW;
+}
+
+bool lnt__request_try_wait(lnt__request *request) {
+  lnt_instance *instance;
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = lnt_get(request->rt, request->id, &instance, &err);
+  if (status) {
+    lnt__request_fail(request, status, &err);
+    return true;
+  }
+  bool over = request->until_start ? instance->status != LNT_RUN_PENDING : is_over(instance->status);
+  if (over) lnt__text_instance(&request->reply, instance, true);
+  lnt_free(instance);
+  if (over) lnt__request_answered(request, 200);
+  return over;
+}
+
+void lnt__get_wait(lnt__request *request) {
+  bool bad = false;
+  char until[8] = "end";
+  uint64_t timeout_ms = 60 * 1000;
+  lnt__request_number(request, "timeout_ms", &timeout_ms, &bad);
+  if (bad || timeout_ms > LNT__HTTP_WAIT_MS_MAX) {
+    lnt__request_bad_query(request, "the parameter `timeout_ms` must be a number of milliseconds, at most a day");
+    return;
+  }
+  lnt__request_parameter(request, "until", until, sizeof until, &bad);
+  request->until_start = !strcmp(until, "start");
+  if (bad || (!request->until_start && strcmp(until, "end"))) {
+    lnt__request_bad_query(request, "the parameter `until` must be start or end");
+    return;
+  }
+  if (strlen(request->segments[2]) > LNT_ID_BYTES_MAX) {
+    lnt__request_bad_query(request, "an id has at most 128 bytes");
+    return;
+  }
+  snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
+  if (!lnt__request_try_wait(request)) lnt__request_wait(request, timeout_ms);
+}
+
+/* ---- suspend, resume, cancel, terminate ---- */
 
 typedef lnt_status (*reasoned_fn)(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
 

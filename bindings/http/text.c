@@ -89,6 +89,7 @@ void lnt__text_instance(lnt__text *text, const lnt_instance *instance, bool whol
   lnt__text_member(text, "code_hash", instance->code_hash);
   lnt__text_number(text, "created_us", instance->created_us);
   lnt__text_number(text, "updated_us", instance->updated_us);
+  if (instance->start_at_us) lnt__text_number(text, "start_at_us", instance->start_at_us);
   if (instance->closed_us) lnt__text_number(text, "closed_us", instance->closed_us);
   if (whole) lnt__text_number(text, "history_events", (int64_t)instance->history_events);
   if (whole) lnt__text_number(text, "history_bytes", (int64_t)instance->history_bytes);

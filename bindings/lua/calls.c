@@ -1,5 +1,6 @@
 /* calls.c - what a Lua host asks of instances: start, raise, with `done` functions that are called when it is durable. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "binding.h"
 
@@ -97,7 +98,32 @@ static const char *text_field(lua_State *L, int options, const char *name) {
   return lua_tostring(L, -1);
 }
 
-/* rt:start(workflow, {id =, input =, input_json =, done =}) -> id */
+static lnt_id_reuse read_reuse(lua_State *L, int options) {
+  static const char *const names[] = {"error", "existing", "terminal", "replace"};
+  const char *text = text_field(L, options, "id_reuse");
+  for (size_t i = 0; text && i < sizeof names / sizeof *names; i++) {
+    if (!strcmp(text, names[i])) return (lnt_id_reuse)i;
+  }
+  if (text) luaL_error(L, "id_reuse must be \"error\", \"existing\", \"terminal\" or \"replace\"");
+  return LNT_ID_REUSE_ERROR;
+}
+
+/* What needs no memory of the library's; leaves the texts on the stack. The input goes to index 4, the attributes to 5. */
+static void read_start(lua_State *L, lnt_start_options *options) {
+  lua_getfield(L, 3, "input");
+  lua_getfield(L, 3, "attributes");
+  if (!lua_isnil(L, 5)) luaL_checktype(L, 5, LUA_TTABLE);
+  options->id = text_field(L, 3, "id");
+  options->id_reuse = read_reuse(L, 3);
+  lua_getfield(L, 3, "start_at_us");
+  options->start_at_us = (int64_t)luaL_optnumber(L, -1, 0);
+}
+
+static lnt_status read_attributes(lua_State *L, lnt__binding *self, lnt_value *out, lnt_error *err) {
+  return lua_istable(L, 5) ? lnt_lua_encode(L, 5, "attributes", self->payload_bytes_max, out, err) : LNT_OK;
+}
+
+/* rt:start(workflow, {id =, input =, input_json =, attributes =, id_reuse =, start_at_us =, done =}) -> id, existed */
 static int runtime_start(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
   lnt_start_options options;
@@ -109,25 +135,29 @@ static int runtime_start(lua_State *L) {
   }
   luaL_checktype(L, 3, LUA_TTABLE);
   lua_settop(L, 3);
-  options.id = text_field(L, 3, "id"); /* 4 */
-  lua_getfield(L, 3, "input");         /* 5 */
+  read_start(L, &options);
   lnt__binding_done *done = lnt__binding_keep_done(L, self, 3);
   lnt_error err = {LNT_OK, ""};
   char id[LNT_ID_BYTES_MAX + 1];
-  lnt_status status = read_value(L, self, 5, 3, "input_json", &options.input, &err);
+  int existed = 0;
+  options.existed = &existed;
+  if (done) options.done = lnt__binding_on_done, options.done_user = done;
+  lnt_status status = read_value(L, self, 4, 3, "input_json", &options.input, &err);
+  if (!status) status = read_attributes(L, self, &options.attributes, &err);
   if (!status) {
-    if (done) options.done = lnt__binding_on_done, options.done_user = done;
     lua_State *outer = lnt__binding_enter(self, L);
     status = lnt_start(self->rt, &options, id, &err);
     lnt__binding_leave(self, outer);
   }
   lnt_value_free(&options.input);
+  lnt_value_free(&options.attributes);
   if (status) {
     lnt__binding_drop_done(L, done);
     return lnt__binding_failed(L, status, &err);
   }
   lua_pushstring(L, id);
-  return 1;
+  lua_pushboolean(L, existed);
+  return 2;
 }
 
 /* rt:raise(id, event, data, {data_json =, done =}) -> true */

@@ -87,14 +87,13 @@ static int runtime_stop(lua_State *L) {
   return 0;
 }
 
-/* rt:wait(id, timeout) -> instance */
-static int runtime_wait(lua_State *L) {
+static int wait_and_get(lua_State *L, lnt_status (*wait)(lnt_runtime *, const char *, int64_t, lnt_error *)) {
   lnt__binding *self = lnt__binding_check(L, 1);
   const char *id = luaL_checkstring(L, 2);
   int64_t limit_us = timeout_us(L, 3);
   lnt_error err = {LNT_OK, ""};
   lua_State *outer = lnt__binding_enter(self, L);
-  lnt_status status = lnt_wait(self->rt, id, limit_us, &err);
+  lnt_status status = wait(self->rt, id, limit_us, &err);
   lnt__binding_leave(self, outer);
   if (status) return lnt__binding_failed(L, status, &err);
   lua_getfield(L, 1, "get");
@@ -103,6 +102,12 @@ static int runtime_wait(lua_State *L) {
   lua_call(L, 2, 3);
   return 3;
 }
+
+/* rt:wait(id, timeout) -> instance */
+static int runtime_wait(lua_State *L) { return wait_and_get(L, lnt_wait); }
+
+/* rt:wait_start(id, timeout) -> instance */
+static int runtime_wait_start(lua_State *L) { return wait_and_get(L, lnt_wait_start); }
 
 /* rt:drain(timeout) -> true */
 static int runtime_drain(lua_State *L) {
@@ -146,7 +151,7 @@ static int runtime_snapshot(lua_State *L) {
 }
 
 const luaL_Reg lnt__binding_driving[] = {
-    {"load_file", runtime_load_file}, {"load_string", runtime_load_string}, {"tick", runtime_tick},   {"run", runtime_run},
-    {"stop", runtime_stop},           {"wait", runtime_wait},               {"drain", runtime_drain}, {"flush", runtime_flush},
-    {"evict_all", runtime_evict_all}, {"snapshot", runtime_snapshot},       {NULL, NULL},
+    {"load_file", runtime_load_file},   {"load_string", runtime_load_string}, {"tick", runtime_tick},         {"run", runtime_run},
+    {"stop", runtime_stop},             {"wait", runtime_wait},               {"drain", runtime_drain},       {"flush", runtime_flush},
+    {"wait_start", runtime_wait_start}, {"evict_all", runtime_evict_all},     {"snapshot", runtime_snapshot}, {NULL, NULL},
 };

@@ -1,4 +1,4 @@
-/* records.c - what a Lua host reads: get, list, history, workflows, stats, and the observer. Tables come out; times are numbers of
+/* records.c - what a Lua host reads: get, list, count, history, workflows, stats, and the observer. Tables come out; times are numbers of
  * microseconds. With `{json = true}` the values in them come as JSON text, which keeps what Lua tables cannot tell apart. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +34,7 @@ static void push_instance(lua_State *L, const lnt_instance *instance, bool json)
   set_text(L, "status", lnt_run_status_name(instance->status));
   set_number(L, "created_us", (double)instance->created_us);
   set_number(L, "updated_us", (double)instance->updated_us);
+  if (instance->start_at_us) set_number(L, "start_at_us", (double)instance->start_at_us);
   if (instance->closed_us) set_number(L, "closed_us", (double)instance->closed_us);
   set_number(L, "history_events", (double)instance->history_events);
   set_number(L, "history_bytes", (double)instance->history_bytes);
@@ -201,42 +202,70 @@ static double number_field(lua_State *L, const char *name) {
   return luaL_optnumber(L, -1, 0);
 }
 
-/* Leaves the texts on the stack, so that they stay valid. */
-static void read_filters(lua_State *L, lnt_list_options *options) {
+/* Leaves the texts on the stack, so that they stay valid. Whoever calls frees options->attributes. */
+static lnt_status read_filters(lua_State *L, lnt__binding *self, lnt_list_options *options, lnt_error *err) {
   lnt_list_options_init(options);
-  if (!lua_istable(L, 2)) return;
+  if (!lua_istable(L, 2)) return LNT_OK;
   lua_getfield(L, 2, "status");
   options->status_mask = status_mask(L);
   lua_getfield(L, 2, "workflow");
   options->workflow = luaL_optstring(L, -1, NULL);
   lua_getfield(L, 2, "prefix");
   options->id_prefix = luaL_optstring(L, -1, NULL);
+  lua_getfield(L, 2, "parent");
+  options->parent = luaL_optstring(L, -1, NULL);
   lua_getfield(L, 2, "cursor");
   options->cursor = strtoull(luaL_optstring(L, -1, "0"), NULL, 10);
   double limit = number_field(L, "limit");
   options->limit = limit > 0 ? (uint32_t)(limit < 1e6 ? limit : 1e6) : 0;
   options->created_from_us = (int64_t)number_field(L, "created_from_us");
   options->created_to_us = (int64_t)number_field(L, "created_to_us");
+  lua_getfield(L, 2, "attributes");
+  if (lua_isnil(L, -1)) return LNT_OK;
+  luaL_checktype(L, -1, LUA_TTABLE);
+  return lnt_lua_encode(L, lua_gettop(L), "attributes", self->payload_bytes_max, &options->attributes, err);
 }
 
-/* rt:list({status =, workflow =, prefix =, limit =, cursor =, created_from_us =, created_to_us =, json =}) -> instances, next cursor */
+/* rt:list({status =, workflow =, prefix =, parent =, attributes =, limit =, cursor =, created_from_us =, created_to_us =, json =})
+ * -> instances, next cursor */
 static int runtime_list(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
   lnt_list_options options;
-  read_filters(L, &options);
-  collector c;
-  begin(L, &c, wants_json(L, 2));
   lnt_error err = {LNT_OK, ""};
+  lnt_status status = read_filters(L, self, &options, &err);
+  collector c;
   uint64_t next = 0;
-  lua_State *outer = lnt__binding_enter(self, L);
-  lnt_status status = lnt_list(self->rt, &options, on_instance, &c, &next, &err);
-  lnt__binding_leave(self, outer);
+  begin(L, &c, wants_json(L, 2));
+  if (!status) {
+    lua_State *outer = lnt__binding_enter(self, L);
+    status = lnt_list(self->rt, &options, on_instance, &c, &next, &err);
+    lnt__binding_leave(self, outer);
+  }
+  lnt_value_free(&options.attributes);
   int results = end(L, &c, status, &err);
   if (results != 1 || !next) return results;
   char text[24];
   snprintf(text, sizeof text, "%llu", (unsigned long long)next);
   lua_pushstring(L, text);
   return 2;
+}
+
+/* rt:count({the conditions of rt:list}) -> {total =, RUNNING =, FAILED = ...} */
+static int runtime_count(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  lnt_list_options options;
+  lnt_counts counts = {.size = sizeof counts};
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = read_filters(L, self, &options, &err);
+  if (!status) status = lnt_count(self->rt, &options, &counts, &err);
+  lnt_value_free(&options.attributes);
+  if (status) return lnt__binding_failed(L, status, &err);
+  lua_newtable(L);
+  set_number(L, "total", (double)counts.total);
+  for (unsigned i = 0; i < sizeof status_names / sizeof *status_names; i++) {
+    if (counts.by_status[i]) set_number(L, status_names[i], (double)counts.by_status[i]);
+  }
+  return 1;
 }
 
 /* ---- history, workflows, stats ---- */
@@ -318,6 +347,6 @@ static int runtime_observe(lua_State *L) {
 }
 
 const luaL_Reg lnt__binding_records[] = {
-    {"get", runtime_get},         {"list", runtime_list},       {"history", runtime_history}, {"workflows", runtime_workflows},
-    {"stats", runtime_stats},     {"observe", runtime_observe}, {NULL, NULL},
+    {"get", runtime_get},         {"list", runtime_list},           {"count", runtime_count}, {"history", runtime_history},
+    {"stats", runtime_stats},     {"workflows", runtime_workflows}, {"observe", runtime_observe}, {NULL, NULL},
 };

@@ -46,7 +46,10 @@ static void pack_history(packer *into, const lnt__history *history, lnt_instance
   out->history_bytes = history->bytes;
   if (!history->count) return;
   out->updated_us = history->events[history->count - 1].time_us;
-  if (history->events[0].kind == LNT_EVENT_STARTED) out->input = pack_value(into, history->events[0].value);
+  if (history->events[0].kind == LNT_EVENT_STARTED) {
+    out->input = pack_value(into, history->events[0].value);
+    out->start_at_us = history->events[0].due_us;
+  }
   for (size_t i = history->count; i > 0 && out->status == LNT_RUN_COMPLETED; i--) {
     if (history->events[i - 1].kind != LNT_EVENT_COMPLETED) continue;
     out->output = pack_value(into, history->events[i - 1].value);

@@ -368,6 +368,7 @@ typedef struct lnt_instance {
   lnt_value failure;       /* a map {type, message, ...}: why it FAILED, was CANCELED or TERMINATED, or is STALLED; else nil */
   lnt_value custom_status;
   lnt_value attributes; /* a map, or nil */
+  int64_t start_at_us;  /* lnt_get only: when it was asked to start; 0: at once */
 } lnt_instance;
 
 /* Read one instance. `*out` is one block of memory: release it with lnt_free(). Works on a read-only runtime.

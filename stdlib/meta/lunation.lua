@@ -65,6 +65,7 @@ local Runtime = {}
 ---@field created_us number
 ---@field updated_us number
 ---@field closed_us? number
+---@field start_at_us? number when it was asked to start; rt:get only
 ---@field history_events number
 ---@field history_bytes number
 ---@field input? any
@@ -146,11 +147,21 @@ function Runtime:fail(token, failure) end
 
 ---@alias lunation.Done fun(ok: true?, message: string?, code: string?) called once, when the request is durable or never will be
 
+---@class lunation.StartOptions
+---@field id? string default: a random UUID
+---@field input? any
+---@field input_json? string the input as JSON text, instead of `input`
+---@field attributes? table<string, string|number|boolean> what lists search by
+---@field id_reuse? "error"|"existing"|"terminal"|"replace" if the id is taken: fail (default); answer that one; a new run if it and its
+---children are over; terminate it and start a new run
+---@field start_at_us? number PENDING until then; events that come before are kept
+---@field done? lunation.Done
+
 ---Accept a new instance. It is durable when `done` was called, or after flush().
 ---@param workflow string
----@param options? {id?: string, input?: any, input_json?: string, done?: lunation.Done}
+---@param options? lunation.StartOptions
 ---@return string? id
----@return string? message
+---@return boolean|string? existed nothing was started: the id was taken, and `id_reuse` is "existing"; or the message of a failure
 ---@return string? code
 function Runtime:start(workflow, options) end
 
@@ -212,18 +223,27 @@ function Runtime:get(id, options) end
 ---@field status? lunation.Status|lunation.Status[]
 ---@field workflow? string
 ---@field prefix? string of ids
+---@field parent? string children of this instance
+---@field attributes? table<string, string|number|boolean> each has this value
 ---@field limit? integer per page; default 100
 ---@field cursor? string of the page before
 ---@field created_from_us? number
 ---@field created_to_us? number exclusive
 ---@field json? boolean values as JSON text
 
----List instances, newest first, a page at a time.
+---List instances, newest first, a page at a time. A page may be short, even empty, while there is a next one.
 ---@param options? lunation.ListOptions
 ---@return lunation.Instance[]? instances without input and output
 ---@return string? next the next page's cursor; or the message of a failure
 ---@return string? code
 function Runtime:list(options) end
+
+---Count the instances that list() would give, page after page.
+---@param options? lunation.ListOptions
+---@return table<string, number>? counts total, and by status those that are not 0
+---@return string? message
+---@return string? code
+function Runtime:count(options) end
 
 ---Read an instance's history in order.
 ---@param id string
@@ -303,6 +323,14 @@ function Runtime:stop() end
 ---@return string? message
 ---@return string? code
 function Runtime:wait(id, timeout) end
+
+---Drive until the instance is no longer PENDING.
+---@param id string
+---@param timeout? number seconds; nil: no limit
+---@return lunation.Instance? instance
+---@return string? message
+---@return string? code
+function Runtime:wait_start(id, timeout) end
 
 ---Drive until nothing can move by itself.
 ---@param timeout? number seconds; nil: no limit

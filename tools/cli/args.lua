@@ -1,7 +1,8 @@
 -- args.lua: reads a command line by a command's own description, and writes the command's help from the same description.
 --
 -- A command is a table {name, summary, usage, about, arguments, options, examples, run}. An option is {"--data DIR", "help"}: the word
--- after the name says that it takes a value; `-h` style short names are given as "-n, --limit N".
+-- after the name says that it takes a value; `-h` style short names are given as "-n, --limit N", other long names as "--workflow, --name
+-- NAME"; an option whose value ends with "..." may be given again, and is a list.
 local args = {}
 
 local COMMON = {
@@ -52,8 +53,11 @@ end
 
 local function parse_option(row)
   local short = row[1]:match("^(%-%a), ")
-  local long, value = row[1]:match("(%-%-[%w-]+) ?(.*)$")
-  return { short = short, long = long, key = long:sub(3):gsub("%-", "_"), value = value ~= "" and value or nil, help = row[2] }
+  local longs, value = {}, row[1]:match("%-%-[%w-]+ ([^-].*)$")
+  for long in row[1]:gmatch("%-%-[%w-]+") do longs[#longs + 1] = long end
+  local list = value and value:match("%.%.%.$") ~= nil
+  return { short = short, long = longs[1], longs = longs, key = longs[1]:sub(3):gsub("%-", "_"), value = value, list = list,
+    help = row[2] }
 end
 
 local function options_of(command)
@@ -62,7 +66,7 @@ local function options_of(command)
     for _, row in ipairs(rows) do
       local option = parse_option(row)
       list[#list + 1] = option
-      by_name[option.long] = option
+      for _, long in ipairs(option.longs) do by_name[long] = option end
       if option.short then by_name[option.short] = option end
     end
   end
@@ -78,7 +82,9 @@ args.usage_error = usage_error
 
 local function unknown(command, list, word)
   local names = {}
-  for i, option in ipairs(list) do names[i] = option.long end
+  for _, option in ipairs(list) do
+    for _, long in ipairs(option.longs) do names[#names + 1] = long end
+  end
   usage_error(command, ("lunation %s: there is no option %s%s"):format(command.name, word, args.hint(word, names)))
 end
 
@@ -99,7 +105,12 @@ local function take_option(command, result, given, i, list, by_name)
       usage_error(command, ("lunation %s: %s needs a value: %s %s"):format(command.name, name, name, option.value))
     end
   end
-  result[option.key] = value
+  if not option.list then
+    result[option.key] = value
+    return i
+  end
+  result[option.key] = result[option.key] or {}
+  table.insert(result[option.key], value)
   return i
 end
 
@@ -136,14 +147,30 @@ function args.number(command, parsed, key, default, least, most)
   return number
 end
 
+--- Break a text into lines of at most `width` columns, with `indent` before all but the first.
+local function wrap(text, width, indent)
+  local lines, line = {}, ""
+  for word in text:gmatch("%S+") do
+    if #line > 0 and #line + 1 + #word > width then
+      lines[#lines + 1], line = line, word
+    else
+      line = #line > 0 and line .. " " .. word or word
+    end
+  end
+  lines[#lines + 1] = line
+  return table.concat(lines, "\n" .. (" "):rep(indent))
+end
+
 --- The text of `--help`.
 function args.help(command)
   local lines = { command.summary .. ".", "", "usage: lunation " .. command.usage, "" }
   if command.about then lines[#lines + 1] = command.about .. "\n" end
   lines[#lines + 1] = "Options:"
   for _, option in ipairs((options_of(command))) do
-    local name = (option.short and option.short .. ", " or "") .. option.long .. (option.value and " " .. option.value or "")
-    lines[#lines + 1] = #name <= 22 and ("  %-22s  %s"):format(name, option.help) or ("  %s\n%26s%s"):format(name, "", option.help)
+    local name = (option.short and option.short .. ", " or "") .. table.concat(option.longs, ", ")
+    if option.value then name = name .. " " .. option.value end
+    local help = wrap(option.help, 96, 26)
+    lines[#lines + 1] = #name <= 22 and ("  %-22s  %s"):format(name, help) or ("  %s\n%26s%s"):format(name, "", help)
   end
   if command.examples then lines[#lines + 1] = "\nExamples:\n" .. command.examples end
   return table.concat(lines, "\n") .. "\n"

@@ -1,4 +1,5 @@
 -- data.lua: how commands get at a data directory: opened here, or through the server that runs on it; and how they fail.
+local args = require "args"
 local lunation = require "lunation"
 local out = require "out"
 local sys = require "sys"
@@ -138,6 +139,27 @@ function data.json(name, given)
   local _, message, code = lunation.json_decode(text)
   if code then data.fail(("%s is not JSON: %s (text needs quotes: '\"like this\"')"):format(where, message), code) end
   return text
+end
+
+--- The value of NAME=VALUE: a JSON number, boolean or text in quotes as that; else the text as it stands.
+local function attribute_value(text)
+  local value = text:match('^[%d%-"tf]') and lunation.json_decode(text)
+  if type(value) == "table" or value == nil then return text end
+  return value
+end
+
+--- The attributes of the option --attr, or nil.
+function data.attributes(parsed, command)
+  if not parsed.attr then return nil end
+  local attributes = {}
+  for _, given in ipairs(parsed.attr) do
+    local name, text = given:match("^([^=]+)=(.*)$")
+    if not name then
+      args.usage_error(command, ("lunation %s: --attr must be NAME=VALUE, not '%s'"):format(command.name, given))
+    end
+    attributes[name] = attribute_value(text)
+  end
+  return attributes
 end
 
 -- ---- The server ----

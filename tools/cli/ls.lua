@@ -3,22 +3,31 @@ local args = require "args"
 local data = require "data"
 local out = require "out"
 local sys = require "sys"
+local when = require "when"
 
 local ls = {
   name = "ls",
   summary = "List instances, newest first",
-  usage = "ls [--status S] [--workflow NAME] [--prefix TEXT] [--limit N]",
+  usage = "ls [--status S] [--workflow NAME] [--attr NAME=VALUE] [--limit N] [--count]",
   arguments = { 0, 0 },
   options = {
-    { "--status S", "only these, separated by commas: pending, running, suspended, completed, failed, canceled, terminated, stalled" },
-    { "--workflow NAME", "only of this workflow" },
+    { "--status S", "only these, separated by commas: pending, running, suspended, completed, failed, canceled, terminated, stalled; " ..
+      "also continued_as_new, the closed generations" },
+    { "--workflow, --name NAME", "only of this workflow" },
     { "--prefix TEXT", "only ids that begin so" },
+    { "--parent ID", "only children of this instance" },
+    { "--attr NAME=VALUE...", "only with this attribute; may be given again" },
+    { "--since TIME", "only started then or later: 2026-11-24, '2026-11-24 14:00', or 2h, 7d ago" },
+    { "--until TIME", "only started before" },
     { "-n, --limit N", "at most so many (default 100)" },
     { "--cursor C", "go on after a page: the `next` of the page before" },
+    { "--count", "how many there are, by status" },
   },
   examples = [[
-  lunation ls --status failed,stalled
-  lunation ls --workflow order --json | jq -r '.instances[].id']],
+  lunation ls --status failed,stalled --since 1d
+  lunation ls --attr customer=ada --attr priority=2
+  lunation ls --workflow order --json | jq -r '.instances[].id'
+  lunation ls --count --workflow order]],
 }
 
 local STATUSES = { "RUNNING", "COMPLETED", "CONTINUED_AS_NEW", "FAILED", "CANCELED", "TERMINATED", "PENDING", "SUSPENDED", "STALLED" }
@@ -57,27 +66,67 @@ local function print_table(instances)
   end)
 end
 
-function ls.run(parsed, command)
-  local options = {
-    status = statuses(parsed, command), workflow = parsed.workflow, prefix = parsed.prefix, cursor = parsed.cursor, json = true,
-    limit = args.number(command, parsed, "limit", 100, 1, 100000),
+--- A page may be short where many conditions meet: go on until there are enough.
+local function pages(rt, options)
+  local all, next = {}, options.cursor
+  local wanted = options.limit
+  repeat
+    options.cursor, options.limit = next, wanted - #all
+    local page, cursor = data.check(rt:list(options))
+    for _, instance in ipairs(page) do all[#all + 1] = instance end
+    next = cursor
+  until not next or #all >= wanted
+  return all, next
+end
+
+local function count(parsed, rt, options)
+  local counts = data.check(rt:count(options))
+  data.close(rt)
+  local pairs_of, rows = { "total", counts.total }, {}
+  for _, status in ipairs(STATUSES) do
+    if counts[status] then
+      pairs_of[#pairs_of + 1], pairs_of[#pairs_of + 2] = status, counts[status]
+      rows[#rows + 1] = { status, ("%d"):format(counts[status]) }
+    end
+  end
+  if parsed.json then
+    io.write(out.object(unpack(pairs_of)), "\n")
+  else
+    rows[#rows + 1] = { "total", ("%d"):format(counts.total) }
+    out.table({ "STATUS", "COUNT" }, rows)
+  end
+  return 0
+end
+
+local function conditions(parsed, command)
+  return {
+    status = statuses(parsed, command), workflow = parsed.workflow, prefix = parsed.prefix, parent = parsed.parent,
+    attributes = data.attributes(parsed, command), created_from_us = when.moment(command, parsed, "since", -1),
+    created_to_us = when.moment(command, parsed, "until", -1),
   }
+end
+
+function ls.run(parsed, command)
+  local options = conditions(parsed, command)
+  local filtered = next(options) ~= nil
+  options.cursor, options.json = parsed.cursor, true
+  options.limit = args.number(command, parsed, "limit", 100, 1, 100000)
   local rt = data.open_to_read(parsed)
-  local instances, next = data.check(rt:list(options))
+  if parsed.count then return count(parsed, rt, options) end
+  local instances, more_at = pages(rt, options)
   data.close(rt)
   if parsed.json then
     local list = {}
     for i, instance in ipairs(instances) do list[i] = out.instance(instance) end
-    io.write(out.object("instances", out.raw(out.array(list)), "next", next), "\n")
+    io.write(out.object("instances", out.raw(out.array(list)), "next", more_at), "\n")
     return 0
   end
   if #instances == 0 then
-    local filtered = options.status or options.workflow or options.prefix
     out.say(filtered and "no instance matches" or "no instances yet")
     return 0
   end
   print_table(instances)
-  if next then out.say(("there are more: --cursor %s"):format(next)) end
+  if more_at then out.say(("there are more: --cursor %s"):format(more_at)) end
   return 0
 end
 

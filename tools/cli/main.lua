@@ -9,6 +9,7 @@ local COMMANDS = {
   { "run", "start one workflow and follow it to its end, or resume it" },
   { "serve", "run the workflows of a folder until stopped" },
   { "start", "start an instance" },
+  { "wait", "wait until an instance is finished" },
   { "ls", "list instances" },
   { "show", "show one instance" },
   { "history", "show what happened to an instance" },

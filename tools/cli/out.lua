@@ -43,7 +43,7 @@ end
 --- An instance as `rt:get(id, {json = true})` gives it. The names are those of the HTTP API.
 function out.instance(i)
   return out.object("id", i.id, "workflow", i.workflow, "status", i.status, "run", i.run, "code_hash", i.code_hash,
-    "created_us", i.created_us, "updated_us", i.updated_us, "closed_us", i.closed_us,
+    "created_us", i.created_us, "updated_us", i.updated_us, "closed_us", i.closed_us, "start_at_us", i.start_at_us,
     "history_events", i.history_events ~= 0 and i.history_events or nil, "history_bytes", i.history_bytes ~= 0 and i.history_bytes or nil,
     "input", out.raw(i.input), "output", out.raw(i.output), "failure", out.raw(i.failure), "custom_status", out.raw(i.custom_status),
     "attributes", out.raw(i.attributes))

@@ -45,7 +45,8 @@ function show.run(parsed)
     return 0
   end
   io.write(out.paint(1, "bold", i.id), "  ", i.workflow, "  ", out.status(1, i.status), "\n")
-  io.write("  started   ", out.time(i.created_us), "\n")
+  io.write(i.start_at_us and "  accepted  " or "  started   ", out.time(i.created_us), "\n")
+  if i.start_at_us then io.write(i.status == "PENDING" and "  starts    " or "  started   ", out.time(i.start_at_us), "\n") end
   if i.closed_us then
     io.write("  finished  ", out.time(i.closed_us), "  after ", out.duration(i.closed_us - i.created_us), "\n")
   else
