@@ -24,7 +24,10 @@ static void on_dispatch(void *user, lnt_token token) {
               (unsigned long long)token.run);
 }
 
-static void on_abandon(void *user, lnt_token token) { lnt__dispatch_abandon(user, token); }
+static void on_abandon(void *user, lnt_token token, lnt_cancel_reason why, const char *name) {
+  (void)why, (void)name;
+  lnt__dispatch_abandon(user, token);
+}
 
 static void on_event(void *user, const char *id, lnt_run_status status, const lnt__event *event, uint64_t index) {
   lnt_runtime *rt = user;

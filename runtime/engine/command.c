@@ -256,11 +256,7 @@ void lnt__turn_cancel(lnt__turn *turn, uint32_t seq) {
     lnt__emit(turn, &event);
     lnt__timer_disarm(turn, cmd);
   }
-  if (cmd->state == LNT__CMD_BEGUN || cmd->state == LNT__CMD_DISPATCHED) {
-    lnt_token token = {turn->run, seq, cmd->attempt};
-    if (cmd->state == LNT__CMD_BEGUN) turn->engine->stats.running--;
-    LNT__PUSH(turn->engine, lnt__open_commit(turn->engine)->abandoned, token);
-  }
+  lnt__attempt_abandon(turn, cmd, LNT_CANCEL_REQUESTED);
   if (cmd->kind == LNT_EVENT_CHILD_SCHEDULED && cmd->state != LNT__CMD_PAST) {
     bool runs = cmd->state == LNT__CMD_WAITING || cmd->state == LNT__CMD_FIRED;
     lnt__cmd_set_state(turn, cmd, LNT__CMD_PAST);

@@ -50,7 +50,8 @@ static bool put_timers(lnt__turn *turn, lnt__commit *commit) {
     lnt__cmd *cmd = &turn->cmds[i - 1];
     if (!cmd->timer_new) continue;
     lnt__key_timer(key, cmd->due_us, turn->run, cmd->seq);
-    good = good && lnt__batch_put(commit->batch, LNT__TABLE_TIMER, key, sizeof(key), NULL, 0);
+    size_t size = cmd->kind == LNT_EVENT_ACTIVITY_SCHEDULED ? sizeof(LNT__TIMER_DEFERRED) : 0;
+    good = good && lnt__batch_put(commit->batch, LNT__TABLE_TIMER, key, sizeof(key), LNT__TIMER_DEFERRED, size);
     cmd->timer_new = false;
     cmd->timer_durable = true;
     turn->new_timers--;
@@ -103,6 +104,7 @@ enum { RECORD_KEEP_BYTES = 512 }; /* memory that an instance's record keeps betw
 static void seal_turn(lnt__turn *turn, lnt__commit *commit) {
   lnt__engine *engine = turn->engine;
   bool good = lnt__instance_load(turn, NULL) == LNT_OK && put_record(turn, commit) && put_timers(turn, commit) && put_active(turn, commit);
+  if (good && turn->fresh_beats) good = lnt__beats_put(turn, commit);
   if (good && turn->is_new) good = put_id(turn, commit);
   if (good && turn->row_dirty) good = put_row(turn, commit) && lnt__instance_index(turn, commit->batch);
   if (!good) lnt__poison(engine);
@@ -128,6 +130,11 @@ const lnt__batch *lnt__engine_seal(lnt__engine *engine) {
     const lnt__due *due = &commit->timer_deletes.items[i];
     lnt__key_timer(key, due->due_us, due->run, due->seq);
     if (!lnt__batch_delete(commit->batch, LNT__TABLE_TIMER, key, sizeof(key))) lnt__poison(engine);
+  }
+  for (size_t i = 0; i < commit->beat_deletes.count; i++) {
+    const lnt__due *beat = &commit->beat_deletes.items[i];
+    lnt__key_history(key, beat->run, beat->seq);
+    if (!lnt__batch_delete(commit->batch, LNT__TABLE_HEARTBEAT, key, LNT__KEY_HISTORY_BYTES)) lnt__poison(engine);
   }
   for (size_t i = 0; i < commit->turns.count; i++) seal_turn(commit->turns.items[i], commit);
   if (lnt__batch_failed(commit->batch)) lnt__poison(engine);
@@ -167,7 +174,10 @@ static void tell_observer(lnt__engine *engine, const lnt__observed *observed) {
 
 /* Callbacks may make new requests: those go to the other, open commit. */
 static void run_effects(lnt__engine *engine, lnt__commit *commit) {
-  for (size_t i = 0; i < commit->abandoned.count; i++) engine->effects.abandon(engine->effects.user, commit->abandoned.items[i]);
+  for (size_t i = 0; i < commit->abandoned.count; i++) {
+    const lnt__abandoned *abandoned = &commit->abandoned.items[i];
+    engine->effects.abandon(engine->effects.user, abandoned->token, abandoned->why, abandoned->name);
+  }
   for (size_t i = 0; i < commit->observed.count; i++) tell_observer(engine, &commit->observed.items[i]);
   for (size_t i = 0; i < commit->turns.count && engine->watching; i++)
     engine->effects.moved(engine->effects.user, commit->turns.items[i]->id);
@@ -193,6 +203,8 @@ void lnt__commit_finish(lnt__commit *commit, lnt_status status) {
     lnt__free(commit->observed.items[i].id);
     lnt__free(commit->observed.items[i].record);
   }
+  for (size_t i = 0; i < commit->abandoned.count; i++) lnt__free(commit->abandoned.items[i].name);
+  commit->beat_deletes.count = 0;
   commit->turns.count = commit->dones.count = commit->settled.count = commit->observed.count = 0;
   commit->abandoned.count = commit->far_timers.count = commit->timer_deletes.count = commit->extra = 0;
   lnt__batch_clear(commit->batch);
@@ -263,6 +275,7 @@ static void destroy_commit(lnt__commit *commit) {
   lnt__free(commit->abandoned.items);
   lnt__free(commit->far_timers.items);
   lnt__free(commit->timer_deletes.items);
+  lnt__free(commit->beat_deletes.items);
 }
 
 void lnt__engine_destroy(lnt__engine *engine) {

@@ -126,8 +126,9 @@ typedef struct lnt__effects {
   void *user;
   /* An attempt of an activity may run now: the driver queues the token and later calls lnt__engine_begin(). */
   void (*dispatch)(void *user, lnt_token token);
-  /* The answer of a begun attempt is no longer wanted (timed out, canceled, instance closed). */
-  void (*abandon)(void *user, lnt_token token);
+  /* The answer of a begun attempt is no longer wanted. `name` of the activity, if the attempt is deferred (perhaps by an earlier process);
+   * else NULL. */
+  void (*abandon)(void *user, lnt_token token, lnt_cancel_reason why, const char *name);
   /* One event became durable (only called while `observing` was set by lnt__engine_observe). */
   void (*event)(void *user, const char *id, lnt_run_status status, const lnt__event *event, uint64_t index);
   /* The history of an instance grew, durably (only called while lnt__engine_watch is on). */
@@ -186,7 +187,7 @@ lnt_status lnt__engine_resume(lnt__engine *engine, const char *id, const char *r
 /* Any other record that shall land with the current batch (source code). The value must be sealed. */
 lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value);
 
-/* What an attempt needs; pointers valid until the next call of the engine. false: it is over, drop it. Starts its start-to-close clock. */
+/* What an attempt needs; pointers valid until the next call of the engine. false: it is over, drop it. Starts its clocks. */
 typedef struct lnt__attempt {
   lnt_token token;
   const char *name;
@@ -194,6 +195,7 @@ typedef struct lnt__attempt {
   const char *workflow;
   const uint8_t *hash; /* the instance's code */
   lnt_value input;
+  lnt_value heartbeat; /* details of the last heartbeat of the attempts before, or nil */
   char idempotency_key[48]; /* "<run>-<seq>" in a fixed form: stable over attempts, unique in the store */
 } lnt__attempt;
 bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out);
@@ -202,9 +204,14 @@ bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out);
  * fails with. */
 bool lnt__engine_overdue(lnt__engine *engine, lnt_token token, int64_t now_us, const char *place, lnt__buf *failure);
 
-/* An attempt's answer. Stale ones are counted and dropped. `failure` is a failure map; `detail` a traceback or nil. */
-void lnt__engine_complete(lnt__engine *engine, lnt_token token, lnt_value result);
-void lnt__engine_fail(lnt__engine *engine, lnt_token token, lnt_value failure, lnt_value detail);
+/* Of a begun or deferred attempt: its answer; that it will be answered from outside, also by another process; a sign of life. `failure` is a
+ * failure map, `detail` a traceback or nil; `details` may be nil: those given before stay. The instance of a deferred attempt is loaded if
+ * need be. LNT_ENOTFOUND: the attempt is over, or runs nowhere (counted; nothing was done). Others: the store failed, try again. */
+lnt_status lnt__engine_complete(lnt__engine *engine, lnt_token token, lnt_value result);
+lnt_status lnt__engine_fail(lnt__engine *engine, lnt_token token, lnt_value failure, lnt_value detail);
+lnt_status lnt__engine_defer(lnt__engine *engine, lnt_token token);
+lnt_status lnt__engine_heartbeat(lnt__engine *engine, lnt_token token, lnt_value details);
+lnt_status lnt__engine_awaits(lnt__engine *engine, lnt_token token); /* would an answer count? LNT_OK, or as above */
 
 /* Turn due timers, retries and timeouts into events. */
 lnt_status lnt__engine_fire(lnt__engine *engine, lnt_error *err);

@@ -161,9 +161,8 @@ static void fold_event(lnt__turn *turn, const lnt__event *event, bool consumed) 
   switch (event->kind) {
     case LNT_EVENT_STARTED: turn->seed = event->seed; break;
     case LNT_EVENT_ACTIVITY_SCHEDULED: case LNT_EVENT_CHILD_SCHEDULED: fold_command(turn, event); break;
-    case LNT_EVENT_ACTIVITY_RETRIED:
-      if (cmd) cmd->due_us = event->due_us, lnt__plan_retry(cmd, event->due_us);
-      if (cmd) cmd->attempt = event->attempt + 1;
+    case LNT_EVENT_ACTIVITY_RETRIED: case LNT_EVENT_ACTIVITY_DEFERRED:
+      if (cmd) lnt__attempt_fold(turn, cmd, event);
       break;
     case LNT_EVENT_CHILD_RETRIED:
       if (cmd) cmd->attempt = event->attempt + 1;
@@ -188,8 +187,6 @@ static void fold(lnt__turn *turn, const lnt__history *history) {
     if (history->events[i - 1].kind == LNT_EVENT_TURN) consumed = i;
   turn->has_turns = consumed > 0;
   for (size_t i = 0; i < history->count; i++) fold_event(turn, &history->events[i], i < consumed);
-  for (size_t i = 0; i < turn->cmd_count; i++)
-    if (turn->cmds[i].state == LNT__CMD_QUEUED) lnt__plan_resume(turn, &turn->cmds[i]);
   if (history->count) turn->last_us = history->events[history->count - 1].time_us;
 }
 
@@ -206,7 +203,9 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   lnt__engine *engine = turn->engine;
   lnt__replay *replay = &engine->replay;
   if (turn->loaded) return LNT_OK;
+  lnt__buf beats;
   lnt_status status = lnt__journal_history(engine->store, turn->run, &replay->history, err);
+  if (status == LNT_OK) status = lnt__beats_read(turn, &beats, err);
   if (status != LNT_OK) return status;
   lnt__buf accepted = turn->inbox;
   int64_t last_us = turn->last_us;
@@ -214,6 +213,7 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   turn->inbox_last_us = turn->inbox_read_us = 0;
   turn->inbox_count = 0;
   fold(turn, &replay->history);
+  lnt__attempts_resume(turn, &beats);
   turn->sleeping = sleeps(turn, &replay->history);
   turn->start_us = turn->sleeping ? replay->history.events[0].due_us : 0;
   if (turn->pending_activities || (turn->inbox_count && !turn->sleeping) || turn->status == LNT_RUN_STALLED) turn->active_durable = true;
@@ -322,7 +322,11 @@ void lnt__instance_evict_over(lnt__engine *engine) {
 
 /* ---- Commands ---- */
 
-static bool is_pending_activity(uint8_t state) { return state >= LNT__CMD_QUEUED && state <= LNT__CMD_BEGUN; }
+/* Must the instance stay in memory for it, in this state? */
+static bool is_pending_activity(const lnt__cmd *cmd, lnt__cmd_state state) {
+  if (state == LNT__CMD_DEFERRED) return cmd->plan && cmd->plan->policy.timeout_us[LNT__TIMEOUT_HEARTBEAT];
+  return state >= LNT__CMD_QUEUED && state <= LNT__CMD_BEGUN;
+}
 
 lnt__cmd *lnt__cmd_find(lnt__turn *turn, uint32_t seq) {
   size_t low = 0, high = turn->cmd_count;
@@ -404,7 +408,7 @@ lnt__cmd *lnt__cmd_add_child(lnt__turn *turn, uint32_t seq, lnt_value name, lnt_
 }
 
 void lnt__cmd_set_state(lnt__turn *turn, lnt__cmd *cmd, lnt__cmd_state state) {
-  turn->pending_activities += (uint32_t)is_pending_activity((uint8_t)state) - (uint32_t)is_pending_activity(cmd->state);
+  turn->pending_activities += (uint32_t)is_pending_activity(cmd, state) - (uint32_t)is_pending_activity(cmd, cmd->state);
   turn->queued += (uint32_t)(state == LNT__CMD_QUEUED) - (uint32_t)(cmd->state == LNT__CMD_QUEUED);
   cmd->state = (uint8_t)state;
 }
@@ -412,6 +416,7 @@ void lnt__cmd_set_state(lnt__turn *turn, lnt__cmd *cmd, lnt__cmd_state state) {
 void lnt__cmd_remove(lnt__turn *turn, lnt__cmd *cmd) {
   if (cmd->timer_new) turn->new_timers--;
   lnt__cmd_set_state(turn, cmd, LNT__CMD_GONE);
+  lnt__beat_free(turn, cmd);
   lnt__free(cmd->plan ? (void *)cmd->plan : cmd->memory);
   cmd->memory = NULL;
   cmd->plan = NULL;
@@ -421,7 +426,7 @@ void lnt__cmd_remove(lnt__turn *turn, lnt__cmd *cmd) {
 
 /* What the fold of the history knows and a replay need not make again. */
 static bool outlives_body(const lnt__cmd *cmd) {
-  if (is_pending_activity(cmd->state) || cmd->state == LNT__CMD_ANSWERED) return true;
+  if (lnt__cmd_is_attempt(cmd) || cmd->state == LNT__CMD_ANSWERED) return true;
   return cmd->kind == LNT_EVENT_CHILD_SCHEDULED && (cmd->state == LNT__CMD_WAITING || cmd->state == LNT__CMD_FIRED);
 }
 

@@ -17,6 +17,7 @@ typedef enum lnt__cmd_state {
   LNT__CMD_DELAYED,    /* an attempt that waits in the heap for due_us */
   LNT__CMD_DISPATCHED, /* the driver has the token */
   LNT__CMD_BEGUN,      /* the attempt runs */
+  LNT__CMD_DEFERRED,   /* it will be answered from outside, by whoever holds its token */
   LNT__CMD_ANSWERED    /* its answer is in the inbox */
 } lnt__cmd_state;
 
@@ -27,6 +28,14 @@ typedef struct lnt__plan {
   int64_t armed_us;              /* time of its entry in the heap; INT64_MAX: none */
 } lnt__plan;
 
+/* What an attempt said last of how far it is. */
+typedef struct lnt__beat {
+  uint32_t size;
+  bool fresh;  /* not in a batch yet */
+  bool stored; /* it has a row in table HEARTBEAT */
+  uint8_t bytes[];
+} lnt__beat;
+
 typedef struct lnt__cmd {
   uint32_t seq;
   uint32_t attempt;
@@ -35,9 +44,10 @@ typedef struct lnt__cmd {
   bool timer_new;     /* its TIMER row is not in a batch yet */
   bool timer_durable; /* its TIMER row is in a batch or in the store */
   uint64_t batch;
-  int64_t due_us;  /* timer, wait; an attempt: not before */
+  int64_t due_us;  /* timer, wait; an attempt: not before; a deferred one: its timeout */
   lnt__plan *plan; /* NULL: no options. Start of the block, if there is one */
   char *memory;    /* name, NUL, input, options, id, NUL: one block with the plan, owned */
+  lnt__beat *beat; /* owned, or NULL */
   uint32_t name_size, input_size, options_size, id_size; /* id: of a child's first attempt */
 } lnt__cmd;
 
@@ -87,8 +97,8 @@ struct lnt__turn {
   lnt__cmd *cmds; /* sorted by seq */
   size_t cmd_count, cmd_capacity, cmd_gone;
   uint32_t next_seq;           /* number of the body's next command */
-  uint32_t pending_activities; /* QUEUED .. BEGUN */
-  uint32_t queued, new_timers;
+  uint32_t pending_activities; /* QUEUED .. BEGUN, and deferred ones that must give signs of life */
+  uint32_t queued, new_timers, fresh_beats;
   lnt__buffered *buffered;
   size_t buffered_count, buffered_capacity;
   uint32_t raised;     /* external events that the body has been fed */
@@ -108,6 +118,7 @@ struct lnt__turn {
 
 typedef struct lnt__done { lnt_done_fn fn; void *user; } lnt__done;
 typedef struct lnt__settled { char *id; lnt_run_status status; } lnt__settled;
+typedef struct lnt__abandoned { lnt_token token; lnt_cancel_reason why; char *name; } lnt__abandoned; /* name: of a deferred one, owned */
 typedef struct lnt__observed { char *id; lnt_run_status status; uint64_t first_index; void *record; size_t size; } lnt__observed;
 
 #define LNT__VECTOR(type) struct { type *items; size_t count, capacity; }
@@ -126,9 +137,9 @@ typedef struct lnt__commit {
   LNT__VECTOR(lnt__done) dones;
   LNT__VECTOR(lnt__settled) settled;
   LNT__VECTOR(lnt__observed) observed;
-  LNT__VECTOR(lnt_token) abandoned;
+  LNT__VECTOR(lnt__abandoned) abandoned;
   LNT__VECTOR(lnt__due) far_timers; /* due beyond the heap's horizon when they were made */
-  LNT__VECTOR(lnt__due) timer_deletes;
+  LNT__VECTOR(lnt__due) timer_deletes, beat_deletes;
 } lnt__commit;
 
 typedef struct lnt__turn_mark { size_t inbox; uint32_t commands; } lnt__turn_mark;
@@ -142,7 +153,7 @@ typedef struct lnt__replay {
   size_t inbox_at, turn_at;
 } lnt__replay;
 
-enum { LNT__DUE_TIMER, LNT__DUE_RETRY, LNT__DUE_TIMEOUT };
+enum { LNT__DUE_TIMER, LNT__DUE_RETRY, LNT__DUE_TIMEOUT, LNT__DUE_DEFERRED };
 
 struct lnt__engine {
   lnt__store *store;
@@ -178,6 +189,7 @@ struct lnt__engine {
   char *answer_hold; /* memory of the value last answered in place */
   lnt__buf instant;  /* the answer of the instant command under way */
   char refusal[LNT_ERROR_MESSAGE_MAX];
+  bool has_beats; /* there may be rows in table HEARTBEAT */
   bool observing, watching;
   bool poisoned;
   lnt_stats stats;
@@ -265,9 +277,15 @@ void lnt__mark_dirty(lnt__turn *turn);
 
 /* activity.c */
 void lnt__plan_start(lnt__cmd *cmd, int64_t scheduled_us);  /* a command that was scheduled at this time; without options nothing */
-void lnt__plan_retry(lnt__cmd *cmd, int64_t due_us);        /* its next attempt may run from this time on */
 void lnt__plan_resume(lnt__turn *turn, lnt__cmd *cmd);      /* loaded, or let go on: it may wait for its start anew */
 void lnt__attempt_due(lnt__turn *turn, lnt__cmd *cmd); /* its entry in the heap came due: has a timeout struck? */
+void lnt__attempt_fold(lnt__turn *turn, lnt__cmd *cmd, const lnt__event *event); /* an event of it, read from the history */
+lnt_status lnt__beats_read(lnt__turn *turn, lnt__buf *rows, lnt_error *err);     /* for lnt__attempts_resume, after the fold */
+void lnt__attempts_resume(lnt__turn *turn, lnt__buf *rows);                      /* finishes `rows` */
+void lnt__attempt_abandon(lnt__turn *turn, lnt__cmd *cmd, lnt_cancel_reason why); /* its answer is not wanted; of any command */
+bool lnt__beats_put(lnt__turn *turn, lnt__commit *commit); /* the fresh ones into the batch; false: out of memory */
+void lnt__beat_free(lnt__turn *turn, lnt__cmd *cmd);
+static inline bool lnt__cmd_is_attempt(const lnt__cmd *cmd) { return cmd->state >= LNT__CMD_QUEUED && cmd->state <= LNT__CMD_DEFERRED; }
 
 /* Put an external event into the inbox of an open instance, within its limits: LNT_ELIMIT. */
 lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, lnt_error *err);

@@ -21,7 +21,8 @@ static void expect(lnt__engine *engine, lnt__due due) {
 void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd) {
   cmd->timer_new = true;
   turn->new_timers++;
-  expect(turn->engine, (lnt__due){cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMER});
+  uint32_t tag = cmd->state == LNT__CMD_DEFERRED ? LNT__DUE_DEFERRED : LNT__DUE_TIMER;
+  expect(turn->engine, (lnt__due){cmd->due_us, turn->run, cmd->seq, tag});
 }
 
 void lnt__start_arm(lnt__turn *turn) {
@@ -39,7 +40,7 @@ void lnt__start_disarm(lnt__turn *turn) {
 }
 
 void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd) {
-  if (cmd->kind == LNT_EVENT_ACTIVITY_SCHEDULED || cmd->due_us == 0) return;
+  if ((cmd->kind == LNT_EVENT_ACTIVITY_SCHEDULED && cmd->state != LNT__CMD_DEFERRED) || cmd->due_us == 0) return;
   if (cmd->timer_new) turn->new_timers--;
   else if (cmd->timer_durable && cmd->state != LNT__CMD_FIRED) delete_row(turn->engine, (lnt__due){cmd->due_us, turn->run, cmd->seq, 0});
   cmd->timer_new = cmd->timer_durable = false;
@@ -152,13 +153,31 @@ static void fire_timeout(lnt__engine *engine, const lnt__due *due) {
   lnt__attempt_due(turn, cmd);
 }
 
+/* The timeout of a deferred attempt: its instance may have to be loaded for it. */
+static lnt_status fire_deferred(lnt__engine *engine, const lnt__due *due, lnt_error *err) {
+  lnt__turn *turn = lnt__u64map_get(&engine->by_run, due->run);
+  lnt_status status = LNT_OK;
+  bool known = turn && turn->loaded;
+  if (!known && !row_stands(engine, due)) return LNT_OK;
+  if (!turn) turn = lnt__instance_by_run(engine, due->run, &status, err);
+  if (!turn) return status == LNT_ENOTFOUND ? LNT_OK : status;
+  if (!lnt__instance_closed(turn)) status = lnt__instance_load(turn, err);
+  if (status == LNT_ECORRUPT) { /* its turn will say so */
+    lnt__ready_retry(turn);
+    return LNT_OK;
+  }
+  lnt__cmd *cmd = status == LNT_OK ? lnt__cmd_find(turn, due->seq) : NULL;
+  if (cmd && cmd->state == LNT__CMD_DEFERRED && cmd->due_us == due->due_us) lnt__attempt_due(turn, cmd);
+  lnt__instance_release(turn);
+  return status;
+}
+
 /* ---- The horizon ---- */
 
 static int take_row(void *user, lnt__slice key, lnt__slice value) {
   lnt__engine *engine = user;
-  (void)value;
   lnt__due due = lnt__key_timer_read(key.data);
-  push_due(engine, due.due_us, due.run, due.seq, LNT__DUE_TIMER);
+  push_due(engine, due.due_us, due.run, due.seq, value.size ? LNT__DUE_DEFERRED : LNT__DUE_TIMER);
   return engine->poisoned;
 }
 
@@ -191,6 +210,7 @@ lnt_status lnt__engine_fire(lnt__engine *engine, lnt_error *err) {
          lnt__heap_pop(&engine->heap, &due)) {
     if (due.tag == LNT__DUE_TIMER) status = fire_timer(engine, &due, err);
     else if (due.tag == LNT__DUE_RETRY) fire_retry(engine, &due);
+    else if (due.tag == LNT__DUE_DEFERRED) status = fire_deferred(engine, &due, err);
     else fire_timeout(engine, &due);
   }
   return status;
@@ -225,5 +245,6 @@ lnt_status lnt__engine_recover(lnt__engine *engine, int64_t now_us, lnt_error *e
   lnt__store *store = engine->store;
   lnt_status status = store->vtable->scan(store, LNT__TABLE_INSTANCE, all, all, true, take_newest, &engine->last_created_us, err);
   if (status == LNT_OK) status = store->vtable->scan(store, LNT__TABLE_ACTIVE, all, all, false, take_active, engine, err);
+  if (status == LNT_OK) status = store->vtable->scan(store, LNT__TABLE_HEARTBEAT, all, all, false, saw_row, &engine->has_beats, err);
   return status == LNT_OK ? advance_horizon(engine, err) : status;
 }

@@ -111,17 +111,13 @@ static void set_failure(lnt__turn *turn, lnt_value failure) {
 }
 
 static void abandon_all(lnt__turn *turn) {
-  lnt__engine *engine = turn->engine;
   for (size_t i = 0; i < turn->cmd_count; i++) {
     lnt__cmd *cmd = &turn->cmds[i];
     if (cmd->state == LNT__CMD_GONE) continue;
     lnt__timer_disarm(turn, cmd);
     if (cmd->kind == LNT_EVENT_CHILD_SCHEDULED && (cmd->state == LNT__CMD_WAITING || cmd->state == LNT__CMD_FIRED))
       lnt__child_let_go(turn, cmd, "its parent ended");
-    if (cmd->state != LNT__CMD_BEGUN && cmd->state != LNT__CMD_DISPATCHED) continue;
-    lnt_token token = {turn->run, cmd->seq, cmd->attempt};
-    if (cmd->state == LNT__CMD_BEGUN) engine->stats.running--;
-    LNT__PUSH(engine, lnt__open_commit(engine)->abandoned, token);
+    lnt__attempt_abandon(turn, cmd, LNT_CANCEL_CLOSED);
   }
   lnt__cmds_clear(turn, false);
 }

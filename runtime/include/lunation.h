@@ -243,6 +243,13 @@ typedef struct lnt_failure {
   lnt_value details;   /* anything more, or nil */
 } lnt_failure;
 
+/* Why the answer of an attempt is not wanted any more. */
+typedef enum lnt_cancel_reason {
+  LNT_CANCEL_REQUESTED = 1, /* the workflow gave the activity up, or is being canceled */
+  LNT_CANCEL_TIMEOUT = 2,   /* one of its timeouts struck */
+  LNT_CANCEL_CLOSED = 3     /* its instance is finished */
+} lnt_cancel_reason;
+
 typedef enum lnt_activity_result {
   LNT_ACTIVITY_DONE = 0,    /* finished: lnt_complete() or lnt_fail() was called before returning, or the result is nil */
   LNT_ACTIVITY_PENDING = 1  /* lnt_complete() or lnt_fail() will be called later, from any thread */

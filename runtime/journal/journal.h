@@ -88,6 +88,8 @@ lnt_status lnt__attributes_check(lnt_value attributes, lnt_error *err);
 #define LNT__KEY_RUN_BYTES 8
 #define LNT__KEY_HISTORY_BYTES 12
 #define LNT__KEY_TIMER_BYTES 20
+/* Value of a TIMER row that is the timeout of a deferred activity; of all others it is empty. */
+#define LNT__TIMER_DEFERRED ((const uint8_t[1]){1})
 void lnt__key_run(uint8_t out[LNT__KEY_RUN_BYTES], uint64_t run);
 void lnt__key_history(uint8_t out[LNT__KEY_HISTORY_BYTES], uint64_t run, uint32_t record);
 void lnt__key_timer(uint8_t out[LNT__KEY_TIMER_BYTES], int64_t due_us, uint64_t run, uint32_t seq);

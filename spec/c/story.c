@@ -10,9 +10,8 @@ static void on_dispatch(void *user, lnt_token token) {
   w->queue[w->tail++ % 4096] = token;
 }
 
-static void on_abandon(void *user, lnt_token token) {
-  (void)user;
-  (void)token;
+static void on_abandon(void *user, lnt_token token, lnt_cancel_reason why, const char *name) {
+  (void)user, (void)token, (void)why, (void)name;
 }
 
 static void on_log(void *user, lnt_log_level level, const char *id, const char *message) {

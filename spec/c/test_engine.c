@@ -133,9 +133,8 @@ static void on_dispatch(void *user, lnt_token token) {
   host *h = user;
   h->queue[h->tail++ % 4096] = token;
 }
-static void on_abandon(void *user, lnt_token token) {
-  (void)user;
-  (void)token;
+static void on_abandon(void *user, lnt_token token, lnt_cancel_reason why, const char *name) {
+  (void)user, (void)token, (void)why, (void)name;
 }
 
 static void host_open(host *h) {

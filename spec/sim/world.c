@@ -277,9 +277,8 @@ static void on_dispatch(void *user, lnt_token token) {
   a->begin_us = w->now_us + (w->program->timed ? 0 : (int64_t)lnt__rng_below(&w->rng, 400000));
 }
 
-static void on_abandon(void *user, lnt_token token) {
-  (void)user;
-  (void)token;
+static void on_abandon(void *user, lnt_token token, lnt_cancel_reason why, const char *name) {
+  (void)user, (void)token, (void)why, (void)name;
 }
 
 /* The verdict depends on the name, the input and the attempt alone. */
