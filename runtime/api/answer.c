@@ -1,4 +1,7 @@
-/* answer.c - the answers of activities: lnt_complete, lnt_fail; and lnt_wake. ANY THREAD. */
+/* answer.c - what activities say: lnt_complete, lnt_fail, lnt_heartbeat; and tokens, and lnt_wake. ANY THREAD. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "driver/runtime.h"
 
 static lnt_status check_payload(const lnt_runtime *rt, const char *what, lnt_value value, lnt_error *err) {
@@ -15,10 +18,23 @@ static lnt_status check_call(const lnt_runtime *rt, lnt_token token, lnt_error *
   return token.run ? LNT_OK : lnt__fail(err, LNT_EINVAL, "the token names no attempt");
 }
 
+/* Elsewhere than on the owner thread it is not known before the answer is looked at. */
+static lnt_status check_awaited(lnt_runtime *rt, lnt_token token, lnt_error *err) {
+  bool is_current = lnt__is_owner(rt) && rt->current.run == token.run && rt->current.seq == token.seq;
+  if (!lnt__is_owner(rt) || is_current || rt->closing) return LNT_OK;
+  lnt_status status = lnt__engine_awaits(rt->engine, token);
+  char text[LNT_TOKEN_TEXT_BYTES];
+  lnt_token_text(token, text);
+  if (status == LNT_ENOTFOUND)
+    return lnt__fail(err, status, "attempt %s waits for no answer: it was answered, timed out or was canceled, or never began", text);
+  return status ? lnt__fail(err, status, "the instance of attempt %s cannot be read", text) : LNT_OK;
+}
+
 lnt_status lnt_complete(lnt_runtime *rt, lnt_token token, lnt_value result, lnt_error *err) {
   lnt_status status = check_call(rt, token, err);
   if (!status) status = check_payload(rt, "result", result, err);
-  return status ? status : lnt__mailbox_post(rt, token, false, result, LNT_VALUE_NIL, true, err);
+  if (!status) status = check_awaited(rt, token, err);
+  return status ? status : lnt__mailbox_post(rt, token, LNT__ANSWER_RESULT, result, LNT_VALUE_NIL, true, err);
 }
 
 lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure, lnt_error *err) {
@@ -27,6 +43,7 @@ lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure
   if (!failure) failure = &unnamed;
   lnt_status status = check_call(rt, token, err);
   if (!status) status = check_payload(rt, "failure's details", failure->details, err);
+  if (!status) status = check_awaited(rt, token, err);
   if (status) return status;
   lnt__buf_init(&map);
   lnt__failure_write(&map, failure);
@@ -34,9 +51,62 @@ lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure
   else if (map.size > rt->options.limits.payload_bytes_max)
     status = lnt__fail(err, LNT_ELIMIT, "the failure has %zu bytes, more than payload_bytes_max (%llu)", map.size,
                        (unsigned long long)rt->options.limits.payload_bytes_max);
-  else status = lnt__mailbox_post(rt, token, true, (lnt_value){map.data, map.size}, LNT_VALUE_NIL, true, err);
+  else status = lnt__mailbox_post(rt, token, LNT__ANSWER_FAILURE, (lnt_value){map.data, map.size}, LNT_VALUE_NIL, true, err);
   lnt__buf_finish(&map);
   return status;
+}
+
+static lnt_status beat_here(lnt_runtime *rt, lnt_token token, lnt_value details, int *canceled, lnt_error *err) {
+  lnt__engine_set_now(rt->engine, lnt__clock(rt));
+  lnt_status status = lnt__engine_heartbeat(rt->engine, token, details);
+  *canceled = status == LNT_ENOTFOUND;
+  if (status == LNT_OK || status == LNT_ENOTFOUND) return LNT_OK;
+  return lnt__fail(err, status, "a heartbeat was not taken: %s", lnt_status_text(status));
+}
+
+lnt_status lnt_heartbeat(lnt_runtime *rt, lnt_token token, lnt_value details, int *canceled, lnt_error *err) {
+  int unwanted;
+  if (!canceled) canceled = &unwanted;
+  *canceled = 0;
+  lnt_status status = check_call(rt, token, err);
+  if (!status) status = check_payload(rt, "details of a heartbeat", details, err);
+  if (status) return status;
+  if (lnt__is_owner(rt) && !rt->closing) return beat_here(rt, token, details, canceled, err);
+  *canceled = lnt__canceled_has(rt, token);
+  return *canceled ? LNT_OK : lnt__mailbox_beat(rt, token, details, err);
+}
+
+int lnt_activity_canceled(lnt_runtime *rt, lnt_token token) { return rt && token.run && lnt__canceled_has(rt, token); }
+
+/* ---- Tokens ---- */
+
+void lnt_token_text(lnt_token token, char out[LNT_TOKEN_TEXT_BYTES]) {
+  snprintf(out, LNT_TOKEN_TEXT_BYTES, "%" PRIu64 ":%" PRIu32 ":%" PRIu32, token.run, token.seq, token.attempt);
+}
+
+/* Digits and the character behind them; false: no such number, or one over `max`. */
+static bool read_number(const char **at, uint64_t max, char end, uint64_t *out) {
+  uint64_t value = 0;
+  if (**at < '1' || **at > '9') return false;
+  for (; **at >= '0' && **at <= '9'; (*at)++) {
+    unsigned digit = (unsigned)(**at - '0');
+    if (value > (max - digit) / 10) return false;
+    value = value * 10 + digit;
+  }
+  *out = value;
+  return *(*at)++ == end;
+}
+
+lnt_status lnt_token_parse(const char *text, lnt_token *out, lnt_error *err) {
+  uint64_t run, seq, attempt;
+  const char *at = text;
+  if (!out) return lnt__fail(err, LNT_EINVAL, "lnt_token_parse: `out` is NULL");
+  *out = (lnt_token){0, 0, 0};
+  if (!text || !read_number(&at, UINT64_MAX, ':', &run) || !read_number(&at, UINT32_MAX, ':', &seq) ||
+      !read_number(&at, UINT32_MAX, 0, &attempt))
+    return lnt__fail(err, LNT_EINVAL, "'%.40s' is not a token; one looks like 17:3:1", text ? text : "");
+  *out = (lnt_token){run, (uint32_t)seq, (uint32_t)attempt};
+  return LNT_OK;
 }
 
 void lnt_wake(lnt_runtime *rt) {

@@ -44,11 +44,11 @@ static void forget(lnt_runtime *rt, const char *name) {
   lnt__free(found);
 }
 
-static lnt_status add(lnt_runtime *rt, const char *name, lnt_activity_fn fn, void *user, lnt_error *err) {
+static lnt_status add(lnt_runtime *rt, const char *name, const lnt_activity_options *options, lnt_error *err) {
   lnt__c_activity *added = lnt__alloc(sizeof *added);
   char *copy = lnt__strdup(name);
   if (added && copy) {
-    *added = (lnt__c_activity){copy, fn, user};
+    *added = (lnt__c_activity){copy, *options};
     forget(rt, name);
     if (lnt__strmap_put(&rt->activities, copy, added)) return LNT_OK;
   }
@@ -57,15 +57,47 @@ static lnt_status add(lnt_runtime *rt, const char *name, lnt_activity_fn fn, voi
   return lnt__fail(err, LNT_ENOMEM, "out of memory while activity '%s' was registered", name);
 }
 
-lnt_status lnt_register_activity(lnt_runtime *rt, const char *name, lnt_activity_fn fn, void *user, lnt_error *err) {
+void lnt_activity_options_init(lnt_activity_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+}
+
+static lnt_status check_activity(const char *name, const lnt_activity_options *from, lnt_activity_options *to, lnt_error *err) {
+  lnt_activity_options_init(to);
+  if (!from) return lnt__fail(err, LNT_EINVAL, "activity '%s': no options were given (NULL)", name);
+  if (from->size < offsetof(lnt_activity_options, cancel))
+    return lnt__fail(err, LNT_EINVAL, "activity '%s': options.size is not set; call lnt_activity_options_init() first", name);
+  memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
+  if (!to->fn) return lnt__fail(err, LNT_EINVAL, "activity '%s': options.fn is NULL", name);
+  if (to->rate_count > LNT_RATE_COUNT_MAX)
+    return lnt__fail(err, LNT_EINVAL, "activity '%s': options.rate_count is %u; at most %d", name, to->rate_count, LNT_RATE_COUNT_MAX);
+  if (to->rate_per_us < 0 || (to->rate_per_us && !to->rate_count))
+    return lnt__fail(err, LNT_EINVAL, "activity '%s': options.rate_per_us says of which period rate_count counts the starts", name);
+  if (!to->rate_per_us) to->rate_per_us = 1000000;
+  return LNT_OK;
+}
+
+lnt_status lnt_register_activity_ex(lnt_runtime *rt, const char *name, const lnt_activity_options *options, lnt_error *err) {
+  lnt_activity_options checked;
   lnt_status status = lnt__enter(rt, LNT__WRITES, err);
   if (!status) status = lnt__check_name("activity name", name, LNT_NAME_BYTES_MAX, true, err);
+  if (!status) status = check_activity(name, options, &checked, err);
   if (status) return status;
-  if (fn) {
-    lnt__c_activity *known = lnt__strmap_get(&rt->activities, name);
-    if (!known) return add(rt, name, fn, user, err);
-    known->fn = fn;
-    known->user = user;
-  } else forget(rt, name);
+  rt->has_lanes = rt->has_lanes || checked.cancel || checked.concurrency || checked.rate_count;
+  lnt__c_activity *known = lnt__strmap_get(&rt->activities, name);
+  if (!known) return add(rt, name, &checked, err);
+  known->options = checked;
   return LNT_OK;
+}
+
+lnt_status lnt_register_activity(lnt_runtime *rt, const char *name, lnt_activity_fn fn, void *user, lnt_error *err) {
+  lnt_activity_options options;
+  lnt_activity_options_init(&options);
+  options.fn = fn;
+  options.user = user;
+  if (fn) return lnt_register_activity_ex(rt, name, &options, err);
+  lnt_status status = lnt__enter(rt, LNT__WRITES, err);
+  if (!status) status = lnt__check_name("activity name", name, LNT_NAME_BYTES_MAX, true, err);
+  if (!status) forget(rt, name);
+  return status;
 }

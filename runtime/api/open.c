@@ -50,7 +50,7 @@ lnt_status lnt_close(lnt_runtime *rt) {
   if (status) return status;
   if (!rt->options.read_only) {
     rt->driving++;
-    lnt__mailbox_drain(rt); /* answers that came in before are worth keeping */
+    lnt__mailbox_drain(rt, NULL); /* answers that came in before are worth keeping */
     status = lnt__commit_flush(rt, NULL);
     rt->driving--;
   }

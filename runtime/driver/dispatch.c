@@ -1,11 +1,11 @@
-/* dispatch.c - starts activities whose scheduling is durable: functions in C, Lua on the owner thread, Lua on workers. Called by
- * tick.c, and by mailbox.c for each answer; owner thread. */
+/* dispatch.c - starts activities whose scheduling is durable: functions in C, Lua on the owner thread, Lua on workers; lane.c says which
+ * have to wait. Called by tick.c, and by mailbox.c for each answer; owner thread. */
 #include "base/hash.h"
 #include "driver/runtime.h"
 
 enum { NAMES_LISTED_MAX = 12 };
 
-/* ---- The ring of attempts that may begin ---- */
+/* ---- Rings of attempts that may begin ---- */
 
 static bool grow_ring(lnt__tokens *ring) {
   size_t capacity = ring->capacity ? ring->capacity * 2 : 64;
@@ -17,43 +17,63 @@ static bool grow_ring(lnt__tokens *ring) {
   return true;
 }
 
-bool lnt__dispatch_push(lnt_runtime *rt, lnt_token token) {
-  lnt__tokens *ring = &rt->dispatch;
+bool lnt__tokens_push(lnt__tokens *ring, lnt_token token) {
   if (ring->count == ring->capacity && !grow_ring(ring)) return false;
   ring->items[(ring->head + ring->count++) & (ring->capacity - 1)] = token;
   return true;
 }
 
-static lnt_token pop(lnt__tokens *ring) {
+lnt_token lnt__tokens_pop(lnt__tokens *ring) {
   lnt_token token = ring->items[ring->head];
   ring->head = (ring->head + 1) & (ring->capacity - 1);
   ring->count--;
   return token;
 }
 
+bool lnt__dispatch_push(lnt_runtime *rt, lnt_token token) { return lnt__tokens_push(&rt->dispatch, token); }
+
 /* ---- Attempts begun and not answered ---- */
 
-static lnt__runner runner_marks[LNT__RUNNER_WORKER + 1] = {0, LNT__RUNNER_C, LNT__RUNNER_AVM, LNT__RUNNER_WORKER};
+static lnt__mark plain_marks[LNT__RUNNERS] = {{LNT__RUNNER_C, NULL}, {LNT__RUNNER_AVM, NULL}, {LNT__RUNNER_WORKER, NULL}};
 
-static uint64_t token_key(lnt_token token) {
+uint64_t lnt__token_key(lnt_token token) {
   uint64_t parts[2] = {token.run, (uint64_t)token.seq << 32 | token.attempt};
   return lnt__hash64(parts, sizeof parts);
 }
 
 static void remember(lnt_runtime *rt, lnt_token token, lnt__runner runner) {
-  if (!lnt__u64map_put(&rt->running, token_key(token), &runner_marks[runner]))
+  lnt__lane *lane = rt->current_lane;
+  if (!lnt__u64map_put(&rt->running, lnt__token_key(token), lane ? &lane->marks[runner] : &plain_marks[runner])) {
     lnt__logf(rt, LNT_LOG_WARN, "out of memory: a running activity is not counted and cannot be canceled");
+    return;
+  }
+  rt->on_workers += runner == LNT__RUNNER_WORKER;
+  rt->current_lane = NULL; /* its place is given back with the answer */
 }
 
-void lnt__dispatch_answered(lnt_runtime *rt, lnt_token token) {
-  if (rt->running.count) lnt__u64map_remove(&rt->running, token_key(token));
+static const lnt__mark *forget(lnt_runtime *rt, lnt_token token) {
+  const lnt__mark *mark = rt->running.count ? lnt__u64map_remove(&rt->running, lnt__token_key(token)) : NULL;
+  if (!mark) return NULL;
+  if (mark->lane) mark->lane->running--;
+  rt->on_workers -= mark->runner == LNT__RUNNER_WORKER;
+  return mark;
 }
 
-void lnt__dispatch_abandon(lnt_runtime *rt, lnt_token token) {
-  const lnt__runner *runner = rt->running.count ? lnt__u64map_remove(&rt->running, token_key(token)) : NULL;
-  if (!runner) return;
-  if (*runner == LNT__RUNNER_AVM && rt->avm) lnt__avm_cancel(rt->avm, token);
-  if (*runner == LNT__RUNNER_WORKER && rt->workers) lnt__workers_cancel(rt->workers, token);
+void lnt__dispatch_answered(lnt_runtime *rt, lnt_token token) { forget(rt, token); }
+
+static void call_hook(lnt_runtime *rt, const char *name, lnt_token token, lnt_cancel_reason why) {
+  const lnt__c_activity *c = lnt__strmap_get(&rt->activities, name);
+  if (c && c->options.cancel) c->options.cancel(c->options.user, rt, token, why);
+}
+
+void lnt__dispatch_abandon(lnt_runtime *rt, lnt_token token, lnt_cancel_reason why, const char *name) {
+  const lnt__mark *mark = forget(rt, token);
+  lnt__canceled_add(rt, token);
+  if (name) call_hook(rt, name, token, why); /* deferred: nobody runs it, its host may know more */
+  else if (!mark) return;
+  else if (mark->runner == LNT__RUNNER_AVM && rt->avm) lnt__avm_cancel(rt->avm, token);
+  else if (mark->runner == LNT__RUNNER_WORKER && rt->workers) lnt__workers_cancel(rt->workers, token);
+  else if (mark->runner == LNT__RUNNER_C && mark->lane) call_hook(rt, mark->lane->name, token, why);
 }
 
 /* ---- Beginning one ---- */
@@ -93,9 +113,10 @@ static void fail_missing(lnt_runtime *rt, const lnt_activity *activity) {
 }
 
 static void run_c(lnt_runtime *rt, const lnt__c_activity *found, const lnt_activity *activity) {
-  lnt_activity_result result = found->fn(found->user, rt, activity);
+  lnt_activity_result result = found->options.fn(found->options.user, rt, activity);
   if (rt->current_answered) return;
   if (result == LNT_ACTIVITY_PENDING) remember(rt, activity->token, LNT__RUNNER_C);
+  else if (result == LNT_ACTIVITY_DEFERRED) lnt__runtime_defer(rt, activity->token);
   else lnt__runtime_complete(rt, activity->token, LNT_VALUE_NIL); /* counts only if no other thread has answered */
 }
 
@@ -126,21 +147,23 @@ static void run_attempt(lnt_runtime *rt, const lnt_activity *activity, const uin
 
 /* What the engine shows is gone at its next call, and an activity may call the engine: it is given a copy. */
 static bool copy_attempt(lnt__buf *scratch, const lnt__attempt *attempt, lnt_activity *out) {
-  size_t name_size = strlen(attempt->name) + 1, id_size = strlen(attempt->instance_id) + 1;
+  size_t name_size = strlen(attempt->name) + 1, id_size = strlen(attempt->instance_id) + 1, input_size = attempt->input.size;
   lnt__buf_clear(scratch);
   lnt__buf_append(scratch, attempt->name, name_size);
   lnt__buf_append(scratch, attempt->instance_id, id_size);
-  lnt__buf_append(scratch, attempt->input.data, attempt->input.size);
+  lnt__buf_append(scratch, attempt->input.data, input_size);
+  lnt__buf_append(scratch, attempt->heartbeat.data, attempt->heartbeat.size);
   if (scratch->failed) return false;
   const char *at = (const char *)scratch->data;
-  *out = (lnt_activity){attempt->token, at, at + name_size, attempt->idempotency_key,
-                        {attempt->input.size ? at + name_size + id_size : NULL, attempt->input.size}};
+  const char *values = at + name_size + id_size;
+  *out = (lnt_activity){.token = attempt->token, .name = at, .instance_id = at + name_size, .idempotency_key = attempt->idempotency_key,
+                        .input = {input_size ? values : NULL, input_size}};
+  if (attempt->heartbeat.size) out->heartbeat_details = (lnt_value){values + input_size, attempt->heartbeat.size};
   return true;
 }
 
-/* Without memory for the copy the token goes back to the end of the ring, and the pass ends. */
-static bool begin_one(lnt_runtime *rt) {
-  lnt_token token = pop(&rt->dispatch);
+/* Without memory for the copy the attempt goes back to the end of the ring, and the pass ends. */
+static bool begin(lnt_runtime *rt, lnt_token token, lnt__lane *lane) {
   lnt__attempt attempt;
   lnt_activity activity;
   uint8_t hash[LNT__SHA256_BYTES];
@@ -149,21 +172,55 @@ static bool begin_one(lnt_runtime *rt) {
   lnt__buf scratch = rt->scratch; /* taken, so that an activity that drives nothing still cannot tread on it */
   rt->scratch = (lnt__buf){0};
   bool copied = copy_attempt(&scratch, &attempt, &activity);
+  if (copied && lane) lnt__lane_begun(rt, lane);
+  rt->current_lane = copied ? lane : NULL;
   if (copied) run_attempt(rt, &activity, hash);
-  else lnt__dispatch_push(rt, token); /* the slot it left is free */
+  else {
+    lnt__engine_unbegin(rt->engine, token);
+    lnt__dispatch_push(rt, token);
+  }
+  if (rt->current_lane) rt->current_lane->running--; /* it has ended */
+  rt->current_lane = NULL;
   lnt__buf_finish(&rt->scratch);
   rt->scratch = scratch;
   return copied;
 }
 
-bool lnt__dispatch_ready(const lnt_runtime *rt) {
-  return rt->dispatch.count > 0 && rt->running.count < rt->options.limits.activities_running_max &&
-         rt->mailbox.local.count < rt->options.limits.mailbox_max;
+/* The lane of a token that the engine still wants run, if its activity has limits; *over: it does not. */
+static lnt__lane *lane_for(lnt_runtime *rt, lnt_token token, bool *over) {
+  *over = false;
+  if (!rt->has_lanes && !lnt__avm_has_limits(rt->avm)) return NULL;
+  const char *name = lnt__engine_attempt_name(rt->engine, token);
+  *over = name == NULL;
+  return name ? lnt__lane_of(rt, name) : NULL;
 }
+
+static bool begin_next(lnt_runtime *rt) {
+  lnt__lane *lane = lnt__lane_ready(rt);
+  bool over;
+  if (lane) return begin(rt, lnt__lane_pop(rt, lane), lane);
+  if (!rt->dispatch.count) return false;
+  lnt_token token = lnt__tokens_pop(&rt->dispatch);
+  lane = lane_for(rt, token, &over);
+  if (over) return true;
+  if (lane && (lane->waiting.count || !lnt__lane_open(rt, lane)) && lnt__lane_wait(rt, lane, token)) return true;
+  return begin(rt, token, lane);
+}
+
+static bool has_room(const lnt_runtime *rt) {
+  return rt->running.count < rt->options.limits.activities_running_max && rt->mailbox.local.count < rt->options.limits.mailbox_max;
+}
+
+bool lnt__dispatch_ready(lnt_runtime *rt) {
+  if (!has_room(rt)) return false;
+  return rt->dispatch.count || (rt->lanes_waiting && lnt__lanes_due(rt) <= lnt__clock(rt));
+}
+
+int64_t lnt__dispatch_due(lnt_runtime *rt) { return has_room(rt) ? lnt__lanes_due(rt) : INT64_MAX; }
 
 void lnt__dispatch_run(lnt_runtime *rt, uint64_t until_ns) {
   while (lnt__dispatch_ready(rt))
-    if (!begin_one(rt) || (until_ns && lnt__monotonic_ns() >= until_ns)) return;
+    if (!begin_next(rt) || (until_ns && lnt__monotonic_ns() >= until_ns)) return;
 }
 
 void lnt__activities_finish(lnt_runtime *rt) {
@@ -176,6 +233,7 @@ void lnt__activities_finish(lnt_runtime *rt) {
   }
   lnt__strmap_finish(&rt->activities);
   lnt__u64map_finish(&rt->running);
+  lnt__lanes_finish(rt);
   lnt__free(rt->dispatch.items);
   lnt__buf_finish(&rt->scratch);
 }

@@ -25,8 +25,7 @@ static void on_dispatch(void *user, lnt_token token) {
 }
 
 static void on_abandon(void *user, lnt_token token, lnt_cancel_reason why, const char *name) {
-  (void)why, (void)name;
-  lnt__dispatch_abandon(user, token);
+  lnt__dispatch_abandon(user, token, why, name);
 }
 
 static void on_event(void *user, const char *id, lnt_run_status status, const lnt__event *event, uint64_t index) {
@@ -97,7 +96,7 @@ static lnt_status make_vms(lnt_runtime *rt, lnt_error *err) {
                           .payload_bytes_max = options->limits.payload_bytes_max,
                           .slice_us_max = options->limits.activity_slice_us_max, .overdue = on_overdue, .module_path = options->module_path,
                           .stdlib_path = options->stdlib_path, .user = rt, .complete = lnt__runtime_complete, .fail = lnt__runtime_fail,
-                          .log = lnt__runtime_log};
+                          .defer = lnt__runtime_defer, .heartbeat = lnt__runtime_heartbeat, .log = lnt__runtime_log};
   lnt_status status = lnt__wvm_create(&wvm, &rt->wvm, err);
   if (!status) status = lnt__avm_create(&avm, &rt->avm, err);
   if (status || options->workers == 0) return status;
@@ -147,6 +146,7 @@ lnt_status lnt__runtime_create(const lnt_options *options, lnt_runtime **out, ln
   lnt__strmap_init(&rt->tried);
   lnt__strmap_init(&rt->followed);
   lnt__u64map_init(&rt->running);
+  lnt__strmap_init(&rt->lanes);
   lnt__buf_init(&rt->event_text);
   lnt__buf_init(&rt->scratch);
   lnt_status status = own_options(&rt->options) ? build(rt, err) : lnt__fail(err, LNT_ENOMEM, "out of memory while the runtime was opened");

@@ -1,8 +1,8 @@
 /* runtime.h - the inside of lnt_runtime: what the files of driver/ share and api/ calls. Owner thread, unless a function says otherwise.
  *
  * runtime.c opens and closes, mailbox.c takes answers and log lines from other threads, committer.c brings batches to the store,
- * dispatch.c starts activities, code.c loads files, stream.c reads and follows streams, view.c turns events into their
- * public form, tick.c puts them in order. */
+ * dispatch.c starts activities, lane.c keeps their limits, code.c loads files, stream.c reads and follows streams, view.c turns events
+ * into their public form, tick.c puts them in order. */
 #ifndef LNT__RUNTIME_H
 #define LNT__RUNTIME_H
 
@@ -21,11 +21,23 @@ typedef struct lnt__committer lnt__committer;
 /* A queue of packed entries: one block, no allocation per entry. */
 typedef struct lnt__queue { lnt__buf bytes; size_t count; } lnt__queue;
 
+/* The newest sign of life of each attempt that gave one. */
+typedef struct lnt__beats {
+  struct lnt__posted_beat { lnt_token token; void *details; size_t size; } *items;
+  size_t count, capacity;
+  lnt__u64map places; /* key of a token -> its place, from 1 */
+} lnt__beats;
+
+/* Attempts whose answer is not wanted any more: the last LNT_CANCELED_MAX. */
+typedef struct lnt__canceled { lnt__u64map keys; uint64_t *ring; size_t head, count; } lnt__canceled;
+
 /* What other threads put down for the owner thread. */
 typedef struct lnt__mailbox {
   uv_mutex_t mutex;
-  lnt__queue answers, logs; /* under the mutex */
-  atomic_size_t waiting;    /* entries in both; lets the owner look without the mutex */
+  lnt__queue answers, logs; /* under the mutex, as are the next two */
+  lnt__beats beats;
+  lnt__canceled canceled;
+  atomic_size_t waiting;    /* answers, logs and beats; lets the owner look without the mutex */
   lnt__queue local;         /* answers given on the owner thread: no mutex */
   lnt__queue spare;         /* swapped with the queue being drained */
 } lnt__mailbox;
@@ -43,7 +55,19 @@ typedef struct lnt__way {
 } lnt__way;
 
 /* Who runs a begun attempt whose answer is awaited. */
-typedef enum lnt__runner { LNT__RUNNER_C = 1, LNT__RUNNER_AVM, LNT__RUNNER_WORKER } lnt__runner;
+typedef enum lnt__runner { LNT__RUNNER_C, LNT__RUNNER_AVM, LNT__RUNNER_WORKER, LNT__RUNNERS } lnt__runner;
+typedef struct lnt__mark { lnt__runner runner; struct lnt__lane *lane; } lnt__mark; /* lane NULL: no limits */
+
+/* Attempts of one activity with limits; see lane.c. */
+typedef struct lnt__lane {
+  char *name;
+  lnt__tokens waiting; /* for the limits, in the order in which they came */
+  uint32_t running;
+  int64_t *starts;     /* a ring: times of the starts within the last period of the rate */
+  size_t start_head, start_count, start_capacity;
+  lnt__mark marks[LNT__RUNNERS];
+  struct lnt__lane *next;
+} lnt__lane;
 
 struct lnt_runtime {
   lnt_options options; /* strings are copies */
@@ -71,9 +95,15 @@ struct lnt_runtime {
 
   lnt__mailbox mailbox;
   lnt__tokens dispatch;  /* attempts that may begin */
-  lnt__u64map running;   /* hash of a token -> its lnt__runner: begun and not answered */
+  lnt__u64map running;   /* key of a token -> its lnt__mark: begun and not answered */
+  uint32_t on_workers;   /* of these, those that worker threads run */
+  lnt__strmap lanes;     /* name -> lane */
+  lnt__lane *lane_list, *lane_turn;
+  size_t lanes_waiting;  /* attempts in all lanes */
+  bool has_lanes;        /* an activity in C needs one */
   lnt_token current;     /* the attempt whose function runs now on the owner thread; run 0: none */
   bool current_answered;
+  lnt__lane *current_lane; /* its place there must be given back; NULL: it is in none, or keeps it until it is answered */
   lnt__buf scratch;      /* the copy of what an activity is given */
   lnt__strmap activities; /* name -> activity in C */
   lnt__strmap files;      /* file -> the source loaded last */
@@ -105,10 +135,19 @@ void lnt__runtime_destroy(lnt_runtime *rt); /* commits nothing */
 /* ---- mailbox.c ---- */
 lnt_status lnt__mailbox_init(lnt__mailbox *mailbox);
 void lnt__mailbox_finish(lnt__mailbox *mailbox);
-/* Any thread. `is_failure`: `value` is a failure map. `bounded`: mailbox_max applies. */
-lnt_status lnt__mailbox_post(lnt_runtime *rt, lnt_token token, bool is_failure, lnt_value value, lnt_value detail, bool bounded,
+typedef enum lnt__answer_kind {
+  LNT__ANSWER_RESULT,
+  LNT__ANSWER_FAILURE, /* the value is a failure map */
+  LNT__ANSWER_LATER    /* from outside, also after a restart */
+} lnt__answer_kind;
+/* Any thread. `bounded`: mailbox_max applies. */
+lnt_status lnt__mailbox_post(lnt_runtime *rt, lnt_token token, lnt__answer_kind kind, lnt_value value, lnt_value detail, bool bounded,
                              lnt_error *err);
-void lnt__mailbox_drain(lnt_runtime *rt); /* answers to the engine, log lines to the hook */
+lnt_status lnt__mailbox_beat(lnt_runtime *rt, lnt_token token, lnt_value details, lnt_error *err); /* any thread */
+/* Answers and signs of life to the engine, log lines to the hook. An answer that the store would not let through stays. */
+lnt_status lnt__mailbox_drain(lnt_runtime *rt, lnt_error *err);
+void lnt__canceled_add(lnt_runtime *rt, lnt_token token);
+bool lnt__canceled_has(lnt_runtime *rt, lnt_token token); /* any thread */
 static inline size_t lnt__mailbox_count(lnt_runtime *rt) {
   return rt->mailbox.local.count + atomic_load_explicit(&rt->mailbox.waiting, memory_order_acquire);
 }
@@ -118,6 +157,8 @@ void lnt__logf(lnt_runtime *rt, lnt_log_level level, const char *format, ...) LN
 /* Answers of the avms and the workers. Any thread. */
 void lnt__runtime_complete(void *runtime, lnt_token token, lnt_value result);
 void lnt__runtime_fail(void *runtime, lnt_token token, lnt_value failure, lnt_value detail);
+void lnt__runtime_defer(void *runtime, lnt_token token);
+void lnt__runtime_heartbeat(void *runtime, lnt_token token, lnt_value details);
 void lnt__runtime_wake(lnt_runtime *rt); /* any thread */
 
 /* ---- committer.c ---- */
@@ -134,12 +175,27 @@ lnt_status lnt__commit_flush(lnt_runtime *rt, lnt_error *err);
 bool lnt__dispatch_push(lnt_runtime *rt, lnt_token token);
 /* Begin attempts until none is left, too many run, or the monotonic clock passes `until_ns` (0: never; one at least is begun). */
 void lnt__dispatch_run(lnt_runtime *rt, uint64_t until_ns);
-bool lnt__dispatch_ready(const lnt_runtime *rt); /* one may begin now */
+bool lnt__dispatch_ready(lnt_runtime *rt); /* one may begin now */
+int64_t lnt__dispatch_due(lnt_runtime *rt); /* when a rate lets the next begin; INT64_MAX: none waits for that alone */
 void lnt__dispatch_answered(lnt_runtime *rt, lnt_token token); /* an answer of this attempt is in */
-void lnt__dispatch_abandon(lnt_runtime *rt, lnt_token token);
+void lnt__dispatch_abandon(lnt_runtime *rt, lnt_token token, lnt_cancel_reason why, const char *name);
 void lnt__activities_finish(lnt_runtime *rt);
+static inline size_t lnt__dispatch_waiting(const lnt_runtime *rt) { return rt->dispatch.count + rt->lanes_waiting; }
+bool lnt__tokens_push(lnt__tokens *ring, lnt_token token); /* false: out of memory */
+lnt_token lnt__tokens_pop(lnt__tokens *ring);              /* there is one */
+uint64_t lnt__token_key(lnt_token token);
 
-typedef struct lnt__c_activity { char *name; lnt_activity_fn fn; void *user; } lnt__c_activity;
+typedef struct lnt__c_activity { char *name; lnt_activity_options options; } lnt__c_activity;
+
+/* ---- lane.c ---- */
+lnt__lane *lnt__lane_of(lnt_runtime *rt, const char *name);    /* of the activity `name`; NULL: it has no limits */
+bool lnt__lane_open(lnt_runtime *rt, lnt__lane *lane);         /* another attempt may begin */
+bool lnt__lane_wait(lnt_runtime *rt, lnt__lane *lane, lnt_token token); /* false: out of memory */
+void lnt__lane_begun(lnt_runtime *rt, lnt__lane *lane);
+lnt__lane *lnt__lane_ready(lnt_runtime *rt);                   /* one that is open and not empty; NULL: none */
+lnt_token lnt__lane_pop(lnt_runtime *rt, lnt__lane *lane);
+int64_t lnt__lanes_due(lnt_runtime *rt); /* when the next of all opens; now or before: one is open; INT64_MAX: when an attempt ends */
+void lnt__lanes_finish(lnt_runtime *rt);
 
 /* ---- code.c ---- */
 lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_error *err);

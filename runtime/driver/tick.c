@@ -52,7 +52,7 @@ static void keep(lnt_status *first, lnt_status status) {
 static lnt_status pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err) {
   lnt_status status = lnt__commit_reap(rt, false, err);
   lnt__dispatch_run(rt, until_ns);
-  lnt__mailbox_drain(rt);
+  keep(&status, lnt__mailbox_drain(rt, status ? NULL : err));
   if (!rt->way.full) {
     keep(&status, lnt__engine_fire(rt->engine, status ? NULL : err));
     keep(&status, run_turns(rt, until_ns, result, status ? NULL : err));
@@ -64,7 +64,8 @@ static lnt_status pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *resu
 }
 
 static int64_t next_due(lnt_runtime *rt) {
-  int64_t due_us = lnt__engine_next_due(rt->engine);
+  int64_t due_us = lnt__engine_next_due(rt->engine), start_us = lnt__dispatch_due(rt);
+  if (start_us < due_us) due_us = start_us;
   int64_t loop_ms = uv_loop_alive(&rt->loop) ? uv_backend_timeout(&rt->loop) : -1;
   if (rt->way.full) { /* timers wait as well */
     uint64_t now_ns = lnt__monotonic_ns();
@@ -87,7 +88,7 @@ lnt_status lnt__tick(lnt_runtime *rt, uint64_t budget_ns, lnt_tick_result *resul
   rt->driving--;
   result->commits = (uint32_t)(rt->way.commits - commits);
   result->ready = (uint32_t)(lnt__engine_ready(rt->engine) + lnt__mailbox_count(rt));
-  result->running = (uint32_t)(rt->running.count + rt->dispatch.count);
+  result->running = (uint32_t)(rt->running.count + lnt__dispatch_waiting(rt));
   result->in_commit = rt->way.batch != NULL;
   result->full = rt->way.full;
   result->next_due_us = next_due(rt);

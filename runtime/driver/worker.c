@@ -99,6 +99,22 @@ static void on_fail(void *user, lnt_token token, lnt_value failure, lnt_value de
   gate_leave(w);
 }
 
+static void on_defer(void *user, lnt_token token) {
+  worker *w = user;
+  const lnt__avm_options *driver = w->pool->closing ? NULL : gate_enter(w);
+  if (!driver) return;
+  driver->defer(driver->user, token);
+  gate_leave(w);
+}
+
+static void on_heartbeat(void *user, lnt_token token, lnt_value details) {
+  worker *w = user;
+  const lnt__avm_options *driver = w->pool->closing ? NULL : gate_enter(w);
+  if (!driver) return;
+  driver->heartbeat(driver->user, token, details);
+  gate_leave(w);
+}
+
 static void on_log(void *user, lnt_log_level level, const char *id, const char *message) {
   worker *w = user;
   const lnt__avm_options *driver = gate_enter(w);
@@ -199,6 +215,8 @@ static lnt_status make_avm(worker *w) {
   options.user = w;
   options.complete = on_complete;
   options.fail = on_fail;
+  options.defer = on_defer;
+  options.heartbeat = on_heartbeat;
   options.log = on_log;
   options.canceled = on_canceled;
   lnt_error err;
@@ -348,7 +366,7 @@ static void join_ended(lnt__workers *pool) {
 
 static job *job_new(const lnt_activity *activity) {
   const char *texts[] = {activity->name, activity->instance_id, activity->idempotency_key};
-  size_t sizes[LNT__COUNT(texts)], size = activity->input.size;
+  size_t sizes[LNT__COUNT(texts)], size = activity->input.size + activity->heartbeat_details.size;
   for (size_t i = 0; i < LNT__COUNT(texts); i++) size += sizes[i] = strlen(texts[i]) + 1;
   job *j = lnt__alloc(sizeof *j + size);
   if (!j) return NULL;
@@ -363,6 +381,9 @@ static job *job_new(const lnt_activity *activity) {
   j->activity.instance_id = texts[1];
   j->activity.idempotency_key = texts[2];
   if (activity->input.size) j->activity.input.data = memcpy(to, activity->input.data, activity->input.size);
+  to += activity->input.size;
+  lnt_value *details = &j->activity.heartbeat_details;
+  if (details->size) details->data = memcpy(to, details->data, details->size);
   return j;
 }
 

@@ -2,8 +2,8 @@
  * function here is called on the owner thread.
  *
  * CAVEATS FIRST
- *  - The callbacks in lnt__avm_options (`complete`, `fail`, `log`) are called ON THE WORKER THREADS, several at once: they must be
- *    thread-safe. They must not call back into this file. Their values are valid until they return.
+ *  - The callbacks in lnt__avm_options (`complete`, `fail`, `defer`, `heartbeat`, `log`) are called ON THE WORKER THREADS, several at once:
+ *    they must be thread-safe. They must not call back into this file. Their values are valid until they return.
  *  - A canceled attempt ends within a twentieth of a second where it waits in a helper of `act`, and LNT__AVM_CANCEL_GRACE_MS later where
  *    it computes in Lua that is not compiled. A compiled loop, or a call into C, cannot be stopped from outside: as long as it runs, its
  *    thread is stuck. Another thread takes its place, up to LNT__WORKERS_STUCK_MAX times.

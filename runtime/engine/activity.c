@@ -186,6 +186,21 @@ bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out) 
   return true;
 }
 
+void lnt__engine_unbegin(lnt__engine *engine, lnt_token token) {
+  lnt__turn *turn;
+  lnt__cmd *cmd = attempt_of(engine, token, &turn);
+  if (!cmd || cmd->state != LNT__CMD_BEGUN) return;
+  lnt__cmd_set_state(turn, cmd, LNT__CMD_DISPATCHED);
+  engine->stats.activities_started--;
+  engine->stats.running--;
+}
+
+const char *lnt__engine_attempt_name(lnt__engine *engine, lnt_token token) {
+  lnt__turn *turn;
+  const lnt__cmd *cmd = attempt_of(engine, token, &turn);
+  return cmd && cmd->state == LNT__CMD_DISPATCHED ? cmd->memory : NULL;
+}
+
 /* ---- Answers ---- */
 
 /* The attempt that `token` names, if it is begun or deferred. One that is deferred may be of an instance that is not in memory. NULL:

@@ -199,14 +199,16 @@ typedef struct lnt__attempt {
   char idempotency_key[48]; /* "<run>-<seq>" in a fixed form: stable over attempts, unique in the store */
 } lnt__attempt;
 bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out);
+void lnt__engine_unbegin(lnt__engine *engine, lnt_token token); /* it could not be run after all: begin it again later */
+const char *lnt__engine_attempt_name(lnt__engine *engine, lnt_token token); /* of an attempt that may be begun; NULL: it is over */
 
 /* Has a timeout of a begun attempt struck by `now_us`? `failure` (NULL: only asked) receives what the attempt that computes at `place`
  * fails with. */
 bool lnt__engine_overdue(lnt__engine *engine, lnt_token token, int64_t now_us, const char *place, lnt__buf *failure);
 
-/* Of a begun or deferred attempt: its answer; that it will be answered from outside, also by another process; a sign of life. `failure` is a
- * failure map, `detail` a traceback or nil; `details` may be nil: those given before stay. The instance of a deferred attempt is loaded if
- * need be. LNT_ENOTFOUND: the attempt is over, or runs nowhere (counted; nothing was done). Others: the store failed, try again. */
+/* Of a begun or deferred attempt: its answer; that it will be answered from outside, also by another process; a sign of life. `failure` is
+ * a failure map, `detail` a traceback or nil; `details` may be nil: those given before stay. The instance of a deferred attempt is loaded
+ * if need be. LNT_ENOTFOUND: the attempt is over, or runs nowhere (counted; nothing was done). Others: the store failed, try again. */
 lnt_status lnt__engine_complete(lnt__engine *engine, lnt_token token, lnt_value result);
 lnt_status lnt__engine_fail(lnt__engine *engine, lnt_token token, lnt_value failure, lnt_value detail);
 lnt_status lnt__engine_defer(lnt__engine *engine, lnt_token token);

@@ -3,8 +3,9 @@
  * This header is the authority on the C API. The program `lunation` and the Lua binding use it and nothing beneath it.
  *
  * CAVEATS FIRST
- *  - One owner thread. Every function must be called from the thread that called lnt_open(), except lnt_complete(),
- *    lnt_fail() and lnt_wake(), which any thread may call until lnt_close() begins. Others answer LNT_ETHREAD.
+ *  - One owner thread. Every function must be called from the thread that called lnt_open(), except lnt_complete(), lnt_fail(),
+ *    lnt_heartbeat(), lnt_activity_canceled() and lnt_wake(), which any thread may call until lnt_close() begins. Others answer
+ *    LNT_ETHREAD.
  *  - Nothing is durable until a commit. lnt_start(), lnt_raise(), lnt_terminate() and lnt_cancel() return when the request is accepted
  *    into the next commit; it is durable when its `done` callback ran, after lnt_flush() returned LNT_OK, or after the
  *    tick that reported it committed. Reads (lnt_get, lnt_list, lnt_history) see durable state only.
@@ -231,8 +232,11 @@ typedef struct lnt_activity {
   lnt_token token;
   const char *name;
   const char *instance_id;
-  const char *idempotency_key; /* the same for every attempt of this step, unique to the step */
+  /* The same for every attempt of this step, whether they fail, time out or are lost with the process, and unique to the step in this data
+   * directory: hand it to whatever must not happen twice. What Dapr calls taskExecutionId. */
+  const char *idempotency_key;
   lnt_value input;
+  lnt_value heartbeat_details; /* the last ones given to lnt_heartbeat() by an earlier attempt, or by this one before a restart; else nil */
 } lnt_activity;
 
 /* An error as a value. `type` is what retry policies and pcall handlers compare ("CardDeclined"). */
@@ -252,7 +256,9 @@ typedef enum lnt_cancel_reason {
 
 typedef enum lnt_activity_result {
   LNT_ACTIVITY_DONE = 0,    /* finished: lnt_complete() or lnt_fail() was called before returning, or the result is nil */
-  LNT_ACTIVITY_PENDING = 1  /* lnt_complete() or lnt_fail() will be called later, from any thread */
+  LNT_ACTIVITY_PENDING = 1, /* lnt_complete() or lnt_fail() will be called later, from any thread; after a restart the attempt runs again */
+  LNT_ACTIVITY_DEFERRED = 2 /* the same, but the attempt does not run again after a restart: whoever has its token answers, whenever. An
+                               instance that waits for nothing else may leave memory. The timeouts of the call go on */
 } lnt_activity_result;
 
 typedef lnt_activity_result (*lnt_activity_fn)(void *user, lnt_runtime *rt, const lnt_activity *activity);
@@ -262,11 +268,54 @@ typedef lnt_activity_result (*lnt_activity_fn)(void *user, lnt_runtime *rt, cons
 LNT_API lnt_status lnt_register_activity(lnt_runtime *rt, const char *name, lnt_activity_fn fn, void *user,
                                          lnt_error *err);
 
-/* End an attempt with a result, or with a failure. ANY THREAD. The first answer for a token counts; one for an attempt that is over (it
- * timed out, its instance was terminated) is ignored. The result is copied.
- * Errors: LNT_ELIMIT (payload or mailbox; nothing was done: fail the attempt or call again), LNT_EVALUE, LNT_ENOMEM. */
+/* Called once on the owner thread when the answer of a pending or deferred attempt is not wanted any more, after that became durable: stop
+ * the work. An answer is ignored from here on. It may call everything that an activity may. */
+typedef void (*lnt_activity_cancel_fn)(void *user, lnt_runtime *rt, lnt_token token, lnt_cancel_reason why);
+
+typedef struct lnt_activity_options {
+  size_t size;                   /* set by lnt_activity_options_init() */
+  lnt_activity_fn fn;            /* required */
+  lnt_activity_cancel_fn cancel; /* may be NULL; `user` is given to it, too */
+  void *user;
+  /* Limits of this activity, all instances together; attempts beyond them wait in the order in which they came. A deferred attempt, and one
+   * whose answer is not wanted any more, counts no longer. */
+  uint32_t concurrency; /* attempts that run at once; 0: no limit */
+  uint32_t rate_count;  /* attempts begun in any period of rate_per_us, by the clock of the runtime, counted anew after a restart; 0: no
+                           limit. At most LNT_RATE_COUNT_MAX */
+  int64_t rate_per_us;  /* 0: a second */
+} lnt_activity_options;
+
+#define LNT_RATE_COUNT_MAX 100000
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_activity_options_init(lnt_activity_options *options);
+
+/* As lnt_register_activity(), with all there is to say. */
+LNT_API lnt_status lnt_register_activity_ex(lnt_runtime *rt, const char *name, const lnt_activity_options *options, lnt_error *err);
+
+/* End an attempt with a result, or with a failure. ANY THREAD, and of a deferred attempt ANY PROCESS that owns the directory later. The
+ * first answer for a token counts, others are ignored. The result is copied.
+ * Errors: LNT_ENOTFOUND (on the owner thread, where it is known at once: the attempt is over, since it was answered, timed out or was
+ * canceled; elsewhere such an answer is ignored without a word), LNT_ELIMIT (payload or mailbox; nothing was done: fail the attempt or
+ * call again), LNT_EVALUE, LNT_EINVAL, LNT_ENOMEM, LNT_EIO. */
 LNT_API lnt_status lnt_complete(lnt_runtime *rt, lnt_token token, lnt_value result, lnt_error *err);
 LNT_API lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure, lnt_error *err);
+
+/* Say that an attempt is alive: its heartbeat timeout begins anew. ANY THREAD. `details` (nil: those given before stay) are kept for the
+ * attempt that follows, should this one fail, time out or be lost with the process; they are written at most once a tick, so the newest
+ * may be lost with the process. `*canceled` (may be NULL) becomes 1 if the attempt's answer is not wanted any more, else 0; off the owner
+ * thread one that is over is known as such once the owner thread has seen an earlier call.
+ * Errors: as lnt_complete(), but for LNT_ENOTFOUND: `*canceled` says it. */
+LNT_API lnt_status lnt_heartbeat(lnt_runtime *rt, lnt_token token, lnt_value details, int *canceled, lnt_error *err);
+
+/* 1: the answer of this attempt is not wanted any more. ANY THREAD. Remembered of the last LNT_CANCELED_MAX attempts. */
+LNT_API int lnt_activity_canceled(lnt_runtime *rt, lnt_token token);
+#define LNT_CANCELED_MAX 65536
+
+/* A token as text ("17:3:1"), NUL-terminated, and back. Any thread; no runtime is needed. Errors: LNT_EINVAL (not such a text). */
+#define LNT_TOKEN_TEXT_BYTES 48
+LNT_API void lnt_token_text(lnt_token token, char out[LNT_TOKEN_TEXT_BYTES]);
+LNT_API lnt_status lnt_token_parse(const char *text, lnt_token *out, lnt_error *err);
 
 /* ---- Managing instances ---------------------------------------------------------------------------------------- */
 

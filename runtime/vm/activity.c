@@ -141,7 +141,7 @@ static bool own_strings(lnt_activity *activity, char **block) {
     *fields[i] = to;
     to += lengths[i];
   }
-  activity->input = LNT_VALUE_NIL;
+  activity->input = activity->heartbeat_details = LNT_VALUE_NIL; /* taken by now */
   return true;
 }
 

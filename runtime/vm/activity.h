@@ -27,6 +27,8 @@ typedef struct lnt__avm_options {
   void *user;
   void (*complete)(void *user, lnt_token token, lnt_value result);
   void (*fail)(void *user, lnt_token token, lnt_value failure, lnt_value detail); /* failure map; detail: traceback text */
+  void (*defer)(void *user, lnt_token token); /* in place of an answer: it will be given from outside */
+  void (*heartbeat)(void *user, lnt_token token, lnt_value details);
   void (*log)(void *user, lnt_log_level level, const char *id, const char *message); /* id: the instance, or NULL */
   bool (*canceled)(void *user, lnt_token token); /* may be NULL; asked by act:canceled(), without a loop while a helper blocks, and now
                                                     and then while it computes: it is stopped LNT__AVM_CANCEL_GRACE_MS later */
@@ -45,8 +47,15 @@ void lnt__avm_destroy(lnt__avm *avm);
  * loads stored code whose activities count only where no other is known. Errors as lnt_load_file(). */
 lnt_status lnt__avm_load(lnt__avm *avm, const char *file, const char *source, size_t size, bool is_newest, lnt_error *err);
 
-typedef struct lnt__activity_info { bool blocking; const char *file; } lnt__activity_info;
+typedef struct lnt__rate { uint32_t count; int64_t per_us; } lnt__rate; /* starts in any period; count 0: no limit */
+typedef struct lnt__activity_info {
+  bool blocking;
+  const char *file;
+  uint32_t concurrency; /* attempts at once; 0: no limit */
+  lnt__rate rate;
+} lnt__activity_info;
 bool lnt__avm_find(lnt__avm *avm, const char *name, lnt__activity_info *info);
+bool lnt__avm_has_limits(const lnt__avm *avm); /* is, or was, any activity blocking, or limited otherwise? */
 void lnt__avm_each(lnt__avm *avm, void (*fn)(void *user, const char *name, const lnt__activity_info *info), void *user);
 
 /* Run an attempt until it ends or waits. Its answer comes through `complete` or `fail`, now or later from the loop. Exactly one answer. */

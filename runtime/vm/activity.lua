@@ -12,6 +12,8 @@ local OUTPUT_BYTES_MAX = 16 * 1024 * 1024  -- stdout, and stderr, of one act:run
 local SLEEP_MAX_S = 366 * 24 * 3600
 local ACTIVITIES_PER_FILE_MAX = 10000
 local QUEUED_BYTES_MAX = 256 * 1024        -- of a child's output that waits to be taken
+local CONCURRENCY_MAX = 1000000
+local RATE_COUNT_MAX = 100000
 local KILL_AFTER_MS = 5000                 -- from SIGTERM to SIGKILL
 local CLOSE_MS = 5000                      -- how long the VM waits for libuv at its end
 local POLL_MS = 50                         -- how often a blocking wait looks whether it is canceled
@@ -636,7 +638,40 @@ local function make_require(env, file)
   end
 end
 
--- activity(name, [options,] fn) for one file: puts {name, fn, blocking} into `list`.
+local function whole_number(value, max)
+  return type(value) == "number" and value >= 1 and value <= max and value % 1 == 0
+end
+
+local RATE_HELP = "must be text such as \"10/s\" or \"100/5m\", or a table such as { 10, per = \"1m\" }; got "
+
+-- Each puts an option into the definition, or answers what is wrong with it.
+local OPTIONS = {}
+
+function OPTIONS.blocking(definition, value)
+  if type(value) ~= "boolean" then return "must be true or false; got " .. tostring(value) end
+  definition.blocking = value
+end
+
+function OPTIONS.concurrency(definition, value)
+  if not whole_number(value, CONCURRENCY_MAX) then return "must be a whole number from 1; got " .. tostring(value) end
+  definition.concurrency = value
+end
+
+function OPTIONS.rate(definition, value)
+  local count, per
+  if type(value) == "table" then
+    count, per = value[1], values.seconds(value.per or 1)
+  elseif type(value) == "string" then
+    count, per = value:match("^%s*(%d+)%s*/%s*(.-)%s*$")
+    count, per = tonumber(count), per and values.seconds(per:find("^%a") and "1" .. per or per)
+  end
+  if not per or not (per > 0 and per <= SLEEP_MAX_S) or not whole_number(count, RATE_COUNT_MAX) then
+    return RATE_HELP .. tostring(value) .. format(" (at most %d starts in at most 366 days)", RATE_COUNT_MAX)
+  end
+  definition.rate_count, definition.rate_per_us = count, ceil(per * 1e6)
+end
+
+-- activity(name, [options,] fn) for one file: puts {name, fn, blocking =, concurrency =, rate_count =, rate_per_us =} into `list`.
 local function make_activity(list)
   local names = {}
   return function(name, options, fn)
@@ -645,15 +680,16 @@ local function make_activity(list)
     if fn == nil and type(options) == "function" then options, fn = {}, options end
     if type(fn) ~= "function" then error(format("activity(\"%s\"): a function is wanted, got %s", name, type(fn)), 2) end
     if type(options) ~= "table" then error(format("activity(\"%s\"): the options are a table, got %s", name, type(options)), 2) end
+    local definition = { name, fn }
     for key, value in pairs(options) do
-      if key ~= "blocking" or type(value) ~= "boolean" then
-        error(format("activity(\"%s\"): the only option is blocking = true or false; got %s = %s", name, tostring(key), tostring(value)), 2)
-      end
+      local take_option = OPTIONS[key]
+      local problem = not take_option and "is unknown; there are blocking, concurrency and rate" or take_option(definition, value)
+      if problem then error(format("activity(\"%s\"): the option %s %s", name, tostring(key), problem), 2) end
     end
     if names[name] then error(format("the activity \"%s\" is defined twice in this file", name), 2) end
     if #list >= ACTIVITIES_PER_FILE_MAX then error(format("a file defines at most %d activities", ACTIVITIES_PER_FILE_MAX), 2) end
     names[name] = true
-    list[#list + 1] = { name, fn, options.blocking == true }
+    list[#list + 1] = definition
   end
 end
 

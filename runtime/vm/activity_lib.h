@@ -65,6 +65,8 @@ typedef struct lnt__avm_entry { /* one activity that is loaded */
   char *name, *file;
   int fn_ref;
   bool blocking, is_newest;
+  uint32_t concurrency;
+  lnt__rate rate;
   struct lnt__avm_entry *next; /* while a load is under way */
 } lnt__avm_entry;
 
@@ -77,7 +79,7 @@ struct lnt__avm {
   lua_State *L;
   size_t used, collect_at;
   bool enforce;  /* the memory limit counts: only while author code runs, which is always protected */
-  bool luv_open, closing, draining;
+  bool luv_open, closing, draining, limited; /* limited: an activity has, or had, limits */
   lnt__strmap entries;
   const lnt__avm_entry *found; /* by lnt__avm_find() last, which lnt__avm_run() asks for next; NULL: none */
   lnt__u64map waiting; /* key of the token -> attempts that wait, chained by same_key */

@@ -63,10 +63,10 @@ static bool may_define(load *l, const char *name, bool *skip) {
   return false;
 }
 
-static lnt__avm_entry *entry_new(const char *name, const char *file, bool blocking, bool is_newest) {
+static lnt__avm_entry *entry_new(const char *name, const char *file, bool is_newest) {
   lnt__avm_entry *entry = lnt__calloc(1, sizeof *entry);
   if (!entry) return NULL;
-  *entry = (lnt__avm_entry){lnt__strdup(name), lnt__strdup(file), LUA_NOREF, blocking, is_newest, NULL};
+  *entry = (lnt__avm_entry){.name = lnt__strdup(name), .file = lnt__strdup(file), .fn_ref = LUA_NOREF, .is_newest = is_newest};
   if (entry->name && entry->file) return entry;
   lnt__free(entry->name);
   lnt__free(entry->file);
@@ -74,23 +74,39 @@ static lnt__avm_entry *entry_new(const char *name, const char *file, bool blocki
   return NULL;
 }
 
-/* Take one definition {name, fn, blocking} from the top of the stack. RAISES. */
+static double number_of(lua_State *L, int definition, const char *field) {
+  lua_getfield(L, definition, field);
+  double number = lua_tonumber(L, -1);
+  lua_pop(L, 1);
+  return number;
+}
+
+/* What activity.lua has checked. RAISES. */
+static void take_options(lua_State *L, int definition, lnt__avm_entry *entry) {
+  lua_getfield(L, definition, "blocking");
+  entry->blocking = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  entry->concurrency = (uint32_t)number_of(L, definition, "concurrency");
+  entry->rate = (lnt__rate){(uint32_t)number_of(L, definition, "rate_count"), (int64_t)number_of(L, definition, "rate_per_us")};
+}
+
+/* Take one definition {name, fn, blocking =, concurrency =, rate_count =, rate_per_us =} from the top of the stack. RAISES. */
 static bool take_definition(lua_State *L, load *l) {
   int top = lua_gettop(L);
-  lua_rawgeti(L, top, 3);
-  bool blocking = lua_toboolean(L, -1), skip = false;
+  bool skip = false;
   lua_rawgeti(L, top, 2);
   lua_rawgeti(L, top, 1);
   const char *name = checked_name(L, l);
   if (!name || !may_define(l, name, &skip)) return false;
   if (!skip) {
-    lnt__avm_entry *entry = entry_new(name, l->file, blocking, l->is_newest);
+    lnt__avm_entry *entry = entry_new(name, l->file, l->is_newest);
     if (!entry) {
       l->status = lnt__fail(l->err, LNT_ENOMEM, "out of memory while %s loads", l->file);
       return false;
     }
     entry->next = l->fresh;
     l->fresh = entry;
+    take_options(L, top, entry);
     lua_pushvalue(L, -2);
     entry->fn_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   }
@@ -126,6 +142,7 @@ static bool next_table(load *l, lnt__strmap *next) {
     if (!lnt__strmap_put(next, name, value)) return false;
   }
   for (lnt__avm_entry *entry = l->fresh; entry; entry = entry->next) {
+    l->avm->limited = l->avm->limited || entry->blocking || entry->concurrency || entry->rate.count;
     lnt__strmap_remove(next, entry->name);
     if (!lnt__strmap_put(next, entry->name, entry)) return false;
   }
@@ -185,11 +202,17 @@ lnt_status lnt__avm_load(lnt__avm *avm, const char *file, const char *source, si
   return l.status;
 }
 
+static lnt__activity_info info_of(const lnt__avm_entry *entry) {
+  return (lnt__activity_info){entry->blocking, entry->file, entry->concurrency, entry->rate};
+}
+
 bool lnt__avm_find(lnt__avm *avm, const char *name, lnt__activity_info *info) {
   const lnt__avm_entry *entry = avm->found = lnt__strmap_get(&avm->entries, name);
-  if (entry && info) *info = (lnt__activity_info){entry->blocking, entry->file};
+  if (entry && info) *info = info_of(entry);
   return entry != NULL;
 }
+
+bool lnt__avm_has_limits(const lnt__avm *avm) { return avm->limited; }
 
 void lnt__avm_each(lnt__avm *avm, void (*fn)(void *user, const char *name, const lnt__activity_info *info), void *user) {
   size_t at = 0;
@@ -197,7 +220,7 @@ void lnt__avm_each(lnt__avm *avm, void (*fn)(void *user, const char *name, const
   void *value;
   while (lnt__strmap_next(&avm->entries, &at, &name, &value)) {
     const lnt__avm_entry *entry = value;
-    lnt__activity_info info = {entry->blocking, entry->file};
+    lnt__activity_info info = info_of(entry);
     fn(user, name, &info);
   }
 }

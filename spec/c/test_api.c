@@ -341,7 +341,8 @@ static void pending_answered_elsewhere(mode how) {
   CHECK_STATUS(a.tick, LNT_ETHREAD);
   CHECK_STATUS(a.start, LNT_ETHREAD);
   CHECK_EQ_STR(outcome(&h, "p"), "COMPLETED \"from elsewhere\"");
-  CHECK_STATUS(lnt_complete(h.rt, n.last, LNT_VALUE_NIL, NULL), LNT_OK); /* stale: ignored */
+  CHECK_STATUS(lnt_complete(h.rt, n.last, LNT_VALUE_NIL, &h.error), LNT_ENOTFOUND);
+  CHECK_HAS(h.error.message, "waits for no answer");
   CHECK_STATUS(lnt_drain(h.rt, PATIENCE, NULL), LNT_OK);
   host_close(&h);
 }

@@ -1,5 +1,6 @@
 /* test_attempts.c - attempts of activities through lunation.h, with a clock that the test sets: when each begins, which fails of what, and
  * that none of it changes when the process ends and starts again in between. */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "check.h"
@@ -15,7 +16,7 @@
 
 enum { CALLS_MAX = 64 };
 
-typedef struct call { int64_t at_us; lnt_token token; char key[64], details[200]; } call;
+typedef struct call { int64_t at_us; lnt_token token; char key[64], details[200], id[LNT_ID_BYTES_MAX + 1]; } call;
 
 typedef struct host {
   lnt_runtime *rt;
@@ -27,10 +28,34 @@ typedef struct host {
   int fails;             /* attempts that fail before one succeeds */
   const char *type;      /* of the failures */
   bool silent;           /* attempts do not answer */
+  lnt_activity_result answer; /* what a silent one returns; DONE: PENDING */
+  const char *beat;      /* JSON that each attempt gives as details of a heartbeat */
+  lnt_activity_options job; /* limits, the hook; fn and user are ours */
+  int canceled;          /* calls of the hook */
+  lnt_token canceled_token;
+  lnt_cancel_reason why;
   uint64_t running_max;
 } host;
 
 static int64_t clock_of(void *user) { return ((host *)user)->now_us; }
+
+/* 1: it is canceled. */
+static int beat(host *h, lnt_token token, const char *json) {
+  lnt_value details = LNT_VALUE_NIL;
+  int canceled = -1;
+  if (json) CHECK_STATUS(lnt_value_from_json(json, strlen(json), &details, NULL), LNT_OK);
+  CHECK_STATUS(lnt_heartbeat(h->rt, token, details, &canceled, &h->error), LNT_OK);
+  lnt_value_free(&details);
+  return canceled;
+}
+
+static void on_cancel(void *user, lnt_runtime *rt, lnt_token token, lnt_cancel_reason why) {
+  host *h = user;
+  CHECK(rt == h->rt);
+  h->canceled++;
+  h->canceled_token = token;
+  h->why = why;
+}
 
 /* Its result is the number of the attempt. */
 static lnt_activity_result run_job(void *user, lnt_runtime *rt, const lnt_activity *activity) {
@@ -39,7 +64,13 @@ static lnt_activity_result run_job(void *user, lnt_runtime *rt, const lnt_activi
   call *c = &h->calls[h->count++];
   *c = (call){.at_us = h->now_us - T0_US, .token = activity->token};
   snprintf(c->key, sizeof c->key, "%s", activity->idempotency_key);
-  if (h->silent) return LNT_ACTIVITY_PENDING;
+  snprintf(c->id, sizeof c->id, "%s", activity->instance_id);
+  char *details = NULL;
+  CHECK_STATUS(lnt_value_to_json(activity->heartbeat_details, 0, &details, NULL, NULL), LNT_OK);
+  snprintf(c->details, sizeof c->details, "%s", details);
+  lnt_free(details);
+  if (h->beat) beat(h, activity->token, h->beat);
+  if (h->silent) return h->answer ? h->answer : LNT_ACTIVITY_PENDING;
   if (activity->token.attempt <= (uint32_t)h->fails) {
     lnt_failure failure = {.type = h->type ? h->type : "Flaky", .message = "not yet"};
     CHECK_STATUS(lnt_fail(rt, activity->token, &failure, NULL), LNT_OK);
@@ -77,7 +108,10 @@ static void host_open(host *h) {
   options.seed = 7;
   options.limits.activities_running_max = h->running_max;
   if (lnt_open(&options, &h->rt, &h->error)) CHECK_FAIL("lnt_open: %s", h->error.message);
-  CHECK_STATUS(lnt_register_activity(h->rt, "job", run_job, h, NULL), LNT_OK);
+  if (!h->job.size) lnt_activity_options_init(&h->job);
+  h->job.fn = run_job;
+  h->job.user = h;
+  CHECK_STATUS(lnt_register_activity_ex(h->rt, "job", &h->job, NULL), LNT_OK);
 }
 
 static void host_close(host *h) {
@@ -334,6 +368,412 @@ static void test_a_late_answer_is_ignored(void) {
   host_close(&h);
 }
 
+/* ---- Signs of life ---- */
+
+static void test_heartbeats_keep_an_attempt_alive(void) {
+  host h = {.silent = true};
+  host_open(&h);
+  load(&h, "{heartbeat = 10}");
+  start(&h, "one");
+  settle(&h);
+  for (int i = 1; i <= 5; i++) {
+    play(&h, "one", i * 8 * SECOND);
+    CHECK(!is_finished(&h, "one"));
+    CHECK_EQ_INT(beat(&h, h.calls[0].token, NULL), 0);
+  }
+  play(&h, "one", 49 * SECOND);
+  CHECK(!is_finished(&h, "one"));
+  play(&h, "one", 60 * SECOND);
+  CHECK_EQ_INT(h.now_us - T0_US, 50 * SECOND);
+  CHECK_HAS(outcome(&h, "one"), "gave no sign of life for 10 s");
+  CHECK_EQ_INT(beat(&h, h.calls[0].token, NULL), 1);
+  CHECK_EQ_INT(lnt_activity_canceled(h.rt, h.calls[0].token), 1);
+  host_close(&h);
+}
+
+/* After a failure, after a timeout; details that were not renewed are handed on. */
+static void test_the_next_attempt_is_given_the_last_details(void) {
+  static const char options[] = "{timeout = 5, retry = {max_attempts = 4, first_interval = 1, backoff = 1}}";
+  host h = {.fails = 1, .beat = "{\"page\":7}"};
+  host_open(&h);
+  load(&h, options);
+  start(&h, "one");
+  settle(&h);
+  h.beat = NULL;
+  h.silent = true;
+  play(&h, "one", 2 * SECOND);
+  REQUIRE(h.count == 2);
+  CHECK_EQ_STR(h.calls[0].details, "null");
+  CHECK_EQ_STR(h.calls[1].details, "{\"page\":7}");
+  CHECK_EQ_INT(beat(&h, h.calls[1].token, NULL), 0); /* nothing new to say */
+  play(&h, "one", 8 * SECOND);
+  REQUIRE(h.count == 3);
+  CHECK_EQ_STR(h.calls[2].details, "{\"page\":7}");
+  CHECK_EQ_INT(beat(&h, h.calls[2].token, "8"), 0);
+  CHECK_EQ_INT(beat(&h, h.calls[2].token, "9"), 0);
+  h.silent = false;
+  play(&h, "one", 20 * SECOND);
+  CHECK_EQ_STR(begins(&h), "0 1000 7000 13000");
+  CHECK_EQ_STR(h.calls[3].details, "9");
+  CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED 4");
+  host_close(&h);
+}
+
+/* What was told before the process ended, and the newest of it. */
+static void test_details_survive_a_restart(void) {
+  static const char options[] = "{heartbeat = 10, retry = {first_interval = 1}}";
+  host h = {.silent = true, .beat = "1"};
+  host_open(&h);
+  load(&h, options);
+  start(&h, "one");
+  settle(&h);
+  for (int i = 0; i < 100; i++) beat(&h, h.calls[0].token, "[2]");
+  beat(&h, h.calls[0].token, "[3]");
+  lnt_stats before = {.size = sizeof before}, after = before;
+  lnt_get_stats(h.rt, &before);
+  settle(&h);
+  lnt_get_stats(h.rt, &after);
+  CHECK_EQ_UINT(after.commits - before.commits, 1);
+  CHECK_EQ_UINT(after.commit_records - before.commit_records, 1); /* all of them make one row */
+  h.beat = NULL;
+  restart(&h, SECOND);
+  load(&h, options);
+  play(&h, "one", 12 * SECOND); /* the clock of heartbeats began anew: the second attempt comes at 12 s */
+  restart(&h, SECOND);
+  load(&h, options);
+  settle(&h);
+  CHECK_EQ_STR(begins(&h), "0 1000 12000 13000");
+  for (int i = 1; i < h.count; i++) CHECK_EQ_STR(h.calls[i].details, "[3]");
+  CHECK_EQ_UINT(h.calls[1].token.attempt, 1);
+  CHECK_EQ_UINT(h.calls[3].token.attempt, 2);
+  CHECK_STATUS(lnt_complete(h.rt, h.calls[3].token, LNT_VALUE_NIL, NULL), LNT_OK);
+  settle(&h);
+  CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED null");
+  host_close(&h);
+}
+
+static void test_bad_heartbeats(void) {
+  host h = {.silent = true};
+  int canceled = 0;
+  host_open(&h);
+  load(&h, "nil");
+  start(&h, "one");
+  settle(&h);
+  CHECK_STATUS(lnt_heartbeat(h.rt, h.calls[0].token, (lnt_value){"\xff", 1}, NULL, &h.error), LNT_EVALUE);
+  CHECK_STATUS(lnt_heartbeat(h.rt, (lnt_token){0, 0, 0}, LNT_VALUE_NIL, NULL, &h.error), LNT_EINVAL);
+  CHECK_STATUS(lnt_heartbeat(h.rt, (lnt_token){99, 1, 1}, LNT_VALUE_NIL, &canceled, &h.error), LNT_OK);
+  CHECK_EQ_INT(canceled, 1); /* nobody would take its answer */
+  CHECK_EQ_INT(beat(&h, h.calls[0].token, NULL), 0);
+  host_close(&h);
+}
+
+typedef struct beater { lnt_runtime *rt; lnt_token token; int canceled; } beater;
+
+/* Heartbeats until it learns that it is canceled. */
+static void *beat_elsewhere(void *user) {
+  beater *b = user;
+  lnt_value details;
+  CHECK_STATUS(lnt_value_from_json("\"far\"", 5, &details, NULL), LNT_OK);
+  while (!b->canceled) CHECK_STATUS(lnt_heartbeat(b->rt, b->token, details, &b->canceled, NULL), LNT_OK);
+  CHECK_EQ_INT(lnt_activity_canceled(b->rt, b->token), 1);
+  lnt_value_free(&details);
+  return NULL;
+}
+
+static void test_another_thread_learns_that_it_is_canceled(void) {
+  host h = {.silent = true};
+  pthread_t thread;
+  host_open(&h);
+  load(&h, "{timeout = 5, heartbeat = 3, retry = {max_attempts = 2}}");
+  start(&h, "one");
+  settle(&h);
+  beater b = {h.rt, h.calls[0].token, 0};
+  REQUIRE(pthread_create(&thread, NULL, beat_elsewhere, &b) == 0);
+  for (int i = 0; i < 4; i++) { /* it is seen alive in each of these seconds */
+    lnt_tick_result result;
+    do lnt_tick(h.rt, 0, &result, NULL);
+    while (!result.commits);
+    h.now_us += SECOND;
+  }
+  CHECK_EQ_INT(h.count, 1);
+  h.now_us += 2 * SECOND; /* its timeout */
+  settle(&h);
+  CHECK_STATUS(lnt_terminate(h.rt, "one", NULL, NULL, NULL, NULL), LNT_OK);
+  settle(&h);
+  pthread_join(thread, NULL);
+  CHECK_EQ_INT(b.canceled, 1);
+  host_close(&h);
+}
+
+/* ---- Canceled ---- */
+
+static void test_the_hook_says_why(void) {
+  static const struct { const char *options; lnt_cancel_reason why; lnt_activity_result answer; } cases[] = {
+      {"{timeout = 5}", LNT_CANCEL_TIMEOUT, LNT_ACTIVITY_PENDING},
+      {"{timeout = 5}", LNT_CANCEL_TIMEOUT, LNT_ACTIVITY_DEFERRED},
+      {"nil", LNT_CANCEL_CLOSED, LNT_ACTIVITY_PENDING},
+      {"nil", LNT_CANCEL_CLOSED, LNT_ACTIVITY_DEFERRED},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    host h = {.silent = true, .answer = cases[i].answer};
+    lnt_activity_options_init(&h.job);
+    h.job.cancel = on_cancel;
+    host_open(&h);
+    load(&h, cases[i].options);
+    start(&h, "one");
+    settle(&h);
+    CHECK_EQ_INT(lnt_activity_canceled(h.rt, h.calls[0].token), 0);
+    if (cases[i].why == LNT_CANCEL_CLOSED) CHECK_STATUS(lnt_terminate(h.rt, "one", NULL, NULL, NULL, NULL), LNT_OK);
+    play(&h, "one", 10 * SECOND);
+    CHECK_EQ_INT(h.canceled, 1);
+    CHECK_EQ_INT(h.why, cases[i].why);
+    CHECK_EQ_UINT(h.canceled_token.run, h.calls[0].token.run);
+    CHECK_EQ_INT(lnt_activity_canceled(h.rt, h.calls[0].token), 1);
+    host_close(&h);
+  }
+}
+
+static void test_a_workflow_that_gives_up_cancels_its_activity(void) {
+  static const char source[] =
+      "workflow('main', function(ctx) local t = ctx.async:call_activity('job', 1) ctx:sleep(1) t:cancel() ctx:sleep(5) end)";
+  host h = {.silent = true};
+  lnt_activity_options_init(&h.job);
+  h.job.cancel = on_cancel;
+  host_open(&h);
+  CHECK_STATUS(lnt_load_string(h.rt, "main.lua", source, sizeof source - 1, &h.error), LNT_OK);
+  start(&h, "one");
+  play(&h, "one", 2 * SECOND);
+  CHECK_EQ_INT(h.canceled, 1);
+  CHECK_EQ_INT(h.why, LNT_CANCEL_REQUESTED);
+  CHECK(!is_finished(&h, "one"));
+  host_close(&h);
+}
+
+/* ---- Answered from outside ---- */
+
+static void complete_text(host *h, const char *text, const char *json) {
+  lnt_token token;
+  lnt_value value;
+  CHECK_STATUS(lnt_token_parse(text, &token, &h->error), LNT_OK);
+  CHECK_STATUS(lnt_value_from_json(json, strlen(json), &value, NULL), LNT_OK);
+  if (lnt_complete(h->rt, token, value, &h->error)) CHECK_FAIL("lnt_complete: %s", h->error.message);
+  lnt_value_free(&value);
+}
+
+static uint64_t loaded(host *h) {
+  lnt_stats stats = {.size = sizeof stats};
+  CHECK_STATUS(lnt_get_stats(h->rt, &stats), LNT_OK);
+  return stats.loaded;
+}
+
+/* It does not run again, its instance need not be in memory, and its token is text that somebody kept. */
+static void test_a_deferred_attempt_is_answered_by_a_later_process(void) {
+  char token[LNT_TOKEN_TEXT_BYTES];
+  host h = {.silent = true, .answer = LNT_ACTIVITY_DEFERRED};
+  host_open(&h);
+  load(&h, "nil");
+  start(&h, "one");
+  settle(&h);
+  CHECK_EQ_INT(h.count, 1);
+  CHECK_STATUS(lnt_drain(h.rt, 0, &h.error), LNT_OK); /* nothing runs here */
+  CHECK_STATUS(lnt_evict_all(h.rt), LNT_OK);
+  CHECK_EQ_UINT(loaded(&h), 0);
+  lnt_token_text(h.calls[0].token, token);
+  restart(&h, 3600ll * SECOND);
+  load(&h, "nil");
+  settle(&h);
+  CHECK_EQ_UINT(loaded(&h), 0);
+  CHECK_EQ_INT(h.count, 1);
+  complete_text(&h, token, "\"at last\"");
+  settle(&h);
+  CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED \"at last\"");
+  CHECK_STATUS(lnt_complete(h.rt, h.calls[0].token, LNT_VALUE_NIL, NULL), LNT_ENOTFOUND);
+  CHECK_EQ_INT(h.count, 1);
+  host_close(&h);
+}
+
+/* Evicted, restarted, or simply waiting: the timeout strikes when it should, and what follows it runs. */
+static void test_timeouts_of_deferred_attempts_go_on(void) {
+  static const char options[] = "{timeout = 100, retry = {max_attempts = 2, first_interval = 1}}";
+  for (int how = 0; how < 3; how++) {
+    host h = {.silent = true, .answer = LNT_ACTIVITY_DEFERRED};
+    host_open(&h);
+    load(&h, options);
+    start(&h, "one");
+    settle(&h);
+    if (how == 1) CHECK_STATUS(lnt_evict_all(h.rt), LNT_OK);
+    if (how == 2) {
+      restart(&h, 30 * SECOND);
+      load(&h, options);
+      settle(&h);
+    }
+    if (how) CHECK_EQ_UINT(loaded(&h), 0);
+    play(&h, "one", 99 * SECOND);
+    CHECK_EQ_INT(h.count, 1);
+    play(&h, "one", 150 * SECOND);
+    CHECK_EQ_STR(begins(&h), "0 101000");
+    CHECK_STATUS(lnt_complete(h.rt, h.calls[0].token, LNT_VALUE_NIL, NULL), LNT_ENOTFOUND);
+    CHECK_STATUS(lnt_complete(h.rt, h.calls[1].token, LNT_VALUE_NIL, NULL), LNT_OK);
+    play(&h, "one", 300 * SECOND);
+    CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED null");
+    host_close(&h);
+  }
+}
+
+static void test_a_deferred_attempt_may_have_to_give_signs_of_life(void) {
+  static const char options[] = "{heartbeat = 10, retry = {max_attempts = 2, first_interval = 1}}";
+  host h = {.silent = true, .answer = LNT_ACTIVITY_DEFERRED};
+  host_open(&h);
+  load(&h, options);
+  start(&h, "one");
+  play(&h, "one", 8 * SECOND);
+  CHECK_EQ_INT(beat(&h, h.calls[0].token, "\"half\""), 0);
+  play(&h, "one", 15 * SECOND);
+  CHECK_EQ_INT(h.count, 1);
+  restart(&h, 60 * SECOND); /* nobody could give any meanwhile */
+  load(&h, options);
+  play(&h, "one", 84 * SECOND);
+  CHECK_EQ_INT(h.count, 1);
+  play(&h, "one", 87 * SECOND);
+  CHECK_EQ_STR(begins(&h), "0 86000");
+  CHECK_EQ_STR(h.calls[1].details, "\"half\"");
+  host_close(&h);
+}
+
+/* Details of a deferred attempt whose instance is not in memory are kept for the next one. */
+static void test_heartbeats_find_an_instance_that_is_not_in_memory(void) {
+  static const char options[] = "{timeout = 10, retry = {max_attempts = 2, first_interval = 1}}";
+  host h = {.silent = true, .answer = LNT_ACTIVITY_DEFERRED};
+  host_open(&h);
+  load(&h, options);
+  start(&h, "one");
+  settle(&h);
+  CHECK_STATUS(lnt_evict_all(h.rt), LNT_OK);
+  CHECK_EQ_INT(beat(&h, h.calls[0].token, "5"), 0);
+  settle(&h);
+  CHECK_EQ_UINT(loaded(&h), 0);
+  play(&h, "one", 12 * SECOND);
+  REQUIRE(h.count == 2);
+  CHECK_EQ_STR(h.calls[1].details, "5");
+  host_close(&h);
+}
+
+static void test_tokens_are_text(void) {
+  static const char *const bad[] = {"", "1", "1:2", "1:2:", "0:1:1", "1:0:1", "01:1:1", "1:2:3 ", " 1:2:3", "-1:2:3", "1:2:3:4", "1:2:x",
+                                    "99999999999999999999:1:1", "1:4294967296:1", "1:1:99999999999"};
+  lnt_token token = {18446744073709551615u, 4294967295u, 1}, back;
+  lnt_error err;
+  char text[LNT_TOKEN_TEXT_BYTES];
+  lnt_token_text(token, text);
+  CHECK_EQ_STR(text, "18446744073709551615:4294967295:1");
+  CHECK_STATUS(lnt_token_parse(text, &back, &err), LNT_OK);
+  CHECK(back.run == token.run && back.seq == token.seq && back.attempt == token.attempt);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    if (lnt_token_parse(bad[i], &back, &err) != LNT_EINVAL) CHECK_FAIL("'%s' is taken for a token", bad[i]);
+    CHECK_HAS(err.message, "is not a token");
+  }
+  CHECK_STATUS(lnt_token_parse(NULL, &back, &err), LNT_EINVAL);
+}
+
+/* ---- Limits ---- */
+
+static void start_many(host *h, int count) {
+  for (int i = 0; i < count; i++) {
+    char id[16];
+    snprintf(id, sizeof id, "i%02d", i);
+    start(h, id);
+  }
+  settle(h);
+}
+
+/* Never more at once, in the order in which they came, and each gets its turn. */
+static void test_concurrency_is_bounded(void) {
+  host h = {.silent = true};
+  lnt_tick_result result;
+  lnt_activity_options_init(&h.job);
+  h.job.concurrency = 3;
+  host_open(&h);
+  load(&h, "nil");
+  start_many(&h, 10);
+  for (int done = 0; done < 10; done++) {
+    CHECK_EQ_INT(h.count, done + 3 < 10 ? done + 3 : 10);
+    CHECK_STATUS(lnt_tick(h.rt, 0, &result, NULL), LNT_OK);
+    CHECK_EQ_UINT(result.running, 10 - done);
+    CHECK_STATUS(lnt_complete(h.rt, h.calls[done].token, LNT_VALUE_NIL, NULL), LNT_OK);
+    settle(&h);
+  }
+  for (int i = 1; i < h.count; i++) CHECK(strcmp(h.calls[i - 1].id, h.calls[i].id) < 0);
+  CHECK(is_finished(&h, "i09"));
+  host_close(&h);
+}
+
+/* A place is free again when an attempt times out, is terminated, or is deferred. */
+static void test_places_are_given_back(void) {
+  host h = {.silent = true};
+  lnt_activity_options_init(&h.job);
+  h.job.concurrency = 1;
+  host_open(&h);
+  load(&h, "{timeout = 10}");
+  start_many(&h, 4);
+  CHECK_EQ_INT(h.count, 1);
+  h.now_us += 10 * SECOND;
+  settle(&h);
+  CHECK_EQ_INT(h.count, 2);
+  CHECK_STATUS(lnt_terminate(h.rt, "i02", NULL, NULL, NULL, NULL), LNT_OK); /* it waits in the queue */
+  h.answer = LNT_ACTIVITY_DEFERRED;
+  CHECK_STATUS(lnt_terminate(h.rt, h.calls[1].id, NULL, NULL, NULL, NULL), LNT_OK);
+  settle(&h);
+  CHECK_EQ_INT(h.count, 3);
+  CHECK_EQ_STR(h.calls[2].id, "i03");
+  start(&h, "next");
+  settle(&h);
+  CHECK_EQ_INT(h.count, 4);
+  host_close(&h);
+}
+
+static void test_starts_are_bounded_in_time(void) {
+  host h = {0};
+  lnt_activity_options_init(&h.job);
+  h.job.rate_count = 3;
+  h.job.rate_per_us = 10 * SECOND;
+  host_open(&h);
+  load(&h, "nil");
+  start_many(&h, 2);
+  CHECK_EQ_STR(begins(&h), "0 0");
+  h.now_us += 4 * SECOND;
+  for (int i = 10; i < 17; i++) {
+    char id[16];
+    snprintf(id, sizeof id, "i%02d", i);
+    start(&h, id);
+  }
+  CHECK_EQ_INT(settle(&h) - T0_US, 10 * SECOND);
+  CHECK_STATUS(lnt_drain(h.rt, 0, &h.error), LNT_OK); /* only time can move it */
+  play(&h, "i16", 60 * SECOND);
+  CHECK_EQ_STR(begins(&h), "0 0 4000 10000 10000 14000 20000 20000 24000");
+  CHECK(is_finished(&h, "i16"));
+  host_close(&h);
+}
+
+static void test_bad_limits(void) {
+  host h = {0};
+  lnt_activity_options options;
+  host_open(&h);
+  lnt_activity_options_init(&options);
+  CHECK_STATUS(lnt_register_activity_ex(h.rt, "x", &options, &h.error), LNT_EINVAL);
+  CHECK_HAS(h.error.message, "options.fn is NULL");
+  CHECK_STATUS(lnt_register_activity_ex(h.rt, "x", NULL, &h.error), LNT_EINVAL);
+  options.fn = run_job;
+  options.rate_count = LNT_RATE_COUNT_MAX + 1;
+  CHECK_STATUS(lnt_register_activity_ex(h.rt, "x", &options, &h.error), LNT_EINVAL);
+  options.rate_count = 0;
+  options.rate_per_us = SECOND;
+  CHECK_STATUS(lnt_register_activity_ex(h.rt, "x", &options, &h.error), LNT_EINVAL);
+  options.size = 0;
+  CHECK_STATUS(lnt_register_activity_ex(h.rt, "x", &options, &h.error), LNT_EINVAL);
+  CHECK_HAS(h.error.message, "lnt_activity_options_init");
+  host_close(&h);
+}
+
 /* ---- Options that cannot be meant ---- */
 
 static void test_contradictions_are_refused_at_the_authors_line(void) {
@@ -374,4 +814,10 @@ CHECK_MAIN(test_delays_follow_the_formula, test_a_retry_timeout_ends_the_attempt
            test_retries_go_on_after_a_restart, test_each_timeout_says_which_it_was, test_no_retry_beyond_schedule_to_close,
            test_schedule_to_close_survives_restarts, test_schedule_to_start_is_final,
            test_schedule_to_start_does_not_count_a_suspension, test_a_late_answer_is_ignored,
+           test_heartbeats_keep_an_attempt_alive, test_the_next_attempt_is_given_the_last_details, test_details_survive_a_restart,
+           test_bad_heartbeats, test_another_thread_learns_that_it_is_canceled, test_the_hook_says_why,
+           test_a_workflow_that_gives_up_cancels_its_activity, test_a_deferred_attempt_is_answered_by_a_later_process,
+           test_timeouts_of_deferred_attempts_go_on, test_a_deferred_attempt_may_have_to_give_signs_of_life,
+           test_heartbeats_find_an_instance_that_is_not_in_memory, test_tokens_are_text, test_concurrency_is_bounded,
+           test_places_are_given_back, test_starts_are_bounded_in_time, test_bad_limits,
            test_contradictions_are_refused_at_the_authors_line);

@@ -50,6 +50,13 @@ function World:host(name, fn)
   assert(self.rt:activity(name, fn))
 end
 
+--- An answer that nobody waits for any more is refused, and changes nothing.
+function World:complete_late(token, result)
+  local ok, _, code = self.rt:complete(token, result)
+  assert.is_nil(ok)
+  assert.equal("LNT_ENOTFOUND", code)
+end
+
 --- A host activity that answers later: the returned table gathers what was begun, {input =, act =, token =}, oldest first.
 function World:deferred(name)
   local begun = {}
