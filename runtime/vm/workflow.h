@@ -165,6 +165,9 @@ struct lnt__body {
   uint32_t branch_count;
   uint32_t spawned;   /* branches made since the last delivery */
   uint32_t composites; /* ever made */
+  uint32_t settling;   /* tasks are being settled: this many, inside each other */
+  uint32_t doomed;     /* tasks in the table of the slot, to be canceled after that */
+  uint32_t doomed_slot;
   uint32_t modules_slot; /* table of the modules that were required, 0: none */
   uint32_t attributes_size;
   void *attributes;      /* as the body has set them: a map, or NULL; owned */

@@ -57,7 +57,7 @@ lnt__branch *lnt__branch_create(lua_State *L, lnt__body *body) {
     lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
   }
   branch->thread = thread;
-  branch->scope = branch->base = lnt__wvm_of(L)->branch->scope;
+  branch->scope = branch->base = lnt__wvm_of(L)->branch ? lnt__wvm_of(L)->branch->scope : &body->root;
   branch->older = body->branches;
   if (body->branches) body->branches->newer = branch;
   body->branches = branch;
@@ -104,6 +104,7 @@ void lnt__body_free(lnt__wvm *wvm, lnt__body *body) {
   lnt__thread_give(wvm, &body->main.thread, body->main.state == LNT__BRANCH_OVER);
   lnt__release(wvm, &body->modules_slot);
   lnt__release(wvm, &body->trace_slot);
+  lnt__release(wvm, &body->doomed_slot);
   lnt__buf_finish(&body->trace);
   if (body->waits != &body->one) lnt__free(body->waits);
   lnt__free(body->links);

@@ -353,6 +353,7 @@ static int scope_cancel(lua_State *L) {
   lnt__scope *scope = scope_check(L, 1);
   if (!scope) lnt__mistake(L, "cancel: a scope expected, got %s; call it with a colon: scope:cancel()", luaL_typename(L, 1));
   if (!wvm->body) lnt__mistake(L, "cancel: scopes are for a running workflow");
+  lnt__refuse_apart(L, "scope:cancel");
   if (!lua_isnoneornil(L, 2) && lua_type(L, 2) != LUA_TSTRING)
     lnt__mistake(L, "cancel: the reason must be a string, got %s", luaL_typename(L, 2));
   lua_settop(L, 2);

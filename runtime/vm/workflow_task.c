@@ -251,15 +251,41 @@ static void unlink_children(lua_State *L, lnt__body *body, int children, const l
   }
 }
 
-/* The list is decided: nobody needs the others. */
-static void cancel_others(lua_State *L, lnt__body *body, int children, const lnt__task *parent, const lnt__task *child) {
+/* Lists that decide each other would nest without end in C: what a list no longer needs is canceled when everybody has been told of what
+ * is settled. */
+static void cancel_doomed(lua_State *L, lnt__body *body) {
+  if (body->settling || !body->doomed) return;
   int top = lua_gettop(L);
+  luaL_checkstack(L, 4, "cancel");
+  body->settling++;
+  lnt__push_slot(L, body->doomed_slot);
+  for (uint32_t i = 1; i <= body->doomed; i++) {
+    lua_rawgeti(L, top + 1, (int)i);
+    lnt__task_cancel(L, body, top + 2, (lnt__task *)lua_touserdata(L, -1), "another task decided the list it was waited for in");
+    lua_settop(L, top + 1);
+    lua_pushnil(L);
+    lua_rawseti(L, top + 1, (int)i);
+  }
+  lua_settop(L, top);
+  body->doomed = 0;
+  body->settling--;
+}
+
+/* The list is decided: nobody needs the others. */
+static void doom_others(lua_State *L, lnt__body *body, int children, const lnt__task *parent, const lnt__task *child) {
+  luaL_checkstack(L, 6, "cancel");
+  if (!body->doomed_slot) {
+    lua_newtable(L);
+    body->doomed_slot = lnt__anchor(L);
+  }
+  lnt__push_slot(L, body->doomed_slot);
   for (uint32_t i = 1; i <= parent->count; i++) {
     lua_rawgeti(L, children, (int)i);
-    lnt__task *other = (lnt__task *)lua_touserdata(L, -1);
-    if (other != child) lnt__task_cancel(L, body, top + 1, other, "another task decided the list it was waited for in");
-    lua_settop(L, top);
+    if (lua_touserdata(L, -1) == (const void *)child) lua_pop(L, 1);
+    else lua_rawseti(L, -2, (int)++body->doomed);
   }
+  lua_pop(L, 1);
+  cancel_doomed(L, body);
 }
 
 /* Replace the failure at the top by a copy that knows which task of the list it is of: others may wait for that task in other lists. */
@@ -298,7 +324,7 @@ static void settle_any(lua_State *L, lnt__body *body, int children, lnt__task *p
     lua_rawgeti(L, values, 1);
     lnt__task_settle(L, body, parent, LNT__TASK_DONE, 2);
   }
-  if (parent->options & LNT__TASK_CANCEL_LOSERS) cancel_others(L, body, children, parent, child);
+  if (parent->options & LNT__TASK_CANCEL_LOSERS) doom_others(L, body, children, parent, child);
 }
 
 /* The child at `index` failed, and the list does not wait for the others. */
@@ -307,7 +333,7 @@ static void settle_fast(lua_State *L, lnt__body *body, int children, lnt__task *
   lua_getfenv(L, index);
   lua_rawgeti(L, -1, 1);
   lnt__task_settle(L, body, parent, LNT__TASK_FAILED, 1);
-  cancel_others(L, body, children, parent, child);
+  doom_others(L, body, children, parent, child);
 }
 
 static void tell_parent(lua_State *L, lnt__body *body, lnt__task *parent, int index, lnt__task *child) {
@@ -348,8 +374,11 @@ void lnt__task_settle(lua_State *L, lnt__body *body, lnt__task *task, lnt__task_
   task->values = (uint8_t)count;
   task->branch = NULL;
   if (task->kind != LNT__TASK_EVENT || state != LNT__TASK_DONE) leave_list(lnt__wvm_of(L), task);
+  body->settling++;
   tell(L, body, first, task);
+  body->settling--;
   lua_settop(L, first - 1);
+  cancel_doomed(L, body);
 }
 
 void lnt__task_answer(lua_State *L, lnt__body *body, lnt__task *task, const lnt__delivery *delivery) {

@@ -72,6 +72,17 @@ static void test_an_event_that_nobody_took_goes_back(void) {
              "ctx:wait_for_external_event('go')}"), NULL, "[\"Timeout\",1]");
 }
 
+/* Each list that is decided decides the next: thousands, and the C stack must not notice. */
+static void test_lists_decide_each_other_in_a_long_chain(void) {
+  story(MAIN("local t, c = {}, {} for i = 1, 6000 do t[i] = ctx.async:sleep('1h') end for i = 1, 5999 do c[i] = "
+             "ctx.async:when_any({t[i], t[i + 1]}, {cancel_losers = true}) end t[1]:cancel() return {t[6000]:state(), c[5999]:state()}"),
+        NULL, "[\"canceled\",\"failed\"]");
+  story(MAIN("local t, c = {ctx.async:wait_for_external_event('go')}, {} for i = 2, 8000 do t[i] = ctx.async:sleep('1h') end for i = 1, "
+             "7999 do c[i] = ctx.async:when_all({t[i], t[i + 1]}, {fail_fast = true}) end t[2]:cancel() return {t[1]:state(), "
+             "t[8000]:state(), c[1]:state(), ctx:wait_for_external_event('go')}"),
+        NULL, "[\"canceled\",\"canceled\",\"failed\",1]");
+}
+
 /* ---- Scopes ---- */
 
 static void test_a_scope_ends_what_it_started(void) {
@@ -309,8 +320,8 @@ static void test_a_traceback_begins_where_the_failure_was_raised(void) {
 }
 
 CHECK_MAIN(test_when_all_fails_at_once_if_asked, test_when_any_tells_which_failed, test_when_any_cancels_its_losers_if_asked,
-           test_an_event_that_nobody_took_goes_back, test_a_scope_ends_what_it_started, test_a_scope_has_a_timeout,
-           test_a_scope_can_be_canceled, test_one_cancel_is_raised_once, test_a_canceled_branch_cleans_up,
+           test_an_event_that_nobody_took_goes_back, test_lists_decide_each_other_in_a_long_chain, test_a_scope_ends_what_it_started,
+           test_a_scope_has_a_timeout, test_a_scope_can_be_canceled, test_one_cancel_is_raised_once, test_a_canceled_branch_cleans_up,
            test_a_shield_holds_a_cancel_back, test_map_keeps_the_order_of_the_list, test_a_body_awaits_the_branches_it_cancels,
            test_a_canceled_instance_cleans_up, test_a_cancel_reaches_every_branch_of_an_instance,
            test_a_traceback_begins_where_the_failure_was_raised);
