@@ -58,22 +58,38 @@ end
 -- How many signals an instance gets: 2 to 6, told by its id.
 local function signals_of(id) return 2 + tonumber(id:match("%d+$")) % 5 end
 
-local function signal(id, number)
-  if number > signals_of(id) then return end
+local waiting = {} -- a chain's id -> the number of its next signal
+
+local function raise(id, number, then_)
   local name = id .. ":" .. number
   local told = acknowledged("signal", id, name)
   must(rt:raise(id, "signal", { id = name, last = number == signals_of(id) }, {
     done = function(ok)
-      if told(ok) then signal(id, number + 1) end
+      if told(ok) and then_ then then_() end
     end,
   }))
 end
 
+-- The next one when one is acknowledged; to a chain several at once, at some later moment.
+local function signal(id, number)
+  if number > signals_of(id) then return end
+  if id:sub(1, 1) == "c" then
+    waiting[id] = number
+  else
+    raise(id, number, function() signal(id, number + 1) end)
+  end
+end
+
+local function burst(id)
+  local last = math.min(waiting[id] + math.random(0, 3), signals_of(id))
+  for number = waiting[id], last do raise(id, number) end
+  waiting[id] = last < signals_of(id) and last + 1 or nil
+end
+
+local STOPS = { s = "cancel", k = "terminate" }
+
 local function go_on(id, number)
-  local kind = id:sub(1, 1)
-  if kind == "t" or kind == "c" then signal(id, number) end
-  if kind == "s" then ask("cancel", id, "enough") end
-  if kind == "k" then ask("terminate", id, "enough") end
+  if not STOPS[id:sub(1, 1)] then signal(id, number) end
 end
 
 local function start()
@@ -107,7 +123,7 @@ for _, instance in ipairs(must(rt:list({ status = OPEN, limit = 10000 }))) do
   if instance.status == "SUSPENDED" then ask("resume", id) end
   if id:match("^[tcsk]%d+%-%d+$") then
     live[id] = id:sub(1, 1)
-    go_on(id, live[id] ~= "s" and live[id] ~= "k" and raised(instance) + 1 or nil)
+    go_on(id, raised(instance) + 1)
   end
 end
 
@@ -130,6 +146,9 @@ local function chores()
     must(rt:complete(attempt.token, { step = attempt.step }))
   end
   local id, count = any_live()
+  local stop = STOPS[live[id]]
+  if stop and math.random() < 0.2 then ask(stop, id, "enough") end
+  if waiting[id] and math.random() < 0.5 then burst(id) end
   if id and math.random() < 0.1 then
     ask("suspend", id, nil, function() ask("resume", id) end)
   end
