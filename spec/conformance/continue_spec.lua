@@ -103,6 +103,36 @@ describe("continue_as_new", function()
   end, { limits = { history_events_max = 50 } })
 end)
 
+describe("should_continue_as_new", function()
+  case("is true from half of the limit on, and in every replay", [[
+    activity("step", function(n) return n + 1 end)
+    workflow("long", function(ctx, state)
+      local n, lengths = state.n, state.lengths
+      while not ctx:should_continue_as_new() do
+        n = ctx:call_activity("step", n)
+        if n == 100 then return { n = n, lengths = lengths } end
+      end
+      lengths[#lengths + 1] = ctx:history_length()
+      ctx:create_timer(1)
+      ctx:continue_as_new({ n = n, lengths = lengths })
+    end)]], function(w)
+    w:run("long", { id = "l", input_json = '{"n":0,"lengths":[]}' })
+    w:advance(60)
+    local output = w:output("l")
+    assert.equal(100, output.n)
+    assert.is_true(#output.lengths > 2)
+    for _, length in ipairs(output.lengths) do assert.equal(output.lengths[1], length) end
+    assert.is_true(output.lengths[1] >= 10 and output.lengths[1] <= 30)
+  end, { limits = { history_events_max = 40 } })
+
+  case("is false of a short history, and records nothing", [[
+    workflow("short", function(ctx) return ctx:should_continue_as_new() end)]], function(w)
+    w:run("short", { id = "s" })
+    assert.is_false(w:output("s"))
+    assert.same({ Started = 1, Completed = 1 }, w:kinds("s"))
+  end)
+end)
+
 describe("events and continue_as_new", function()
   local COLLECTOR = [[
     workflow("collector", function(ctx, state)

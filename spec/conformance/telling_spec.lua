@@ -1,4 +1,4 @@
--- Conformance: what an instance tells. Side effects, streams, attributes.
+-- Conformance: what an instance tells of itself. Side effects, attributes.
 local case = require("spec.conformance.support").case
 
 describe("a side effect", function()
@@ -92,26 +92,6 @@ end)]], function(w)
     w:run("effects", { id = "e" })
     w:advance(4)
     assert.equal(5050, w:output("e"))
-  end)
-end)
-
-describe("a stream", function()
-  case("keeps what was emitted, in order, each value once", [[
-    workflow("emits", function(ctx)
-      for i = 1, 3 do
-        ctx:emit("progress", { step = i })
-        ctx:emit("other", i)
-        ctx:create_timer(1)
-      end
-    end)]], function(w)
-    w:run("emits", { id = "e" })
-    w:advance(3)
-    assert.is_nil(w:output("e"))
-    local progress, other = {}, {}
-    for _, event in ipairs(w:events("e", "Emitted")) do
-      if event.name == "progress" then progress[#progress + 1] = event.value.step else other[#other + 1] = event.value end
-    end
-    assert.same({ { 1, 2, 3 }, { 1, 2, 3 } }, { progress, other })
   end)
 end)
 
