@@ -292,8 +292,8 @@ static int ctx_field(lua_State *L) {
 }
 
 static int async_field(lua_State *L) {
-  lnt__mistake(L, "ctx.async has no '%s'; it has %s", lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?",
-               lua_tostring(L, lua_upvalueindex(1)));
+  lnt__mistake(L, "ctx.async has no '%s'; it has %s; anything else is a task in a branch: ctx:spawn(function() ... end)",
+               lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?", lua_tostring(L, lua_upvalueindex(1)));
 }
 
 static int task_field(lua_State *L) {

@@ -198,6 +198,28 @@ static void test_a_shield_holds_a_cancel_back(void) {
   story(MAIN("local ok, e = pcall(ctx.shield, ctx, function() error('inside') end) return e"), NULL, "\"story.lua:1: inside\"");
 }
 
+/* A shield protects what is inside it alone: what its branch started outside is canceled at once. */
+static void test_a_shield_does_not_protect_what_is_around_it(void) {
+  story(MAIN("local log = {} local ok, e = pcall(ctx.scope, ctx, function() ctx:scope(function() ctx:spawn(function() local ok, e = "
+             "pcall(ctx.sleep, ctx, '1h') log[#log + 1] = e.message error(e) end) ctx:shield(function() ctx:sleep(3) log[#log + 1] = "
+             "'shielded' end) end) log[#log + 1] = 'on' ctx:sleep(1) end, {timeout = 1}) log[#log + 1] = e.type return log"), NULL,
+        "[\"the scope did not end within its timeout\",\"shielded\",\"on\",\"Timeout\"]");
+  story(MAIN("local log = {} local t = ctx:spawn(function() ctx:shield(function() local ok, e = pcall(ctx.scope, ctx, function(scope) "
+             "scope:cancel('inner') ctx:sleep(1) end) log[1] = e.message ctx:sleep(2) log[2] = 'whole' end) local ok, e = pcall(ctx.sleep, "
+             "ctx, 1) log[3] = e.message end) ctx:sleep(1) t:cancel('outer') t:await() return log"), NULL,
+        "[\"inner\",\"whole\",\"outer\"]");
+}
+
+/* A cancel from further out that comes while a scope cleans up after its timeout decides what goes on. */
+static void test_the_outer_cancel_overtakes_a_timeout(void) {
+  story(MAIN("local log = {} local t = ctx:spawn(function() ctx:scope(function() local ok, e = pcall(ctx.sleep, ctx, '1h') log[1] = "
+             "e.message local ok, e = pcall(ctx.sleep, ctx, '2h') log[2] = e.message error(e) end, {timeout = 1}) end) ctx:sleep(3) "
+             "t:cancel('outer') local ok, e = pcall(t.await, t) log[3] = e.type log[4] = t:state() return log"), NULL,
+        "[\"the scope did not end within its timeout\",\"outer\",\"Canceled\",\"canceled\"]");
+  story(MAIN("local ok, e = pcall(ctx.scope, ctx, function() ctx:scope(function() ctx:scope(function() ctx:sleep('1h') end, {timeout = 1}) "
+             "end, {timeout = 1}) end, {timeout = 1}) return {e.type, ctx:now() < 1700000003}"), NULL, "[\"Timeout\",true]");
+}
+
 static void test_map_keeps_the_order_of_the_list(void) {
   story(MAIN("return ctx:map({5, 3, 1}, function(x, i) ctx:sleep(x / 10) return ctx:call_activity('echo', x * i) end)"), NULL, "[5,6,3]");
   story(MAIN("return ctx:map({}, function() end)"), NULL, "[]");
@@ -322,6 +344,6 @@ static void test_a_traceback_begins_where_the_failure_was_raised(void) {
 CHECK_MAIN(test_when_all_fails_at_once_if_asked, test_when_any_tells_which_failed, test_when_any_cancels_its_losers_if_asked,
            test_an_event_that_nobody_took_goes_back, test_lists_decide_each_other_in_a_long_chain, test_a_scope_ends_what_it_started,
            test_a_scope_has_a_timeout, test_a_scope_can_be_canceled, test_one_cancel_is_raised_once, test_a_canceled_branch_cleans_up,
-           test_a_shield_holds_a_cancel_back, test_map_keeps_the_order_of_the_list, test_a_body_awaits_the_branches_it_cancels,
-           test_a_canceled_instance_cleans_up, test_a_cancel_reaches_every_branch_of_an_instance,
-           test_a_traceback_begins_where_the_failure_was_raised);
+           test_a_shield_holds_a_cancel_back, test_map_keeps_the_order_of_the_list, test_a_shield_does_not_protect_what_is_around_it,
+           test_the_outer_cancel_overtakes_a_timeout, test_a_body_awaits_the_branches_it_cancels, test_a_canceled_instance_cleans_up,
+           test_a_cancel_reaches_every_branch_of_an_instance, test_a_traceback_begins_where_the_failure_was_raised);

@@ -162,6 +162,12 @@ static void test_mistakes_are_told_at_the_authors_line(void) {
   story_fails(MAIN("ctx:scope(function(scope) scope:spawn(print) end)"), "a scope has no 'spawn'");
   story_fails(MAIN("ctx:scope(function(scope) scope:cancel({}) end)"), "cancel: the reason must be a string, got table");
   story_fails(MAIN("coroutine.wrap(function() ctx:scope(function() end) end)()"), "scope cannot be called inside a coroutine of your own");
+  story_fails(MAIN("ctx.async:map({}, print)"), "ctx.async has no 'map'; it has ");
+  story_fails(MAIN("ctx.async:map({}, print)"), "anything else is a task in a branch: ctx:spawn(function() ... end)");
+  story_fails(MAIN("ctx:side_effect(function() ctx:scope(print) end)"), "scope cannot be called inside ctx:side_effect");
+  story_fails(MAIN("ctx:side_effect(function() ctx:shield(print) end)"), "shield cannot be called inside ctx:side_effect");
+  story_fails(MAIN("ctx:scope(function(scope) ctx:side_effect(function() scope:cancel() end) end)"),
+              "scope:cancel cannot be called inside ctx:side_effect");
   story_fails(MAIN("ctx:shield()"), "shield: a function expected, got");
   story_fails(MAIN("ctx:map(5, print)"), "map: a list expected, got number");
   story_fails(MAIN("ctx:map({}, print, {concurrency = 0})"), "map: concurrency must be a whole number from 1 to 10000");
