@@ -153,6 +153,15 @@ describe("approval.ask", function()
     assert.same({ true, 3, true }, { self:output().approved, self:output().reminders, self:output().escalated })
   end)
 
+  it("ends at once when the instance is canceled, and tells nobody any more", function()
+    self = open("{ notify = 'tell', remind = { every = 60 }, on_timeout = 'approve', timeout = 600 }")
+    self:advance(90)
+    assert(self.rt:cancel("i"))
+    self:advance(1000)
+    assert.equal("CANCELED", self:get().status)
+    assert.same({ "tell request 1", "tell reminder 1" }, notices(self))
+  end)
+
   it("refuses options that contradict themselves, at the author's line", function()
     self = support.story(HEAD .. [[workflow("w", function(ctx)
       local function message(given) return select(2, pcall(function() local a = approval.ask(ctx, given) return a end)) end

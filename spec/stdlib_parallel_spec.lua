@@ -81,6 +81,46 @@ describe("parallel.map", function()
   end)
 end)
 
+describe("parallel, canceled", function()
+  it("cancels all branches, begins no more, and is raised on, with settle too", function()
+    for _, given in ipairs({ "{ concurrency = 2 }", "{ concurrency = 2, settle = true }" }) do
+      local story = support.story(HEAD .. ([[workflow("w", function(ctx)
+        local begun, ended = 0, 0
+        local ok, e = pcall(parallel.map, ctx, { 1, 2, 3, 4 }, function()
+          begun = begun + 1
+          local _, why = pcall(ctx.create_timer, ctx, "9h")
+          ctx:shield(function() ctx:create_timer(1) end)
+          ended = ended + 1
+          error(why, 0)
+        end, %s)
+        ctx:set_custom_status({ ok, e.type, begun, ended })
+        error(e, 0)
+      end)]]):format(given))
+      story:start()
+      assert(story.rt:cancel("i"))
+      story:advance(10)
+      assert.same({ "CANCELED", { false, "Canceled", 2, 2 } }, { story:get().status, story:get().custom_status })
+      story:close()
+    end
+  end)
+
+  it("is not swallowed by a race that is decided", function()
+    local story = support.story(HEAD .. [[workflow("w", function(ctx)
+      parallel.race(ctx, {
+        quick = function() ctx:create_timer(1) return 1 end,
+        stubborn = function() pcall(ctx.create_timer, ctx, "9h") ctx:shield(function() ctx:create_timer(60) end) end })
+      ctx:create_timer(1)
+      return "went on"
+    end)]])
+    story:start()
+    story:advance(30)
+    assert(story.rt:cancel("i"))
+    story:advance(100)
+    assert.equal("CANCELED", story:get().status)
+    story:close()
+  end)
+end)
+
 describe("parallel.all", function()
   it("gives the results under the keys of the functions", function()
     assert.same({ a = 2, b = 4 }, run([[

@@ -43,7 +43,8 @@ describe("retry.run", function()
   end)
 
   it("does not try again what is not retryable, what is listed, and what was canceled", function()
-    for _, failure in ipairs({ '{ type = "A", retryable = false }', '{ type = "Listed" }', '{ type = "Canceled" }' }) do
+    for _, failure in ipairs({ '{ type = "A", retryable = false }', '{ type = "Listed" }', '{ type = "NonRetryableError" }',
+      '{ type = "Canceled" }' }) do
       if self then self:close() end
       self, pauses = story(("retry.run(ctx, { non_retryable = { 'Other', 'Listed' } }, fails(9, %s))"):format(failure))
       assert.equal("FAILED", self:get().status)
@@ -60,14 +61,29 @@ describe("retry.run", function()
     assert.same({ false, "attempt 3", { "Busy1/1", "Busy2/2" } }, self:output())
   end)
 
-  it("begins no attempt after its timeout, the time of the attempts counted", function()
+  it("ends when its pauses together make up the timeout, as activities do; what the attempts take does not count", function()
     self, pauses = story([[
-      retry.run(ctx, { max_attempts = 100, interval = "10s", backoff = 1, timeout = "60s" }, function(attempt)
+      retry.run(ctx, { max_attempts = 100, interval = "10s", backoff = 1, timeout = "25s" }, function(attempt)
         ctx:create_timer("15s")
         error({ type = "Busy", message = "attempt " .. attempt })
       end)]])
-    assert.equal("attempt 3", self:get().failure.message)
-    assert.same({ 15, 10, 15, 10, 15 }, pauses)
+    assert.equal("attempt 4", self:get().failure.message)
+    assert.same({ 15, 10, 15, 10, 15, 10, 15 }, pauses)
+  end)
+
+  it("cancels what an attempt has left behind before the next", function()
+    self, pauses = story([[
+      local ended = 0
+      local ok = pcall(retry.run, ctx, { max_attempts = 3 }, function()
+        ctx:spawn(function()
+          local _, e = pcall(ctx.create_timer, ctx, "9h")
+          if e.type == "Canceled" then ended = ended + 1 end
+        end)
+        ctx:create_timer(1)
+        error("no")
+      end)
+      return { ok, ended }]])
+    assert.same({ false, 3 }, self:output())
   end)
 
   it("makes pauses shorter at random with jitter, the same in every replay", function()

@@ -97,19 +97,69 @@ describe("saga.run", function()
     assert.same({ "do(a)", "do(b)", "do(bad)", "undo(b)", "undo(a)" }, self:activities())
   end)
 
-  it("undoes a step that ends in a branch after the saga has failed", function()
+  it("cancels what was started in it before it undoes anything", function()
     self = story(STEPS .. [[
-      local late
+      local order = {}
       pcall(saga.run, ctx, function(s)
-        late = ctx:spawn(function()
-          s:step("late", function() ctx:create_timer(5) return "late" end, function(done) ctx:call_activity("undo", done) end)
+        s:defer(function() order[#order + 1] = "undone" end)
+        ctx:spawn(function()
+          s:step("long", function() ctx:create_timer("9h") end, function() order[#order + 1] = "never done" end)
         end)
+        ctx:spawn(function()
+          pcall(ctx.create_timer, ctx, "9h")
+          ctx:shield(function() ctx:create_timer(5) end)
+          order[#order + 1] = "cleaned up"
+        end)
+        step(s, "bad")
+      end)
+      return order]])
+    assert.same({ "cleaned up", "undone" }, self:output())
+  end)
+
+  it("undoes a step that ends in another's branch after the saga has failed", function()
+    self = story(STEPS .. [[
+      local kept
+      local late = ctx:spawn(function()
+        ctx:create_timer(1)
+        kept:step("late", function() ctx:create_timer(5) return "late" end, function(done) ctx:call_activity("undo", done) end)
+      end)
+      pcall(saga.run, ctx, function(s)
+        kept = s
+        ctx:create_timer(2)
         step(s, "bad")
       end)
       local ok, e = pcall(late.await, late)
       return { ok, e.type }]])
     assert.same({ false, "Canceled" }, self:output())
     assert.same({ "do(bad)", "undo(late)" }, self:activities())
+  end)
+
+  it("undoes when the instance is canceled, and the instance is CANCELED then", function()
+    self = support.story(HEAD .. 'workflow("w", function(ctx) ' .. STEPS .. [[
+      saga.run(ctx, function(s)
+        step(s, "a")
+        s:defer(function(failure) ctx:create_timer(60) ctx:call_activity("undo", failure.type) end)
+        step(s, "b")
+        ctx:wait_for_external_event("never")
+      end) end)]])
+    self:start()
+    assert(self.rt:cancel("i", "changed my mind"))
+    self:advance(30)
+    assert.equal("RUNNING", self:get().status)
+    assert(self.rt:evict_all())
+    self:advance(60)
+    assert.equal("CANCELED", self:get().status)
+    assert.same({ "do(a)", "do(b)", "undo(b)", "undo(Canceled)", "undo(a)" }, self:activities())
+  end)
+
+  it("undoes when the scope around it is over time", function()
+    self = story(STEPS .. [[
+      local ok, e = pcall(ctx.scope, ctx, function()
+        saga.run(ctx, function(s) step(s, "a") ctx:create_timer("9h") end)
+      end, { timeout = "1m" })
+      return { ok, e.type }]])
+    assert.same({ false, "Timeout" }, self:output())
+    assert.same({ "do(a)", "undo(a)" }, self:activities())
   end)
 
   it("goes on undoing after the process has forgotten it", function()

@@ -8,38 +8,27 @@
 ---   })                                                   -- { weather = ..., hotels = ... }
 ---   local answer, who = parallel.race(ctx, { human = ask_a_person, timer = wait_a_day })
 ---
---- The first failure cancels the others and is raised. With { settle = true } nothing is cancelled and nothing raised: each result is
---- { ok = true, value = } or { ok = false, failure = }. Results stand under the keys of what they came from.
+--- The first failure cancels the others, waits until they have cleaned up, and is raised. With { settle = true } nothing is canceled and
+--- nothing raised: each result is { ok = true, value = } or { ok = false, failure = }. Results stand under the keys of what they came from.
+--- It all stands on ctx:map, so a cancel of the instance, or of a scope around, reaches every branch.
 local options = require "lunation.options"
 local values = require "lunation.values"
 
 local parallel = {}
 
-local CONCURRENCY = 1000 -- branches at once, unless the author says otherwise
-local LISTED_MAX = 5     -- failures that a message names
+local LISTED_MAX = 5 -- failures that a message names
+local DECIDED = "lunation.parallel.decided" -- the type of a failure that never leaves this file
 
 local KNOWN = { concurrency = "count", settle = "boolean" }
 
--- Call step(1) ... step(count) in at most `width` branches. When one answers true, the others are cancelled and no more begin.
-local function run(ctx, count, width, step)
-  local workers, next_step, stopped = {}, 0, false
-  local function stop(own)
-    stopped = true
-    for i, worker in ipairs(workers) do
-      if i ~= own then worker:cancel() end
-    end
-  end
-  local function work(own)
-    while not stopped and next_step < count do
-      next_step = next_step + 1
-      if step(next_step) and not stopped then stop(own) end
-    end
-  end
-  for i = 1, math.min(width, count) do workers[i] = ctx:spawn(work, i) end
-  local ok, failure = pcall(ctx.when_all, ctx, workers)
-  if ok or stopped then return end
-  stop()
-  error(failure, 0)
+-- ctx:map, as the options say.
+local function map(ctx, list, fn, given)
+  if not given.settle then return ctx:map(list, fn, { concurrency = given.concurrency, fail_fast = true }) end
+  return ctx:map(list, function(item, i)
+    local ok, value = pcall(fn, item, i)
+    if ok then return { ok = true, value = value } end
+    return { ok = false, failure = options.failure(value) }
+  end, { concurrency = given.concurrency })
 end
 
 -- The keys in a fixed order.
@@ -52,27 +41,8 @@ local function keys_of(functions, what)
   return keys
 end
 
--- Results of call(key, i) for each key.
-local function gather(ctx, keys, call, given)
-  local results, failed, failure = {}, false, nil
-  run(ctx, #keys, given.concurrency or CONCURRENCY, function(i)
-    local ok, value = pcall(call, keys[i], i)
-    if failed then return false end
-    if given.settle then
-      results[keys[i]] = ok and { ok = true, value = value } or { ok = false, failure = options.failure(value) }
-    elseif ok then
-      results[keys[i]] = value
-    else
-      failed, failure = true, value
-    end
-    return failed
-  end)
-  if failed then error(failure, 0) end
-  return results
-end
-
 ---@class ParallelOptions
----@field concurrency? integer how many run at once; default 1000
+---@field concurrency? integer how many run at once; default as of ctx:map
 ---@field settle? boolean collect failures instead of raising the first
 
 --- Call fn(item, index) for each item of a list; the results in the order of the items.
@@ -86,10 +56,7 @@ function parallel.map(ctx, list, fn, given)
   options.argument("parallel.map: the list", list, "table")
   options.argument("parallel.map: what is called for each item", fn, "function")
   given = options.check("parallel.map", given, KNOWN)
-  local keys = {}
-  for i = 1, #list do keys[i] = i end
-  local results = gather(ctx, keys, function(i) return fn(list[i], i) end, given)
-  return #list == 0 and values.array(results) or results
+  return map(ctx, list, fn, given)
 end
 
 --- Call all functions of a list or map.
@@ -101,27 +68,31 @@ function parallel.all(ctx, functions, given)
   options.context("parallel.all", ctx)
   options.argument("parallel.all: what is called", functions, "table")
   given = options.check("parallel.all", given, KNOWN)
-  return gather(ctx, keys_of(functions, "parallel.all"), function(key) return functions[key]() end, given)
+  local keys, results = keys_of(functions, "parallel.all"), {}
+  for i, value in pairs(map(ctx, keys, function(key) return functions[key]() end, given)) do results[keys[i]] = value end
+  return results
 end
 
--- The first that ends, or the first that succeeds; the others are cancelled.
+-- The first that ends, or the first that succeeds; the others are canceled.
 local function first(ctx, functions, what, takes_failure)
   options.context(what, ctx, 4)
   options.argument(what .. ": what is called", functions, "table", 4)
   local keys = keys_of(functions, what)
   if #keys == 0 then error(what .. ": there is nothing to call; nobody could be the first", 3) end
   local winner, failures = nil, {}
-  run(ctx, #keys, #keys, function(i)
-    local ok, value = pcall(functions[keys[i]])
-    if winner then return false end
-    if ok or takes_failure then winner = { ok = ok, value = value, key = keys[i] } end
-    if not ok then failures[#failures + 1] = { key = keys[i], failure = options.failure(value) } end
-    return winner ~= nil
-  end)
+  local ok, raised = pcall(ctx.map, ctx, keys, function(key)
+    local succeeded, value = pcall(functions[key])
+    if winner then return end
+    if not succeeded then failures[#failures + 1] = { key = key, failure = options.failure(value) } end
+    if not succeeded and not takes_failure then return end
+    winner = { ok = succeeded, value = value, key = key }
+    error({ type = DECIDED, message = "decided" }) -- which cancels the others
+  end, { concurrency = #keys, fail_fast = true })
+  if not ok and not (winner and type(raised) == "table" and raised.type == DECIDED) then error(raised, 0) end
   return winner, failures
 end
 
---- Call all; the first that ends wins and the others are cancelled. If it ends with a failure, that is raised.
+--- Call all; the first that ends wins and the others are canceled. If it ends with a failure, that is raised.
 ---@param ctx Context
 ---@param functions table<any, fun(): any>
 ---@return any value
@@ -132,7 +103,7 @@ function parallel.race(ctx, functions)
   return winner.value, winner.key
 end
 
---- Call all; the first that succeeds wins and the others are cancelled. If none does: a failure of type "AllFailed", the last as its cause.
+--- Call all; the first that succeeds wins and the others are canceled. If none does: a failure of type "AllFailed", the last as its cause.
 ---@param ctx Context
 ---@param functions table<any, fun(): any>
 ---@return any value

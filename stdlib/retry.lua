@@ -7,20 +7,15 @@
 ---     return ctx:call_activity("fetch", token)
 ---   end)
 ---
---- The pauses are durable timers: min(interval * backoff^(n - 1), max_interval) after attempt n. Not tried again: failures that say
---- retryable = false, types listed in non_retryable, and Canceled. What is raised in the end is the failure of the last attempt.
+--- The pauses are durable timers: min(interval * backoff^(n - 1), max_interval) after attempt n. What an attempt started and is not over
+--- when it fails is canceled and awaited, as by ctx:scope. Not tried again: failures that say retryable = false, types listed in
+--- non_retryable, and Canceled. What is raised in the end is the failure of the last attempt.
 local options = require "lunation.options"
 local values = require "lunation.values"
 
 local retry = {}
 
----@class RetryPolicy
----@field max_attempts? integer default 3
----@field interval? Duration before the second attempt; default 1 s (first_interval is the same)
----@field backoff? number what each pause is multiplied by; default 2 (backoff_coefficient is the same)
----@field max_interval? Duration default: no bound
----@field timeout? Duration no attempt begins later than this after the first began; default: no bound
----@field non_retryable? string[] types of failures that end it
+---@class RetryBlockPolicy: RetryPolicy
 ---@field jitter? number 0 to 1: how much of each pause is random; default 0
 ---@field retry_if? fun(failure: Failure, attempt: integer): boolean asked last; false ends it
 ---@field on_retry? fun(failure: Failure, attempt: integer, pause: number) before each pause (seconds)
@@ -34,7 +29,7 @@ local KNOWN = {
 local ATTEMPTS, INTERVAL_S, BACKOFF = 3, 1, 2
 
 local function is_final(policy, failure, attempt)
-  if failure.type == "Canceled" or failure.retryable == false then return true end
+  if failure.type == "Canceled" or failure.type == "NonRetryableError" or failure.retryable == false then return true end
   for _, kind in ipairs(policy.non_retryable or {}) do
     if failure.type == kind then return true end
   end
@@ -47,7 +42,7 @@ end
 
 --- Run `fn` until it returns; answers what it returned.
 ---@param ctx Context
----@param policy RetryPolicy
+---@param policy RetryBlockPolicy
 ---@param fn fun(attempt: integer): ...
 ---@return any ...
 function retry.run(ctx, policy, fn)
@@ -59,18 +54,18 @@ function retry.run(ctx, policy, fn)
   if not (backoff >= 1 and backoff <= 1000) then error("retry.run: backoff is 1 to 1000, got " .. tostring(backoff), 2) end
 
   local max_attempts, longest = policy.max_attempts or ATTEMPTS, values.seconds(policy.max_interval) or math.huge
-  local pause, began, attempt = values.seconds(policy.interval or policy.first_interval or INTERVAL_S), ctx:now(), 1
-  local latest = began + (values.seconds(policy.timeout) or math.huge)
+  local pause, waited, attempt = values.seconds(policy.interval or policy.first_interval or INTERVAL_S), 0, 1
+  local patience = values.seconds(policy.timeout) or math.huge
   while true do
-    local outcome = pack(pcall(fn, attempt))
+    local outcome = pack(pcall(ctx.scope, ctx, function() return fn(attempt) end))
     if outcome[1] then return unpack(outcome, 2, outcome.n) end
     local failure = options.failure(outcome[2])
-    local wait = math.min(pause, longest)
-    if policy.jitter then wait = wait * (1 - policy.jitter * ctx:random()) end
-    if attempt >= max_attempts or ctx:now() + wait > latest or is_final(policy, failure, attempt) then error(outcome[2], 0) end
+    if attempt >= max_attempts or waited >= patience or is_final(policy, failure, attempt) then error(outcome[2], 0) end
+    pause = math.min(pause, longest)
+    local wait = policy.jitter and pause * (1 - policy.jitter * ctx:random()) or pause
     if policy.on_retry then policy.on_retry(failure, attempt, wait) end
     ctx:create_timer(wait)
-    pause, attempt = pause * backoff, attempt + 1
+    waited, pause, attempt = waited + pause, pause * backoff, attempt + 1
   end
 end
 

@@ -9,9 +9,10 @@
 ---     return stock
 ---   end)
 ---
---- When the function raises an error, or the instance is canceled, the compensations run, newest first, and then the error is raised again.
---- They are shielded from the cancellation, so they may wait. One that fails does not stop the others: in the end a failure of type
---- "CompensationFailed" tells which could not be undone, with the original failure as its cause.
+--- When the function raises an error, or the instance (or a scope around) is canceled, what it started and is not over is canceled and
+--- awaited, as by ctx:scope; then the compensations run, newest first, shielded from the cancel, so that they may wait; and then the error
+--- is raised again. A compensation that fails does not stop the others: in the end a failure of type "CompensationFailed" tells what could
+--- not be undone, with the original failure as its cause.
 ---
 --- A step whose outcome is unknown (an activity that timed out may have done its work) has no compensation yet when it fails. If undoing
 --- what may not have happened is harmless, say s:defer(...) before the action.
@@ -56,7 +57,7 @@ end
 -- Undo everything; then raise what went wrong.
 local function unwind(s, raised)
   local failure = options.failure(raised)
-  local failed, count = options.shielded(s.ctx, function() return compensate_all(s, failure) end)
+  local failed, count = s.ctx:shield(function() return compensate_all(s, failure) end)
   if #failed == 0 then error(raised, 0) end
   local texts, details = {}, {}
   for i, each in ipairs(failed) do
@@ -78,7 +79,7 @@ end
 ---@field parallel? boolean run the compensations at once instead of one after the other
 ---@field retry? RetryPolicy for each compensation
 
---- Run `fn` with a new saga. Answers what it returned.
+--- Run `fn` with a new saga. Answers what it returned. It is a scope: what it started and is not over when it returns is canceled.
 ---@param ctx Context
 ---@param fn fun(s: Saga): ...
 ---@param given? SagaOptions
@@ -88,7 +89,7 @@ function saga.run(ctx, fn, given)
   options.argument("saga.run: what is run", fn, "function")
   given = options.check("saga.run", given, { parallel = "boolean", retry = "table" })
   local s = setmetatable({ ctx = ctx, undo = {}, is_parallel = given.parallel, retry = given.retry, over = false }, Saga)
-  return finish(s, pcall(fn, s))
+  return finish(s, pcall(ctx.scope, ctx, function() return fn(s) end))
 end
 
 -- The name may be left out.

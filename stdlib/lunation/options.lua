@@ -95,13 +95,4 @@ function options.failure(e)
   return values.failure({ type = "Error", message = tostring(e), retryable = true })
 end
 
---- Run `fn` so that the cancellation of the instance does not reach its waits, where ctx can do that.
----@param ctx Context
----@param fn function
-function options.shielded(ctx, fn)
-  local can, shield = pcall(function() return ctx.shield end)
-  if can then return shield(ctx, fn) end
-  return fn()
-end
-
 return options
