@@ -122,12 +122,17 @@ static uint64_t depth_of(lnt__turn *turn) {
   return depth;
 }
 
-static lnt_status begin(lnt__turn *turn, lnt_value workflow, lnt__origin *origin, lnt_error *err) {
+/* otherwise: the code to take when no file defines the workflow; NULL: none. */
+static lnt_status begin(lnt__turn *turn, lnt_value workflow, const uint8_t *otherwise, lnt__origin *origin, lnt_error *err) {
   lnt__engine *engine = turn->engine;
   char name[LNT_NAME_BYTES_MAX + 1];
   uint8_t hash[LNT__SHA256_BYTES];
   snprintf(name, sizeof(name), "%.*s", (int)workflow.size, (const char *)workflow.data);
   lnt_status status = engine->vm.resolve(engine->vm.vm, turn, name, hash, err);
+  if (status == LNT_ENOTFOUND && otherwise) {
+    memcpy(hash, otherwise, sizeof(hash));
+    status = LNT_OK;
+  }
   if (status == LNT_OK) status = lnt__id_is_free(engine, origin->id, err);
   if (status != LNT_OK) return status;
   origin->workflow = name;
@@ -140,31 +145,33 @@ static lnt_status begin(lnt__turn *turn, lnt_value workflow, lnt__origin *origin
 
 /* ---- Children ---- */
 
-static void fail_child(lnt__turn *turn, lnt__cmd *cmd, lnt_value failure, lnt_value detail) {
-  lnt__event event = {.kind = LNT_EVENT_CHILD_FAILED, .seq = cmd->seq, .attempt = cmd->attempt, .value = failure, .detail = detail};
+static void fail_child(lnt__turn *turn, lnt__cmd *cmd, lnt_value failure) {
+  lnt__event event = {.kind = LNT_EVENT_CHILD_FAILED, .seq = cmd->seq, .attempt = cmd->attempt, .value = failure};
   lnt__timer_disarm(turn, cmd);
   lnt__cmd_set_state(turn, cmd, LNT__CMD_ANSWERED);
   lnt__accept(turn, &event);
 }
 
-static void start_child(lnt__turn *turn, lnt__cmd *cmd) {
+/* Start the attempt that `cmd` has come to; false: it could not be started, and that is the answer. */
+static bool start_child(lnt__turn *turn, lnt__cmd *cmd, const uint8_t *otherwise, int64_t start_at_us) {
   char id[LNT_ID_BYTES_MAX + 1];
   lnt_error err = {LNT_OK, ""};
   lnt_status status = LNT_OK;
   attempt_id(cmd, id);
   lnt__origin origin = {.id = id, .input = lnt__cmd_input(cmd), .seed = child_seed(turn, cmd->seq, cmd->attempt),
-                        .parent_run = turn->run, .parent_seq = cmd->seq};
+                        .parent_run = turn->run, .parent_seq = cmd->seq, .start_at_us = start_at_us};
   if (depth_of(turn) >= turn->engine->limits.child_depth_max)
     status = lnt__fail(&err, LNT_ELIMIT, "'%s' would be a child %llu levels deep: the limit child_depth_max; does a workflow call itself "
                        "for ever?", id, (unsigned long long)turn->engine->limits.child_depth_max + 1);
-  if (status == LNT_OK) status = begin(turn, lnt__cmd_name(cmd), &origin, &err);
-  if (status == LNT_OK) return;
+  if (status == LNT_OK) status = begin(turn, lnt__cmd_name(cmd), otherwise, &origin, &err);
+  if (status == LNT_OK) return true;
   lnt__buf failure;
   lnt__buf_init(&failure);
   write_failure(&failure, failure_type(status, "WorkflowNotRegistered", "Unavailable"), err.message, id);
   if (failure.failed) lnt__poison(turn->engine);
-  fail_child(turn, cmd, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
+  fail_child(turn, cmd, (lnt_value){failure.data, failure.size});
   lnt__buf_finish(&failure);
+  return false;
 }
 
 lnt__command_state lnt__child_command(lnt__turn *turn, const lnt__command *command, uint32_t seq) {
@@ -177,7 +184,7 @@ lnt__command_state lnt__child_command(lnt__turn *turn, const lnt__command *comma
   if (!cmd) return LNT__COMMAND_REFUSED;
   cmd->due_us = command->due_us;
   if (cmd->due_us) lnt__timer_arm(turn, cmd);
-  start_child(turn, cmd);
+  start_child(turn, cmd, NULL, 0);
   return LNT__COMMAND_WAITING;
 }
 
@@ -208,6 +215,31 @@ static void complete_child(lnt__turn *parent, lnt__cmd *cmd, lnt_value output) {
   lnt__accept(parent, &event);
 }
 
+/* No attempt follows that could not begin before the timeout of the call, nor one that the history has no room for. */
+static bool tries_again(const lnt__turn *parent, const lnt__cmd *cmd, lnt_value failure, int64_t *due_us) {
+  const lnt__engine *engine = parent->engine;
+  int64_t delay_us;
+  if (!cmd->plan || parent->history_events >= engine->limits.history_events_max) return false;
+  if (!lnt__policy_retries(&cmd->plan->policy, cmd->attempt, failure, &delay_us)) return false;
+  *due_us = engine->now_us + delay_us;
+  return cmd->due_us == 0 || *due_us < cmd->due_us;
+}
+
+/* The next attempt is a new instance, PENDING until its time comes. */
+static void child_failed(lnt__turn *parent, lnt__cmd *cmd, const lnt__turn *child, lnt_value failure) {
+  char id[LNT_ID_BYTES_MAX + 1];
+  lnt__event event = {.kind = LNT_EVENT_CHILD_RETRIED, .seq = cmd->seq, .attempt = cmd->attempt, .value = failure};
+  if (!tries_again(parent, cmd, failure, &event.due_us)) {
+    fail_child(parent, cmd, failure);
+    return;
+  }
+  cmd->attempt++;
+  attempt_id(cmd, id);
+  event.id = (lnt_value){id, strlen(id)};
+  lnt__emit(parent, &event);
+  start_child(parent, cmd, child->hash, event.due_us);
+}
+
 void lnt__child_ended(lnt__turn *child, lnt_value value) {
   char id[LNT_ID_BYTES_MAX + 1];
   lnt__turn *parent = child->parent_run ? waiting_parent(child) : NULL;
@@ -226,7 +258,7 @@ void lnt__child_ended(lnt__turn *child, lnt_value value) {
   lnt__buf_init(&failure);
   write_with_child(&failure, value, child->id);
   if (failure.failed) lnt__poison(child->engine);
-  fail_child(parent, cmd, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
+  child_failed(parent, cmd, child, (lnt_value){failure.data, failure.size});
   lnt__buf_finish(&failure);
 }
 
@@ -283,7 +315,7 @@ void lnt__detached_command(lnt__turn *turn, const lnt__command *command, lnt__ev
   lnt_error err = {LNT_OK, ""};
   event->id = chosen_id(turn, command, event->seq, id);
   lnt__origin origin = {.id = id, .input = command->input, .seed = child_seed(turn, event->seq, 1)};
-  lnt_status status = begin(turn, command->name, &origin, &err);
+  lnt_status status = begin(turn, command->name, NULL, &origin, &err);
   if (status != LNT_OK) keep_failure(turn, event, failure_type(status, "WorkflowNotRegistered", "Unavailable"), err.message);
 }
 

@@ -109,6 +109,58 @@ static void test_an_id_without_room_for_a_child_is_told_at_the_call(void) {
   }
 }
 
+/* ---- Retries ---- */
+
+static void test_a_child_that_fails_is_tried_again(void) {
+  story(WITH("return ctx:call_child_workflow('child', 'x', {retry = {max_attempts = 5, interval = '3s'}})",
+             CHILD("return {ctx.instance_id, ctx:call_activity('flaky', input)}")), NULL, "[\"one:0001~3\",\"x\"]");
+  story(WITH("local t = ctx:now() local ok, e = pcall(ctx.call_child_workflow, ctx, 'child', 1, {id = 'kid', retry = {max_attempts = 3, "
+             "interval = 1, backoff = 2}}) return {e.type, e.child, ctx:now() - t >= 3}", CHILD("ctx:call_activity('fail')")), NULL,
+        "[\"Boom\",\"kid~3\",true]");
+  story(WITH("local ok, e = pcall(ctx.call_child_workflow, ctx, 'child', 1, {id = 'kid', retry = {max_attempts = 3, non_retryable = "
+             "{'Boom'}}}) return e.child", CHILD("ctx:call_activity('fail')")), NULL, "\"kid\"");
+  story(WITH("local ok, e = pcall(ctx.call_child_workflow, ctx, 'child', 1, {id = 'kid', timeout = 5, retry = {max_attempts = 9, "
+             "interval = '3s', backoff = 1}}) return {e.type, e.child}", CHILD("ctx:call_activity('fail')")), NULL,
+        "[\"Boom\",\"kid~2\"]");
+  story(WITH("ctx:start_workflow('other', 1, {id = 'kid~2'}) local ok, e = pcall(ctx.call_child_workflow, ctx, 'child', 1, {id = 'kid', "
+             "retry = {interval = 0}}) return {e.type, e.child}", CHILD("ctx:call_activity('fail')") "workflow('other', function() end)"),
+        NULL, "[\"WorkflowInstanceAlreadyExists\",\"kid~2\"]");
+}
+
+static int count_row(void *user, lnt__slice key, lnt__slice value) {
+  (void)key;
+  (void)value;
+  ++*(int *)user;
+  return 0;
+}
+
+static int rows_in(world *w, lnt__table table) {
+  int count = 0;
+  lnt_error err;
+  CHECK_STATUS(w->store->vtable->scan(w->store, table, (lnt__slice){0}, (lnt__slice){0}, false, count_row, &count, &err), LNT_OK);
+  return count;
+}
+
+/* The parent can be evicted, and the store reopened, while the next attempt waits for its time; who ends the parent ends that too. */
+static void test_an_attempt_that_waits_is_let_go_like_one_that_runs(void) {
+  for (int how = 0; how < MODES; how++) {
+    world w;
+    lnt_error err;
+    world_init(&w, (mode)how);
+    CHECK_STATUS(load(&w, "story.lua", WITH("ctx:call_child_workflow('child', 1, {id = 'kid', retry = {interval = 1000}})",
+                      CHILD("ctx:call_activity('fail')")), &err), LNT_OK);
+    start(&w, "main", "one", NULL);
+    settle(&w);
+    CHECK_EQ_INT(status_of(&w, "kid"), LNT_RUN_FAILED);
+    CHECK_EQ_INT(status_of(&w, "kid~2"), LNT_RUN_PENDING);
+    CHECK_STATUS(lnt__engine_terminate(w.engine, "one", "enough", NULL, NULL, &err), LNT_OK);
+    settle(&w);
+    CHECK_EQ_INT(status_of(&w, "kid~2"), LNT_RUN_TERMINATED);
+    CHECK_EQ_INT(rows_in(&w, LNT__TABLE_TIMER) + rows_in(&w, LNT__TABLE_ACTIVE), 0);
+    world_finish(&w);
+  }
+}
+
 /* ---- Timeouts ---- */
 
 static void test_a_child_that_takes_too_long_is_terminated(void) {
@@ -510,7 +562,8 @@ static void test_a_history_that_grows_warns_and_then_fails_with_advice(void) {
 CHECK_MAIN(test_a_child_gives_its_result_to_its_parent, test_children_run_side_by_side, test_a_child_of_a_child,
            test_the_failure_of_a_child_is_its_own_with_its_id, test_a_child_that_cannot_be_started_is_a_failure,
            test_recursion_without_end_meets_the_limit, test_options_of_children_are_checked,
-           test_an_id_without_room_for_a_child_is_told_at_the_call, test_a_child_that_takes_too_long_is_terminated,
+           test_an_id_without_room_for_a_child_is_told_at_the_call, test_a_child_that_fails_is_tried_again,
+           test_an_attempt_that_waits_is_let_go_like_one_that_runs, test_a_child_that_takes_too_long_is_terminated,
            test_what_becomes_of_children_when_the_parent_ends, test_termination_goes_down_the_tree,
            test_a_child_ended_from_outside_fails_its_parent, test_a_detached_workflow_is_nobodys_child, test_events_go_to_other_instances,
            test_an_event_that_cannot_be_sent_is_a_failure, test_a_workflow_continues_as_new, test_each_generation_draws_other_numbers,
