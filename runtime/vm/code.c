@@ -6,6 +6,7 @@
  * in it from closing the wrapper. */
 #include <lauxlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "vm/sandbox_lib.h"
 #include "vm/workflow.h"
@@ -772,19 +773,37 @@ static size_t distance(const char *a, const char *b) {
   return row[size];
 }
 
-static lnt_status no_such(const lnt__wvm *wvm, const char *workflow, lnt_error *err) {
-  lnt__buf list;
+static int compare_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* The first names in the order of the alphabet: a failure may have this text in the journal, and the map's order is the process's own. */
+static void list_names(const lnt__wvm *wvm, lnt__buf *out) {
+  const char **names = lnt__alloc((wvm->definitions.count + 1) * sizeof *names), *name;
+  void *value;
+  size_t at = 0, count = 0;
+  while (names && lnt__strmap_next(&wvm->definitions, &at, &name, &value)) names[count++] = name;
+  if (count) qsort(names, count, sizeof *names, compare_text);
+  for (size_t i = 0; i < count && i < NEAR_NAMES_MAX; i++) lnt__buf_printf(out, "%s%s", i ? ", " : "", names[i]);
+  if (count > NEAR_NAMES_MAX) lnt__buf_printf(out, " and %zu more", count - NEAR_NAMES_MAX);
+  if (count == 0) lnt__buf_printf(out, "none");
+  lnt__free(names);
+}
+
+static const char *nearest_name(const lnt__wvm *wvm, const char *workflow) {
   const char *name, *nearest = NULL;
   void *value;
-  size_t at = 0, shown = 0, best = 3;
-  lnt__buf_init(&list);
+  size_t at = 0, best = 3;
   while (lnt__strmap_next(&wvm->definitions, &at, &name, &value)) {
     size_t edits = distance(workflow, name);
-    if (edits < best) best = edits, nearest = name;
-    if (shown++ < NEAR_NAMES_MAX) lnt__buf_printf(&list, "%s%s", shown > 1 ? ", " : "", name);
+    if (edits < best || (nearest && edits == best && strcmp(name, nearest) < 0)) best = edits, nearest = name;
   }
-  if (shown > NEAR_NAMES_MAX) lnt__buf_printf(&list, " and %zu more", shown - NEAR_NAMES_MAX);
-  if (shown == 0) lnt__buf_printf(&list, "none");
+  return nearest;
+}
+
+static lnt_status no_such(const lnt__wvm *wvm, const char *workflow, lnt_error *err) {
+  lnt__buf list;
+  const char *nearest = nearest_name(wvm, workflow);
+  lnt__buf_init(&list);
+  list_names(wvm, &list);
   if (nearest)
     lnt__fail(err, LNT_ENOTFOUND, "no workflow \"%s\" is loaded; did you mean \"%s\"? Loaded: %.*s", workflow, nearest, (int)list.size,
               list.data);

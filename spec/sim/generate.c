@@ -381,12 +381,129 @@ static void loose_branch(gen *g) {
   LINE(g, "ctx:spawn(function() ctx:create_timer(0.3); ctx:set_custom_status(ctx:call_activity(\"echo\", \"loose\").n) end)");
 }
 
+/* ---- Other instances ---- */
+
+static const char KID[] =
+    "workflow(\"kid\", function(ctx, job)\n"
+    "  if job.waits then ctx:wait_for_external_event(\"never\") end\n"
+    "  local out = { job.n, ctx:call_activity(\"echo\", { \"kid\", job.n }) }\n"
+    "  local first = not ctx.instance_id:find(\"~\", 1, true)\n"
+    "  if job.fails == \"always\" or (job.fails and first) then error({ type = \"KidFailed\", message = \"kid \" .. job.n }) end\n"
+    "  if job.tell then ctx:raise_event(job.tell, job.name, { \"from a kid\", job.n }) end\n"
+    "  if job.again then\n"
+    "    job.again = job.again > 1 and job.again - 1 or nil\n"
+    "    job.n = job.n + 1\n"
+    "    ctx:raise_event(ctx.instance_id, \"kept\", job.n)\n"
+    "    if job.kept then job.kept[#job.kept + 1] = ctx:wait_for_external_event(\"kept\") else job.kept = {} end\n"
+    "    ctx:continue_as_new(job)\n"
+    "  end\n"
+    "  if job.kept then out[#out + 1] = { job.kept, ctx:wait_for_external_event(\"kept\") } end\n"
+    "  if job.deep then\n"
+    "    local deeper = { n = job.n + 1, deep = job.deep > 1 and job.deep - 1 or nil }\n"
+    "    out[#out + 1] = ctx:call_child_workflow(\"kid\", deeper)\n"
+    "  end\n"
+    "  return out\n"
+    "end)\n\n";
+
+/* An id for a kid. Default ones have the number of the command, which is not fixed among the branches of untimed programs. */
+static void kid_id(gen *g, char *text, size_t size) {
+  if (may_draw(g) && below(g, 2)) text[0] = 0;
+  else snprintf(text, size, ", id = ctx.instance_id .. \"-k%d-\" .. #out", ++g->labels);
+}
+
+static void job_text(gen *g, char *text, size_t size) {
+  int n = ++g->labels;
+  switch (below(g, 5)) {
+    case 0: snprintf(text, size, "{ n = %d, again = %d }", n, 1 + below(g, 2)); break;
+    case 1: snprintf(text, size, "{ n = %d, deep = %d }", n, 1 + below(g, 2)); break;
+    case 2: snprintf(text, size, "{ n = %d, fails = \"%s\" }", n, below(g, 2) ? "once" : "always"); break;
+    default: snprintf(text, size, "{ n = %d }", n); break;
+  }
+}
+
+static void child_step(gen *g) {
+  char job[80], id[80], retry[80] = "";
+  job_text(g, job, sizeof job);
+  kid_id(g, id, sizeof id);
+  if (below(g, 2)) snprintf(retry, sizeof retry, ", retry = { max_attempts = 3, interval = \"%dms\" }", below(g, 900));
+  LINE(g, "local ok, got = pcall(ctx.call_child_workflow, ctx, \"kid\", %s, { timeout = \"2h\"%s%s })", job, id, retry);
+  LINE(g, "out[#out + 1] = ok and got or why(got)");
+}
+
+static void children_at_once(gen *g) {
+  int count = 1 + below(g, 4);
+  LINE(g, "local kids = {}");
+  for (int i = 0; i < count; i++) {
+    char job[80], id[80];
+    job_text(g, job, sizeof job);
+    kid_id(g, id, sizeof id);
+    LINE(g, "kids[%d] = ctx.async:call_child_workflow(\"kid\", %s, { retry = { interval = 0.2 }%s })", i + 1, job, id);
+  }
+  LINE(g, "local ok, got = pcall(ctx.when_all, ctx, kids)");
+  LINE(g, "out[#out + 1] = ok and got or why(got)");
+}
+
+/* A kid that never ends is let go: the activity before lets it have its first turn. */
+static void child_let_go(gen *g) {
+  static const char *const policies[] = {"", ", on_parent_close = \"cancel\""};
+  char id[80];
+  kid_id(g, id, sizeof id);
+  LINE(g, "local kid = ctx.async:call_child_workflow(\"kid\", { n = 0, waits = true }, { timeout = \"3h\"%s%s })", policies[below(g, 2)],
+       id);
+  LINE(g, "out[#out + 1] = ctx:call_activity(\"echo\", #out)");
+  LINE(g, "kid:cancel()");
+  LINE(g, "out[#out + 1] = why(select(2, pcall(kid.await, kid)))");
+}
+
+static void talk(gen *g) {
+  char id[80], name[SIM_NAME_BYTES];
+  kid_id(g, id, sizeof id);
+  snprintf(name, sizeof name, "talk%d", ++g->labels);
+  LINE(g, "local kid = ctx.async:call_child_workflow(\"kid\", { n = %d, tell = ctx.instance_id, name = \"%s\" }, { timeout = \"2h\"%s })",
+       g->labels, name, id);
+  LINE(g, "out[#out + 1] = { ctx:wait_for_external_event(\"%s\"), kid:await() }", name);
+}
+
+/* Or one whose id is taken. */
+static void detached(gen *g) {
+  char id[80];
+  kid_id(g, id, sizeof id);
+  if (below(g, 5) == 0) snprintf(id, sizeof id, ", id = ctx.instance_id");
+  LINE(g, "local ok, got = pcall(ctx.start_workflow, ctx, \"kid\", { n = %d }, {%s })", ++g->labels, id[0] ? id + 1 : "");
+  LINE(g, "out[#out + 1] = ok and got or why(got)");
+}
+
+static void note_to_self(gen *g) {
+  char name[SIM_NAME_BYTES];
+  snprintf(name, sizeof name, "self%d", ++g->labels);
+  for (int i = below(g, 2); i >= 0; i--) LINE(g, "ctx:raise_event(ctx.instance_id, \"%s\", { #out, %d })", name, i);
+  LINE(g, "out[#out + 1] = ctx:wait_for_external_event(\"%s\")", name);
+  LINE(g, "local ok, e = pcall(ctx.raise_event, ctx, \"nobody\", \"%s\")", name);
+  LINE(g, "out[#out + 1] = ok or why(e)");
+}
+
+static void child_in_a_race(gen *g) {
+  char job[80], duration[40];
+  job_text(g, job, sizeof job);
+  duration_text(g, duration, sizeof duration);
+  LINE(g, "local ok, got = pcall(ctx.call_child_workflow, ctx, \"kid\", %s, { timeout = %s, retry = { interval = \"70ms\" } })", job,
+       duration);
+  LINE(g, "out[#out + 1] = ok and got or { got.type, got.child }");
+}
+
+/* At the end of some workflows: once more from the start, with what was not taken. */
+static void next_generation(gen *g) {
+  LINE(g, "if type(input) ~= \"table\" or not input.round then ctx:continue_as_new({ round = 2, before = #out }) end");
+}
+
 static void (*const STATEMENTS[])(gen *g) = {activity_step, activity_step, fan_out, branches, timer_step, wait_step, compensated, loop,
                                              choice, over_pairs, status, helper, give_up, activity_step,
                                              scoped, shielded, mapped, canceled_branch, decided_early,
+                                             child_step, children_at_once, child_let_go, talk, detached, note_to_self,
                                              /* timed only: */ race, race, wait_with_timeout, wait_with_timeout, note_time, loose_branch,
-                                             scope_with_timeout, cancel_at_a_time, fast_map, event_back};
-enum { UNTIMED_STATEMENTS = 19 };
+                                             scope_with_timeout, cancel_at_a_time, fast_map, event_back,
+                                             child_in_a_race};
+enum { UNTIMED_STATEMENTS = 25 };
 
 static void statement(gen *g) {
   size_t count = g->program->timed ? LNT__COUNT(STATEMENTS) : UNTIMED_STATEMENTS;
@@ -417,12 +534,14 @@ static void ending(gen *g) {
 }
 
 static void workflow(gen *g) {
-  g->times = 1;
+  bool again = below(g, 5) == 0;
+  g->times = 1 + again;
   g->budget = 4 + below(g, 10);
   LINE(g, "workflow(\"w%d\", function(ctx, input)", g->workflow);
   g->indent++;
   LINE(g, "local out = { input }");
   block(g, 1 + below(g, 5));
+  if (again) next_generation(g);
   ending(g);
   g->indent--;
   LINE(g, "end)\n");
@@ -442,5 +561,6 @@ void sim_generate(uint64_t seed, sim_program *program) {
   LINE(&g, "local function helper(ctx, x, n)");
   LINE(&g, "  if n == 0 then return ctx:call_activity(\"echo\", { deep = x }).d end");
   LINE(&g, "  return helper(ctx, x + 1, n - 1) + 1\nend\n");
+  LINE(&g, "%s", KID);
   for (g.workflow = 0; g.workflow < program->workflows; g.workflow++) workflow(&g);
 }

@@ -19,7 +19,10 @@ static void add_event(const sim_program *program, const lnt__event *event, lnt__
   if (event->name.size) lnt__buf_printf(out, " %.*s", (int)event->name.size, (const char *)event->name.data);
   if (program->timed)
     lnt__buf_printf(out, " #%u/%u at %lld due %lld", event->seq, event->attempt, (long long)event->time_us, (long long)event->due_us);
-  if (event->kind == LNT_EVENT_STARTED) lnt__buf_printf(out, " seed %llx", (unsigned long long)event->seed);
+  if (event->id.size) lnt__buf_printf(out, " id %.*s", (int)event->id.size, (const char *)event->id.data);
+  bool child = event->kind == LNT_EVENT_STARTED && memchr(event->id.data, 'k', event->id.size);
+  if (event->kind == LNT_EVENT_STARTED && (program->timed || !child)) /* that of a child hangs on the number of the command */
+    lnt__buf_printf(out, " seed %llx", (unsigned long long)event->seed);
   add_value(out, "value", event->value);
   add_value(out, "options", event->options);
   if (event->detail.size) lnt__buf_printf(out, " detail %08x", (unsigned)lnt__checksum(event->detail.data, event->detail.size));
@@ -54,6 +57,8 @@ static bool counts(const sim_program *program, const lnt__event *event) {
   return !starts && !pauses && event->kind != LNT_EVENT_EVENT_RAISED;
 }
 
+/* In the order they came; but what the instance was told and what it asked for apart: where an answer from another instance stands among
+ * its commands depends on whose turn was first at that very time. */
 static void add_history(const sim_program *program, lnt__store *store, uint64_t run, lnt__buf *out) {
   lnt__history history;
   lnt__buf lines;
@@ -61,34 +66,64 @@ static void add_history(const sim_program *program, lnt__store *store, uint64_t 
   lnt__history_init(&history);
   lnt__buf_init(&lines);
   if (lnt__journal_history(store, run, &history, &err)) lnt__buf_printf(&lines, "  unreadable: %s\n", err.message);
-  for (size_t i = 0; i < history.count; i++)
-    if (counts(program, &history.events[i])) add_event(program, &history.events[i], &lines);
+  for (int told = 1; told >= 0; told--)
+    for (size_t i = 0; i < history.count; i++)
+      if (lnt__event_is_inbox(history.events[i].kind) == (told == 1) && counts(program, &history.events[i]))
+        add_event(program, &history.events[i], &lines);
   if (!program->timed) sort_lines(&lines);
   lnt__buf_append(out, lines.data, lines.size);
   lnt__buf_finish(&lines);
   lnt__history_finish(&history);
 }
 
-void sim_outcome(const sim_program *program, lnt__store *store, int instances, lnt__buf *out) {
-  for (int i = 0; i < instances; i++) {
-    char id[16];
-    uint64_t run = 0;
-    lnt__row row;
-    void *memory = NULL;
-    lnt_error err = {0};
-    snprintf(id, sizeof id, "i%d", i);
-    if (lnt__journal_find(store, id, &run, &err) || lnt__journal_row(store, run, &row, &memory, &err)) {
-      lnt__buf_printf(out, "%s: %s\n", id, err.message);
-      continue;
-    }
-    lnt__buf_printf(out, "%s: run %llu %s", id, (unsigned long long)run, lnt_run_status_name(row.status));
-    if (program->timed) lnt__buf_printf(out, " closed %lld", (long long)row.closed_us);
-    if (program->timed) add_value(out, "custom", row.custom_status);
-    add_value(out, "failure", row.failure);
-    lnt__buf_u8(out, '\n');
-    lnt__free(memory);
-    add_history(program, store, run, out);
+/* ---- Instances ---- */
+
+typedef struct run_name { char id[LNT_ID_BYTES_MAX + 1]; uint64_t generation, run; } run_name;
+typedef struct run_names { run_name *items; size_t count; } run_names;
+
+static int add_run(void *user, lnt__slice key, lnt__slice value) {
+  run_names *names = user;
+  lnt__row row;
+  if (!lnt__row_read(value, &row)) return 0;
+  names->items = realloc(names->items, (names->count + 1) * sizeof *names->items);
+  run_name *name = &names->items[names->count++];
+  snprintf(name->id, sizeof name->id, "%.*s", (int)row.id.size, (const char *)row.id.data);
+  name->generation = row.generation;
+  name->run = lnt__get_be64(key.data);
+  return 0;
+}
+
+static int compare_names(const void *a, const void *b) {
+  const run_name *x = a, *y = b;
+  int order = strcmp(x->id, y->id);
+  return order ? order : x->generation < y->generation ? -1 : x->generation > y->generation;
+}
+
+static void add_instance(const sim_program *program, lnt__store *store, const run_name *name, lnt__buf *out) {
+  lnt__row row;
+  void *memory = NULL;
+  lnt_error err = {0};
+  if (lnt__journal_row(store, name->run, &row, &memory, &err)) {
+    lnt__buf_printf(out, "%s: %s\n", name->id, err.message);
+    return;
   }
+  lnt__buf_printf(out, "%s: generation %llu %s", name->id, (unsigned long long)name->generation, lnt_run_status_name(row.status));
+  if (program->timed) lnt__buf_printf(out, " closed %lld", (long long)row.closed_us);
+  if (program->timed) add_value(out, "custom", row.custom_status);
+  add_value(out, "failure", row.failure);
+  lnt__buf_u8(out, '\n');
+  lnt__free(memory);
+  add_history(program, store, name->run, out);
+}
+
+void sim_outcome(const sim_program *program, lnt__store *store, lnt__buf *out) {
+  run_names names = {0};
+  lnt__slice all = {0};
+  lnt_error err = {0};
+  if (store->vtable->scan(store, LNT__TABLE_INSTANCE, all, all, false, add_run, &names, &err)) lnt__buf_printf(out, "%s\n", err.message);
+  if (names.count) qsort(names.items, names.count, sizeof *names.items, compare_names);
+  for (size_t i = 0; i < names.count; i++) add_instance(program, store, &names.items[i], out);
+  free(names.items);
   lnt__buf_u8(out, 0);
 }
 

@@ -56,8 +56,8 @@ typedef struct sim_result {
 void sim_run(const sim_program *program, const sim_mode *mode, sim_result *result);
 void sim_result_finish(sim_result *result);
 
-/* outcome.c: append every instance's status, failure and history. */
-void sim_outcome(const sim_program *program, lnt__store *store, int instances, lnt__buf *out);
+/* outcome.c: append every instance's status, failure and history, by id and generation. */
+void sim_outcome(const sim_program *program, lnt__store *store, lnt__buf *out);
 void sim_commands(lnt__store *store, lnt__buf *out); /* of instance i0: its commands, with inputs in hex, and its output */
 
 #endif

@@ -12,7 +12,7 @@
 #define T0_US 1700000000000000ll
 #define END_US (T0_US + 3600ll * 1000000) /* who still runs then is terminated */
 #define TICKS_MAX 20000
-enum { ITEMS_MAX = 1024, ATTEMPTS_MAX = 4096 };
+enum { ITEMS_MAX = 1024, ATTEMPTS_MAX = 4096, RUNS_MAX = 2048 };
 
 /* ---- What clients want ---- */
 
@@ -162,20 +162,56 @@ static bool may_run(world *w, lnt_token token, bool *answered) {
   return attempts == token.attempt && !held;
 }
 
-static int raised_events(world *w, int instance, const char *name) {
-  char id[16];
-  uint64_t run;
+/* Call `fn` for every run there is: all instances, their children, all generations. */
+typedef struct each_run { uint64_t runs[RUNS_MAX]; int count; } each_run;
+
+static int gather_run(void *user, lnt__slice key, lnt__slice value) {
+  each_run *each = user;
+  (void)value;
+  if (each->count < RUNS_MAX) each->runs[each->count++] = lnt__get_be64(key.data);
+  return 0;
+}
+
+static void for_each_run(world *w, void (*fn)(world *w, const lnt__row *row, void *user), void *user) {
+  each_run each = {.count = 0};
+  lnt__slice all = {0};
+  EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_INSTANCE, all, all, false, gather_run, &each, &err_));
+  for (int i = 0; i < each.count; i++) {
+    lnt__row row;
+    void *memory = NULL;
+    EXPECT_OK(w, lnt__journal_row(w->store, each.runs[i], &row, &memory, &err_));
+    if (memory) fn(w, &row, user);
+    lnt__free(memory);
+  }
+}
+
+static void history_of(world *w, uint64_t run, lnt__history *history) {
+  lnt__history_init(history);
+  EXPECT_OK(w, lnt__journal_history(w->store, run, history, &err_));
+}
+
+static bool is_text(lnt_value value, const char *text) {
+  return value.size == strlen(text) && memcmp(value.data, text, value.size) == 0;
+}
+
+typedef struct raised_count { char id[16]; const char *name; int count; } raised_count;
+
+static void count_raised(world *w, const lnt__row *row, void *user) {
+  raised_count *raised = user;
   lnt__history history;
-  int count = 0;
-  id_of(instance, id);
-  if (lnt__journal_find(w->store, id, &run, NULL)) return 0;
-  lnt__history_init(&history);
-  EXPECT_OK(w, lnt__journal_history(w->store, run, &history, &err_));
+  if (!is_text(row->id, raised->id)) return;
+  history_of(w, row->run, &history);
   for (size_t i = 0; i < history.count; i++)
-    count += history.events[i].kind == LNT_EVENT_EVENT_RAISED && history.events[i].name.size == strlen(name) &&
-             memcmp(history.events[i].name.data, name, strlen(name)) == 0;
+    raised->count += history.events[i].kind == LNT_EVENT_EVENT_RAISED && is_text(history.events[i].name, raised->name);
   lnt__history_finish(&history);
-  return count;
+}
+
+/* In all generations: one that went over to the next is counted in both. */
+static int raised_events(world *w, int instance, const char *name) {
+  raised_count raised = {.name = name};
+  id_of(instance, raised.id);
+  for_each_run(w, count_raised, &raised);
+  return raised.count;
 }
 
 static void on_done(void *user, lnt_status status) {
@@ -333,7 +369,8 @@ static void begin(world *w, attempt *a) {
   if (!lnt__engine_begin(w->engine, a->token, &given)) return;
   remember(w, a, &given);
   uint32_t sum = lnt__checksum(a->input.data, a->input.size) ^ lnt__checksum(a->name, strlen(a->name));
-  int64_t takes_us = 1 + (int64_t)(sim_mix(w->program->seed, a->token.run << 32 | a->token.seq, a->token.attempt) % 2000000);
+  uint64_t step = (uint64_t)lnt__checksum(given.instance_id, strlen(given.instance_id)) << 32 | a->token.seq; /* runs may differ */
+  int64_t takes_us = 1 + (int64_t)(sim_mix(w->program->seed, step, a->token.attempt) % 2000000);
   if (!strcmp(a->name, "slow")) takes_us *= 10;
   make_answer(a, sum);
   if (!a->begun || !w->program->timed) a->answer_us = w->now_us + takes_us;
@@ -525,21 +562,22 @@ static int64_t next_time(world *w) {
   return at_us > w->now_us ? at_us : w->now_us;
 }
 
+static void check_closed(world *w, const lnt__row *row, void *user) {
+  bool *closed = user;
+  if (row->status == LNT_RUN_STALLED) broken(w, "%.*s is stalled", (int)row->id.size, (const char *)row->id.data);
+  else if (!row->closed_us) *closed = false;
+}
+
 static bool all_closed(world *w) {
+  bool closed = true;
   for (int i = 0; i < w->program->workflows; i++) {
     char id[16];
     uint64_t run;
-    lnt__row row;
-    void *memory;
     id_of(i, id);
     if (lnt__journal_find(w->store, id, &run, NULL)) return false;
-    if (lnt__journal_row(w->store, run, &row, &memory, NULL)) return false;
-    lnt__free(memory);
-    if (row.status == LNT_RUN_STALLED) broken(w, "%s is stalled", id);
-    if (row.status == LNT_RUN_STALLED) return true;
-    if (!row.closed_us) return false;
   }
-  return true;
+  for_each_run(w, check_closed, &closed);
+  return closed;
 }
 
 static int count_row(void *user, lnt__slice key, lnt__slice value) {
@@ -618,24 +656,46 @@ static void check_pauses(world *w, const char *id, const lnt__history *history) 
   }
 }
 
-static void check_answers(world *w) {
-  for (int i = 0; i < w->program->workflows; i++) {
-    char id[16];
-    uint64_t run = 0;
-    lnt__history history;
-    id_of(i, id);
-    lnt__history_init(&history);
-    EXPECT_OK(w, lnt__journal_find(w->store, id, &run, &err_));
-    EXPECT_OK(w, lnt__journal_history(w->store, run, &history, &err_));
-    for (size_t at = 0; at < history.count; at++) {
-      const lnt__event *e = &history.events[at];
-      bool fails = e->kind == LNT_EVENT_ACTIVITY_FAILED || e->kind == LNT_EVENT_ACTIVITY_RETRIED;
-      if ((fails || e->kind == LNT_EVENT_ACTIVITY_COMPLETED) && !true_answer(w, run, e))
-        broken(w, "command %u of %s has an answer that attempt %u did not give", e->seq, id, e->attempt);
-    }
-    check_pauses(w, id, &history);
-    lnt__history_finish(&history);
+/* What a child's end was to its parent, once: the output of its last generation, or a failure. */
+static void check_child(world *w, const lnt__row *row, const lnt__event *e) {
+  uint64_t run;
+  char id[LNT_ID_BYTES_MAX + 1];
+  lnt__history parent, history;
+  lnt_value output = LNT_VALUE_NIL;
+  history_of(w, row->run, &parent);
+  for (size_t i = 0; i < parent.count; i++)
+    if (parent.events[i].kind == LNT_EVENT_CHILD_SCHEDULED && parent.events[i].seq == e->seq)
+      snprintf(id, sizeof id, e->attempt > 1 ? "%.*s~%u" : "%.*s", (int)parent.events[i].id.size, (const char *)parent.events[i].id.data,
+               e->attempt);
+  EXPECT_OK(w, lnt__journal_find(w->store, id, &run, &err_));
+  history_of(w, run, &history);
+  for (size_t i = 0; i < history.count; i++)
+    if (history.events[i].kind == LNT_EVENT_COMPLETED) output = history.events[i].value;
+  if (output.size != e->value.size || (output.size && memcmp(output.data, e->value.data, output.size)))
+    broken(w, "command %u of run %u has a result that child %s did not give", e->seq, (unsigned)row->run, id);
+  lnt__history_finish(&history);
+  lnt__history_finish(&parent);
+}
+
+static void check_run(world *w, const lnt__row *row, void *user) {
+  lnt__history history;
+  char id[LNT_ID_BYTES_MAX + 1];
+  (void)user;
+  snprintf(id, sizeof id, "%.*s", (int)row->id.size, (const char *)row->id.data);
+  history_of(w, row->run, &history);
+  for (size_t at = 0; at < history.count; at++) {
+    const lnt__event *e = &history.events[at];
+    bool fails = e->kind == LNT_EVENT_ACTIVITY_FAILED || e->kind == LNT_EVENT_ACTIVITY_RETRIED;
+    if ((fails || e->kind == LNT_EVENT_ACTIVITY_COMPLETED) && !true_answer(w, row->run, e))
+      broken(w, "command %u of %s has an answer that attempt %u did not give", e->seq, id, e->attempt);
+    if (e->kind == LNT_EVENT_CHILD_COMPLETED) check_child(w, row, e);
+    for (size_t i = 0; i < at; i++)
+      if ((e->kind == LNT_EVENT_CHILD_COMPLETED || e->kind == LNT_EVENT_CHILD_FAILED) && history.events[i].seq == e->seq &&
+          (history.events[i].kind == LNT_EVENT_CHILD_COMPLETED || history.events[i].kind == LNT_EVENT_CHILD_FAILED))
+        broken(w, "command %u of %s has two answers of a child", e->seq, id);
   }
+  check_pauses(w, id, &history);
+  lnt__history_finish(&history);
 }
 
 static void live(world *w) {
@@ -647,7 +707,7 @@ static void live(world *w) {
   }
   if (ticks >= TICKS_MAX) broken(w, "it never ends: %d ticks", TICKS_MAX);
   if (!w->result->broken.size) check_leftovers(w);
-  if (!w->result->broken.size) check_answers(w);
+  if (!w->result->broken.size) for_each_run(w, check_run, NULL);
   if (!w->result->broken.size) check_index(w);
 }
 
@@ -668,7 +728,7 @@ void sim_run(const sim_program *program, const sim_mode *mode, sim_result *resul
   open_process(w);
   live(w);
   close_process(w);
-  sim_outcome(program, w->store, program->workflows, &result->text);
+  sim_outcome(program, w->store, &result->text);
   sim_commands(w->store, &result->commands);
   w->store->vtable->destroy(w->store);
   for (int i = 0; i < w->attempt_count; i++) {
