@@ -16,6 +16,27 @@ workflow("burst", function(ctx, count)
 end)
 ]]
 
+local CART = [[
+workflow("cart", function(ctx)
+  local items, total = {}, 0
+  ctx:on_query("total", function() return total end)
+  ctx:on_query("item", function(i) return items[i] end)
+  ctx:on_query("bad", function() ctx:emit("s", 1) end)
+  ctx:on_update("add", {
+    validate = function(item) if type(item) ~= "table" or not item.price then return false, "an item needs a price" end end,
+    handle = function(item)
+      item.price = ctx:call_activity("price", item.price)
+      items[#items + 1], total = item, total + item.price
+      return { place = #items, total = total }
+    end,
+  })
+  ctx:on_update("slow", function() ctx:sleep("1h") end)
+  ctx:wait_for_external_event("pay")
+  return total
+end)
+activity("price", function(price) return price * 2 end)
+]]
+
 local function values(items)
   local list = {}
   for i, item in ipairs(items) do list[i] = item.value end
@@ -29,7 +50,9 @@ describe("asking", function()
     options = options or {}
     options.store = options.dir and "lmdb" or "memory"
     rt = assert(lunation.open(options))
-    if not options.read_only then assert(rt:load_string("asking.lua", FILE)) end
+    if options.read_only then return rt end
+    assert(rt:load_string("asking.lua", FILE))
+    assert(rt:load_string("cart.lua", CART))
     return rt
   end
 
@@ -38,6 +61,86 @@ describe("asking", function()
     if rt then rt:close() end
     rt = nil
     support.clean()
+  end)
+
+  describe("queries and updates", function()
+    it("answer while the instance runs, is not in memory, and after its end", function()
+      open({ dir = dir })
+      rt:start("cart", { id = "c" })
+      assert.equal(0, rt:query("c", "total"))
+      assert.same({ place = 1, total = 20 }, rt:update("c", "add", { name = "moon", price = 10 }))
+      assert(rt:evict_all())
+      assert.equal(20, rt:query("c", "total"))
+      rt:close()
+      open({ dir = dir })
+      assert.same({ place = 2, total = 24 }, rt:update("c", "add", nil, { args_json = '{"price":2}' }))
+      assert.equal('{"name":"moon","price":20}', rt:query("c", "item", 1, { json = true }))
+      assert.is_nil(rt:query("c", "item", 9))
+      rt:raise("c", "pay")
+      assert(rt:wait("c", 30))
+      assert.equal(24, rt:query("c", "total"))
+      assert.same({ price = 4 }, rt:query("c", "item", 2))
+    end)
+
+    it("give the answer to a function, when there is one", function()
+      open()
+      local got = {}
+      rt:start("cart", { id = "c" })
+      assert.is_true(rt:query("c", "total", nil, { done = function(...) got.total = { ... } end }))
+      assert.is_true(rt:update("c", "add", { price = 1 }, { done = function(value) got.added = value end }))
+      assert.is_true(rt:query("c", "bad", nil, { done = function(value, message, code, failure)
+        got.bad = { value, message, code, failure.type }
+      end }))
+      assert.same({}, got)
+      assert(rt:drain(30))
+      assert.same({ 0 }, got.total)
+      assert.same({ place = 1, total = 2 }, got.added)
+      assert.is_nil(got.bad[1])
+      assert.matches("QueryNotReadOnly: cart.lua:5: emit cannot be called in a query", got.bad[2], 1, true)
+      assert.equal("LNT_EFAILED", got.bad[3])
+      assert.equal("QueryNotReadOnly", got.bad[4])
+    end)
+
+    it("say why not", function()
+      open()
+      rt:start("cart", { id = "c" })
+      local value, message, code, failure = rt:update("c", "add", "x")
+      assert.is_nil(value)
+      assert.equal("UpdateRejected: an item needs a price", message)
+      assert.equal("LNT_EFAILED", code)
+      assert.equal("UpdateRejected", failure.type)
+      assert.matches("there are: 'bad', 'item', 'total'", select(2, rt:query("c", "nothing")), 1, true)
+      assert.equal("LNT_ENOTFOUND", select(3, rt:query("nobody", "total")))
+      assert.equal("LNT_EVALUE", select(3, rt:query("c", "total", print)))
+      assert.equal("LNT_EINVAL", select(3, rt:query("c", "")))
+      assert.equal("LNT_EINVAL", select(3, rt:update("c", "add", { price = 1 }, { id = "a/b" })))
+      assert.equal("LNT_ETIMEOUT", select(3, rt:update("c", "slow", nil, { timeout = 0.01 })))
+      rt:terminate("c")
+      assert.equal("LNT_ECLOSED", select(3, rt:update("c", "slow")))
+    end)
+
+    it("carry out an update once for each id, also after a crash", function()
+      open({ dir = dir })
+      rt:start("cart", { id = "c" })
+      assert.same({ place = 1, total = 2 }, rt:update("c", "add", { price = 1 }, { id = "u1" }))
+      assert.same({ place = 1, total = 2 }, rt:update("c", "add", { price = 1 }, { id = "u1" }))
+      rt:close()
+      open({ dir = dir })
+      assert.same({ place = 1, total = 2 }, rt:update("c", "add", { price = 1 }, { id = "u1" }))
+      assert.equal(2, rt:query("c", "total"))
+    end)
+
+    it("are refused on a runtime that only reads, and end with it", function()
+      open({ dir = dir })
+      rt:start("cart", { id = "c" })
+      assert(rt:drain(30))
+      local code
+      rt:query("c", "total", nil, { done = function(_, _, c) code = c end })
+      rt:close()
+      assert.equal("LNT_ECLOSED", code)
+      open({ dir = dir, read_only = true })
+      assert.equal("LNT_EREADONLY", select(3, rt:query("c", "total")))
+    end)
   end)
 
   describe("streams", function()

@@ -92,6 +92,18 @@ lnt_status lnt_wait_start(lnt_runtime *rt, const char *id, int64_t timeout_us, l
   return wait_until(rt, id, true, timeout_us, err);
 }
 
+lnt_status lnt_drive_until(lnt_runtime *rt, lnt_condition_fn condition, void *user, int64_t timeout_us, lnt_error *err) {
+  lnt_tick_result result;
+  uint64_t until_ns = deadline(timeout_us);
+  lnt_status status = lnt__enter(rt, LNT__WRITES | LNT__DRIVES, err);
+  if (!status && !condition) status = lnt__fail(err, LNT_EINVAL, "lnt_drive_until: no condition was given (NULL)");
+  while (!status && !condition(user)) {
+    if (lnt__monotonic_ns() >= until_ns) return lnt__fail(err, LNT_ETIMEOUT, "what was waited for did not happen in the time given");
+    status = lnt__pass(rt, until_ns, &result, err);
+  }
+  return status;
+}
+
 lnt_status lnt_drain(lnt_runtime *rt, int64_t timeout_us, lnt_error *err) {
   lnt_tick_result result;
   uint64_t until_ns = deadline(timeout_us);

@@ -183,6 +183,7 @@ static void run_effects(lnt__engine *engine, lnt__commit *commit) {
     engine->effects.moved(engine->effects.user, commit->turns.items[i]->id);
   for (size_t i = 0; i < commit->dones.count; i++) commit->dones.items[i].fn(commit->dones.items[i].user, LNT_OK);
   commit->dones.count = 0;
+  lnt__answers_tell(&commit->answers, LNT_OK);
   for (size_t i = 0; i < commit->settled.count; i++)
     if (engine->effects.settled) engine->effects.settled(engine->effects.user, commit->settled.items[i].id,
         commit->settled.items[i].status);
@@ -197,6 +198,7 @@ static void near_timers(lnt__engine *engine, lnt__commit *commit) {
 }
 
 void lnt__commit_finish(lnt__commit *commit, lnt_status status) {
+  lnt__answers_tell(&commit->answers, status);
   for (size_t i = 0; i < commit->dones.count; i++) commit->dones.items[i].fn(commit->dones.items[i].user, status);
   for (size_t i = 0; i < commit->settled.count; i++) lnt__free(commit->settled.items[i].id);
   for (size_t i = 0; i < commit->observed.count; i++) {
@@ -227,6 +229,7 @@ void lnt__engine_committed(lnt__engine *engine) {
   for (size_t i = 0; i < commit->turns.count; i++) {
     lnt__turn *turn = commit->turns.items[i];
     turn->pins--;
+    if (lnt__asks_wait(turn)) lnt__ready_asked(turn);
     if (turn->evict && lnt__instance_idle(turn)) lnt__instance_drop_body(turn), turn->evict = false;
     lnt__instance_release(turn);
   }
@@ -289,6 +292,7 @@ void lnt__engine_destroy(lnt__engine *engine) {
   }
   destroy_commit(&engine->commits[0]);
   destroy_commit(&engine->commits[1]);
+  lnt__answers_tell(&engine->answers, LNT_ECLOSED);
   lnt__u64map_finish(&engine->by_run);
   lnt__strmap_finish(&engine->by_id);
   lnt__heap_finish(&engine->heap);

@@ -19,6 +19,10 @@ typedef struct lnt__turn lnt__turn; /* an instance, as its body sees it during a
 
 /* ---- The VM, as the engine sees it ---- */
 
+/* What is asked of a body that waits: a query; or, with is_update, whether an update is welcome. */
+typedef struct lnt__question { lnt_value name, args; bool is_update; } lnt__question;
+typedef struct lnt__accepted { lnt_value name, args, id; } lnt__accepted; /* an update */
+
 typedef enum lnt__body_state {
   LNT__BODY_WAITING,     /* every branch waits for a command */
   LNT__BODY_COMPLETED,   /* returned: `value` is the output */
@@ -72,6 +76,13 @@ typedef struct lnt__vm {
   lnt_status (*resolve)(void *vm, const lnt__turn *turn, const char *workflow, uint8_t *hash, lnt_error *err);
   /* Where the body stands now ("research.lua:14 in function 'plan'"), asked only from within a command, for a diagnosis. */
   void (*where)(void *vm, lnt__turn *turn, char *out, size_t size);
+  /* Ask without moving the body. COMPLETED: `value` is the answer; FAILED: the failure; UNAVAILABLE: no memory. Its branches are as
+   * they were. */
+  void (*ask)(void *vm, lnt__turn *turn, void *body, const lnt__question *question, lnt__outcome *outcome);
+  /* Run the handler of an update as a branch, and every branch that it wakes. false: there is no handler of that name; nothing ran. */
+  bool (*update)(void *vm, lnt__turn *turn, void *body, const lnt__accepted *update, lnt__outcome *outcome);
+  /* Append what the body waits for and what it can be asked, a map {branches, queries, updates}; lunation.h at lnt_describe. */
+  lnt_status (*inspect)(void *vm, lnt__turn *turn, void *body, lnt__buf *out, lnt_error *err);
 } lnt__vm;
 
 /* ---- The engine, as the VM sees it: only between lnt__vm.start/deliver and their return ---- */
@@ -119,6 +130,8 @@ bool lnt__turn_advises(lnt__turn *turn); /* is its history so long that the body
 void lnt__turn_custom_status(lnt__turn *turn, lnt_value value); /* copied; silent in replay */
 void lnt__turn_attributes(lnt__turn *turn, lnt_value value);    /* the whole map, checked; copied; silent in replay */
 void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text); /* silent in replay */
+/* The handler of update `id` ended: with a value, or (not ok) a failure. */
+void lnt__turn_update_answered(lnt__turn *turn, lnt_value id, bool ok, lnt_value value);
 
 /* ---- Effects: called after the batch they depend on is durable ---- */
 
@@ -183,6 +196,22 @@ lnt_status lnt__engine_cancel(lnt__engine *engine, const char *id, const char *r
 lnt_status lnt__engine_suspend(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
 /* Let it go on; a stalled one tries again. One that is neither: nothing changes. */
 lnt_status lnt__engine_resume(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
+
+/* Ask an instance, finished or not. The answer comes through fn, from lnt__engine_turn or lnt__engine_committed, when everything it depends
+ * on is durable. Everything is copied. LNT_ENOTFOUND, LNT_ELIMIT, LNT_ENOMEM: fn is not called. */
+typedef struct lnt__inquiry {
+  const char *id, *name;
+  const char *update_id; /* updates: the caller's, or NULL: a random one */
+  lnt_value args;
+  lnt_answer_fn fn;
+  void *user;
+} lnt__inquiry;
+lnt_status lnt__engine_query(lnt__engine *engine, const lnt__inquiry *inquiry, lnt_error *err);
+lnt_status lnt__engine_update(lnt__engine *engine, const lnt__inquiry *inquiry, char *id_out, lnt_error *err);
+
+/* What lnt__vm.inspect says of the body as its durable history makes it; nothing is appended where there is no body to look at. Leaves no
+ * trace. */
+lnt_status lnt__engine_inspect(lnt__engine *engine, const char *id, lnt__buf *out, lnt_error *err);
 
 /* Any other record that shall land with the current batch (source code). The value must be sealed. */
 lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value);

@@ -4,8 +4,9 @@
  * generation runs the newest code of its workflow's name. */
 #include "engine/internal.h"
 
-/* Requests that somebody made of the instance, whichever generation it has. */
-#define KINDS_CARRIED (LNT__KIND_BIT(EVENT_RAISED) | LNT__KIND_BIT(CANCEL_REQUESTED) | LNT__KIND_BIT(UPDATE_ACCEPTED))
+/* Requests that somebody made of the instance, whichever generation it has. An update is never among them: it is accepted when the inbox is
+ * empty, so the body that accepted it is fed it next. */
+#define KINDS_CARRIED (LNT__KIND_BIT(EVENT_RAISED) | LNT__KIND_BIT(CANCEL_REQUESTED))
 
 /* ---- What the body has not been fed ---- */
 
@@ -84,6 +85,7 @@ void lnt__continue_as_new(lnt__turn *turn, lnt_value input, bool raised) {
   }
   copy_custom_status(next, turn);
   carry_events(next, turn, raised);
+  lnt__asks_carry(next, turn);
   lnt__turn_close(turn, LNT_RUN_CONTINUED_AS_NEW, LNT_EVENT_CONTINUED_AS_NEW, input, LNT_VALUE_NIL);
   turn->engine->stats.continued++;
 }

@@ -62,6 +62,7 @@ void lnt__instance_free(lnt__turn *turn) {
   lnt__u64map_remove(&engine->by_run, turn->run);
   if (lnt__strmap_get(&engine->by_id, turn->id) == turn) lnt__strmap_remove(&engine->by_id, turn->id);
   engine->stats.loaded--;
+  lnt__asks_finish(turn);
   lnt__buf_finish(&turn->record);
   lnt__buf_finish(&turn->inbox);
   lnt__free(turn->cmds);
@@ -78,7 +79,7 @@ void lnt__instance_free(lnt__turn *turn) {
 void lnt__instance_release(lnt__turn *turn) {
   if (turn->body || turn->ready || turn->pending_activities || turn->status == LNT_RUN_STALLED) return;
   if (turn->inbox_count && !lnt__instance_held(turn)) return; /* a held one finds its events in the store when it goes on */
-  if (lnt__instance_clean(turn)) lnt__instance_free(turn);
+  if (lnt__instance_clean(turn) && !lnt__is_asked(turn)) lnt__instance_free(turn);
 }
 
 /* ---- From the store ---- */
@@ -176,6 +177,7 @@ static void fold_event(lnt__turn *turn, const lnt__event *event, bool consumed) 
     case LNT_EVENT_TIMER_FIRED:
       if (cmd) fold_fired(turn, cmd, consumed);
       break;
+    case LNT_EVENT_UPDATE_ACCEPTED: case LNT_EVENT_UPDATE_ANSWERED: lnt__update_fold(turn, event); break;
     default: break;
   }
   if (!consumed && lnt__event_is_inbox(event->kind)) lnt__inbox_append(turn, event);
@@ -240,8 +242,12 @@ void lnt__ready_push(lnt__turn *turn) {
 }
 
 void lnt__ready_retry(lnt__turn *turn) {
+  if (!lnt__instance_closed(turn) && !lnt__instance_held(turn)) lnt__ready_asked(turn);
+}
+
+void lnt__ready_asked(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
-  if (turn->ready || lnt__instance_closed(turn) || lnt__instance_held(turn)) return;
+  if (turn->ready) return;
   turn->ready = true;
   turn->ready_next = NULL;
   if (engine->ready_tail) engine->ready_tail->ready_next = turn;
@@ -299,7 +305,7 @@ void lnt__instance_drop_body(lnt__turn *turn) {
   turn->buffered_count = 0;
   lnt__cmds_clear(turn, true);
   turn->next_seq = 1;
-  turn->raised = 0;
+  turn->raised = turn->updates_answered = 0;
   turn->seen = (lnt__seen){0};
 }
 

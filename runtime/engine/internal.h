@@ -1,6 +1,6 @@
 /* internal.h - what the files of the engine share. instance.c keeps instances and their commands, turn.c runs bodies and checks replays,
- * manage.c suspends and resumes, accept.c turns requests into events, activity.c the answers of activities, timer.c knows what is due,
- * commit.c builds batches and runs their effects. */
+ * manage.c suspends and resumes, accept.c turns requests into events, activity.c the answers of activities, ask.c answers
+ * queries and updates, timer.c knows what is due, commit.c builds batches and runs their effects. */
 #ifndef LNT__ENGINE_INTERNAL_H
 #define LNT__ENGINE_INTERNAL_H
 
@@ -59,6 +59,8 @@ typedef enum lnt__refusal { LNT__REFUSAL_NONE, LNT__REFUSAL_DIVERGED, LNT__REFUS
 /* What a body knows of its history: what it was told and what it asked for. A replay counts the same; retries and turns are not in it. */
 enum { LNT__SEEN_BYTES = 12 }; /* of an event, beside its slices */
 typedef struct lnt__seen { uint64_t events, bytes; bool advised; } lnt__seen; /* advised: to continue as new */
+typedef struct lnt__ask lnt__ask;
+typedef struct lnt__asked lnt__asked; /* ask.c: requests that wait at an instance */
 
 /* An instance in memory. It stays while it has a body, undelivered events, unanswered activities, records on their way, or is stalled. */
 struct lnt__turn {
@@ -102,6 +104,8 @@ struct lnt__turn {
   lnt__buffered *buffered;
   size_t buffered_count, buffered_capacity;
   uint32_t raised;     /* external events that the body has been fed */
+  uint32_t updates_answered; /* by the body that runs */
+  lnt__asked *asked;   /* NULL: nobody ever asked; owned */
 
   lnt__seen seen;
   void *body;
@@ -117,6 +121,7 @@ struct lnt__turn {
 };
 
 typedef struct lnt__done { lnt_done_fn fn; void *user; } lnt__done;
+typedef struct lnt__answer { lnt_answer_fn fn; void *user; lnt_status status; void *data; size_t size; } lnt__answer;
 typedef struct lnt__settled { char *id; lnt_run_status status; } lnt__settled;
 typedef struct lnt__abandoned { lnt_token token; lnt_cancel_reason why; char *name; } lnt__abandoned; /* name: of a deferred one, owned */
 typedef struct lnt__observed { char *id; lnt_run_status status; uint64_t first_index; void *record; size_t size; } lnt__observed;
@@ -128,6 +133,8 @@ typedef struct lnt__observed { char *id; lnt_run_status status; uint64_t first_i
        ? (void)((vector).items[(vector).count++] = (item))                                                                                 \
        : lnt__poison(engine))
 
+typedef LNT__VECTOR(lnt__answer) lnt__answers;
+
 /* Everything that lands together, and what may happen after it. */
 typedef struct lnt__commit {
   lnt__batch *batch;
@@ -135,6 +142,7 @@ typedef struct lnt__commit {
   size_t extra; /* records put by lnt__engine_put */
   LNT__VECTOR(lnt__turn *) turns;
   LNT__VECTOR(lnt__done) dones;
+  lnt__answers answers;
   LNT__VECTOR(lnt__settled) settled;
   LNT__VECTOR(lnt__observed) observed;
   LNT__VECTOR(lnt__abandoned) abandoned;
@@ -142,7 +150,7 @@ typedef struct lnt__commit {
   LNT__VECTOR(lnt__due) timer_deletes, beat_deletes;
 } lnt__commit;
 
-typedef struct lnt__turn_mark { size_t inbox; uint32_t commands; } lnt__turn_mark;
+typedef struct lnt__turn_mark { size_t inbox; uint32_t commands, answers; } lnt__turn_mark;
 
 /* The history being replayed: one at a time, memory reused. */
 typedef struct lnt__replay {
@@ -190,6 +198,7 @@ struct lnt__engine {
   lnt__buf instant;  /* the answer of the instant command under way */
   char refusal[LNT_ERROR_MESSAGE_MAX];
   bool has_beats; /* there may be rows in table HEARTBEAT */
+  lnt__answers answers; /* that depend on nothing which is not durable */
   bool observing, watching;
   bool poisoned;
   lnt_stats stats;
@@ -216,6 +225,7 @@ bool lnt__instance_closed(const lnt__turn *turn);
 static inline bool lnt__instance_held(const lnt__turn *turn) { return turn->status == LNT_RUN_SUSPENDED || turn->sleeping; }
 void lnt__ready_push(lnt__turn *turn);  /* it has events; a stalled or held instance only gathers them */
 void lnt__ready_retry(lnt__turn *turn); /* also when it is stalled */
+void lnt__ready_asked(lnt__turn *turn); /* whatever its status: it is to answer */
 lnt__turn *lnt__ready_pop(lnt__engine *engine);
 lnt__cmd *lnt__cmd_find(lnt__turn *turn, uint32_t seq);
 lnt__cmd *lnt__cmd_add(lnt__turn *turn, uint32_t seq, lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value options);
@@ -240,6 +250,9 @@ static inline void lnt__see(lnt__turn *turn, const lnt__event *event) {
   turn->seen.bytes += LNT__SEEN_BYTES + event->name.size + event->value.size + event->options.size + event->id.size;
 }
 lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err);
+lnt_status lnt__replay_copy_begin(lnt__turn *copy, lnt_error *err); /* of a run that may be closed; copy->replaying: there is something */
+void lnt__turn_replay_copy(lnt__turn *copy);                        /* to the end of what was recorded; nothing is written */
+void lnt__outcome_reset(lnt__outcome *outcome);
 const lnt__event *lnt__replay_command(const lnt__turn *turn, uint32_t seq); /* NULL: none recorded */
 const lnt__event *lnt__replay_peek(lnt__turn *turn);                 /* the next inbox event of the replayed history, or NULL */
 void lnt__refuse(lnt__turn *turn, lnt__refusal refusal, const char *format, ...) LNT__PRINTF(3, 4);
@@ -305,6 +318,16 @@ void lnt__child_timed_out(lnt__turn *turn, lnt__cmd *cmd, lnt__buf *failure); /*
 /* generation.c */
 /* The body ended to go on with `input`. raised: external events that it has not taken go over too. */
 void lnt__continue_as_new(lnt__turn *turn, lnt_value input, bool raised);
+
+/* ask.c */
+void lnt__asks_answer(lnt__turn *turn); /* at its turn, when its inbox was consumed */
+bool lnt__asks_wait(const lnt__turn *turn);
+bool lnt__is_asked(const lnt__turn *turn); /* somebody waits for an answer */
+void lnt__asks_carry(lnt__turn *to, lnt__turn *from);
+void lnt__asks_finish(lnt__turn *turn);
+void lnt__update_fold(lnt__turn *turn, const lnt__event *event);
+void lnt__updates_abandon(lnt__turn *turn);
+void lnt__answers_tell(lnt__answers *answers, lnt_status status); /* status not LNT_OK: that instead of each answer */
 
 /* timer.c */
 void lnt__start_arm(lnt__turn *turn);    /* a new instance that is `sleeping` */

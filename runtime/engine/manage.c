@@ -56,7 +56,7 @@ lnt_status lnt__engine_resume(lnt__engine *engine, const char *id, const char *r
   if (turn->status == LNT_RUN_SUSPENDED) {
     note(turn, LNT_EVENT_UNSUSPENDED, reason, held_status(turn));
     queue_with_batch(turn);
-    if (turn->inbox_count) lnt__ready_push(turn);
+    if (turn->inbox_count || lnt__asks_wait(turn)) lnt__ready_push(turn);
   }
   if (turn->status == LNT_RUN_STALLED) lnt__ready_retry(turn);
   lnt__push_done(engine, done, done_user);

@@ -21,16 +21,18 @@ static void index_history(lnt__turn *turn) {
   lnt__replay *replay = &engine->replay;
   replay->inbox.count = replay->commands.count = replay->turns.count = 0;
   replay->inbox_at = replay->turn_at = 0;
+  uint32_t answers = 0;
   for (size_t i = 0; i < replay->history.count; i++) {
     const lnt__event *event = &replay->history.events[i];
     if (event->kind == LNT_EVENT_TURN) {
-      lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count};
+      lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count, answers};
       LNT__PUSH(engine, replay->turns, mark);
     } else if (lnt__event_is_command(event->kind)) {
       LNT__PUSH(engine, replay->commands, (uint32_t)i);
     } else if (lnt__event_is_inbox(event->kind)) {
       LNT__PUSH(engine, replay->inbox, (uint32_t)i);
     }
+    answers += event->kind == LNT_EVENT_UPDATE_ANSWERED;
   }
 }
 
@@ -40,7 +42,7 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   lnt_status status = lnt__instance_load(turn, err);
   if (status != LNT_OK) return status;
   turn->next_seq = 1;
-  turn->raised = 0;
+  turn->raised = turn->updates_answered = 0;
   turn->seen = (lnt__seen){0};
   turn->inbox_at = 0;
   turn->inbox_read_us = 0;
@@ -51,6 +53,26 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   index_history(turn);
   turn->replaying = engine->replay.turns.count > 0;
   engine->stats.replays++;
+  return engine->poisoned ? LNT_ENOMEM : LNT_OK;
+}
+
+/* The last turn of a closed run has no TURN event: its end stands for it. */
+lnt_status lnt__replay_copy_begin(lnt__turn *copy, lnt_error *err) {
+  lnt__engine *engine = copy->engine;
+  lnt__replay *replay = &engine->replay;
+  lnt_status status = lnt__journal_history(engine->store, copy->run, &replay->history, err);
+  if (status != LNT_OK) return status;
+  index_history(copy);
+  const lnt__history *history = &replay->history;
+  if (history->count && lnt__event_is_end(history->events[history->count - 1].kind)) {
+    uint32_t answers = 0;
+    for (size_t i = 0; i < history->count; i++) answers += history->events[i].kind == LNT_EVENT_UPDATE_ANSWERED;
+    lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count, answers};
+    LNT__PUSH(engine, replay->turns, mark);
+  }
+  copy->next_seq = 1;
+  copy->replaying = replay->turns.count > 0;
+  engine->stats.replays += copy->replaying;
   return engine->poisoned ? LNT_ENOMEM : LNT_OK;
 }
 
@@ -105,6 +127,11 @@ static bool close_recorded_turns(lnt__turn *turn) {
     const lnt__turn_mark *mark = &replay->turns.items[replay->turn_at];
     if (turn->next_seq - 1 != mark->commands) {
       refuse_missing(turn, mark);
+      return false;
+    }
+    if (turn->updates_answered != mark->answers) {
+      lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "by this point the history has answers to %u updates, the code made %u; did a handler "
+                  "change?", mark->answers, turn->updates_answered);
       return false;
     }
     replay->turn_at++;

@@ -3,7 +3,7 @@
 
 #include "engine/internal.h"
 
-static void reset_outcome(lnt__outcome *outcome) {
+void lnt__outcome_reset(lnt__outcome *outcome) {
   outcome->state = LNT__BODY_WAITING;
   outcome->error.code = LNT_OK;
   lnt__buf_clear(&outcome->value);
@@ -83,12 +83,21 @@ static void on_cancel(lnt__turn *turn, const lnt__event *event) {
   engine->vm.deliver(engine->vm.vm, turn, turn->body, &delivery, &engine->outcome);
 }
 
+/* It was accepted because there was a handler, and nothing ran since. */
+static void on_update(lnt__turn *turn, const lnt__event *event) {
+  lnt__engine *engine = turn->engine;
+  lnt__accepted update = {event->name, event->value, event->id};
+  if (engine->vm.update(engine->vm.vm, turn, turn->body, &update, &engine->outcome)) return;
+  lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "the history has an update '%.*s' that the code does not handle by then; was ctx:on_update "
+              "moved?", (int)event->name.size, (const char *)event->name.data);
+}
+
 static void (*const HANDLERS[])(lnt__turn *, const lnt__event *) = {
     [LNT_EVENT_STARTED] = on_started,           [LNT_EVENT_ACTIVITY_COMPLETED] = on_activity,
     [LNT_EVENT_ACTIVITY_FAILED] = on_activity,  [LNT_EVENT_TIMER_FIRED] = on_fired,
     [LNT_EVENT_EVENT_RAISED] = on_raised,       [LNT_EVENT_TERMINATE_REQUESTED] = on_terminate,
     [LNT_EVENT_CHILD_COMPLETED] = on_child,     [LNT_EVENT_CHILD_FAILED] = on_child,
-    [LNT_EVENT_CANCEL_REQUESTED] = on_cancel,
+    [LNT_EVENT_CANCEL_REQUESTED] = on_cancel,   [LNT_EVENT_UPDATE_ACCEPTED] = on_update,
 };
 
 /* ---- How a turn ends ---- */
@@ -133,6 +142,7 @@ void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind
   if (over) lnt__child_ended(turn, value);
   if (turn->sleeping) lnt__start_disarm(turn);
   abandon_all(turn);
+  lnt__updates_abandon(turn);
   lnt__instance_drop_body(turn);
   lnt__buf_clear(&turn->inbox);
   turn->inbox_count = 0;
@@ -235,7 +245,7 @@ void lnt__turn_execute(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
   lnt__event event;
   turn->refusal = LNT__REFUSAL_NONE;
-  reset_outcome(&engine->outcome);
+  lnt__outcome_reset(&engine->outcome);
   engine->current = turn;
   while (engine->outcome.state == LNT__BODY_WAITING && !lnt__instance_closed(turn) && lnt__next_event(turn, &event)) {
     HANDLERS[event.kind](turn, &event);
@@ -244,6 +254,15 @@ void lnt__turn_execute(lnt__turn *turn) {
   engine->current = NULL;
   finish(turn);
   turn->replaying = false;
+}
+
+void lnt__turn_replay_copy(lnt__turn *copy) {
+  lnt__engine *engine = copy->engine;
+  lnt__event event;
+  lnt__outcome_reset(&engine->outcome);
+  while (engine->outcome.state == LNT__BODY_WAITING && lnt__next_event(copy, &event) && event.kind != LNT_EVENT_TERMINATE_REQUESTED)
+    HANDLERS[event.kind](copy, &event);
+  copy->replaying = false;
 }
 
 static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
@@ -288,6 +307,7 @@ bool lnt__engine_turn(lnt__engine *engine, lnt_status *status, lnt_error *err) {
     *status = lnt__fail(err, LNT_ENOMEM, "memory ran out; close the runtime and open it again");
     return false;
   }
+  if (engine->answers.count) lnt__answers_tell(&engine->answers, LNT_OK);
   while (engine->recover_at < engine->recover.count && !engine->ready_head) {
     *status = recover_one(engine, err);
     if (*status != LNT_OK) return false;
@@ -295,13 +315,18 @@ bool lnt__engine_turn(lnt__engine *engine, lnt_status *status, lnt_error *err) {
   lnt__turn *turn = lnt__ready_pop(engine);
   if (!turn) return false;
   *status = turn_of(turn, err);
+  if (*status == LNT_OK) lnt__asks_answer(turn);
   if (*status != LNT_OK) lnt__ready_push(turn);
   else if (turn->evict && lnt__instance_clean(turn)) lnt__instance_drop_body(turn);
+  if (*status == LNT_OK && !turn->body) lnt__instance_release(turn); /* it was there to be asked */
   lnt__instance_evict_over(engine);
+  if (engine->answers.count) lnt__answers_tell(&engine->answers, LNT_OK);
   return *status == LNT_OK;
 }
 
-size_t lnt__engine_ready(const lnt__engine *engine) { return engine->ready_count + (engine->recover.count - engine->recover_at); }
+size_t lnt__engine_ready(const lnt__engine *engine) {
+  return engine->ready_count + (engine->recover.count - engine->recover_at) + engine->answers.count;
+}
 
 void lnt__engine_retry_stalled(lnt__engine *engine, const char *workflow) {
   size_t at = 0;

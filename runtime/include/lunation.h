@@ -71,7 +71,8 @@ extern "C" {
   X(EDIVERGED, -18, "the code no longer matches the recorded history")                                                 \
   X(ETIMEOUT, -19, "the time given ran out")                                                                           \
   X(EAGAIN, -20, "not possible just now; nothing was done")                                                            \
-  X(EINTERNAL, -21, "a bug in Lunation")
+  X(EINTERNAL, -21, "a bug in Lunation")                                                                               \
+  X(EFAILED, -22, "a query or an update ended with a failure")
 
 typedef enum lnt_status {
 #define LNT__X(name, number, text) LNT_##name = number,
@@ -157,6 +158,8 @@ typedef void (*lnt_wake_fn)(void *user);     /* any thread: the runtime has work
   X(turn_memory_bytes_max, 64u << 20, "bytes one instance may add to the workflow VM between two waits")               \
   X(activity_memory_bytes_max, 1024u << 20, "bytes of each activity VM")                                               \
   X(activity_slice_us_max, 2000000, "microseconds that a Lua activity may compute on the owner thread between two waits")  \
+  X(questions_max, 1000, "queries and updates of one instance that wait for its turn")                                 \
+  X(updates_max, 1000, "updates of one instance that are accepted and not answered")                                   \
   X(resident_max, 4096, "instances kept as live coroutines; others are rebuilt by replay when needed")                 \
   X(activities_running_max, 10000, "activities dispatched at once; others wait their turn")                            \
   X(mailbox_max, 1000000, "completions that wait for the owner thread")                                                \
@@ -540,6 +543,45 @@ typedef int (*lnt_event_fn)(void *user, const lnt_event *event);
 /* Read an instance's history in order. Errors as lnt_get(). Works on a read-only runtime. */
 LNT_API lnt_status lnt_history(lnt_runtime *rt, const char *id, lnt_event_fn fn, void *user, lnt_error *err);
 
+/* ---- Questions --------------------------------------------------------------------------------------------------- */
+
+/* Called once on the owner thread, in a tick. LNT_OK: `value` is the answer. LNT_EFAILED: it is a failure, a map {type, message ...}: what
+ * the handler raised, or UnknownQuery, UnknownUpdate, QueryNotReadOnly, UpdateRejected, UpdateAbandoned (the instance ended first),
+ * BudgetExceeded ... LNT_EDIVERGED: the instance is STALLED, and the failure says why. LNT_ECLOSED: an update of a finished instance (a
+ * failure), or the runtime was closed (nil). LNT_ELIMIT: updates_max or history_events_max. LNT_EIO, LNT_ECORRUPT, LNT_ENOMEM. */
+typedef void (*lnt_answer_fn)(void *user, lnt_status status, lnt_value value);
+
+/* Ask an instance: run its handler `name` (ctx:on_query) with `args`. It sees the instance as it stands after everything accepted before,
+ * and is answered when all of that is durable. It works on an instance that runs, is suspended or finished (those are rebuilt from their
+ * history), and leaves no trace in it. A handler that waits, calls, emits, draws random numbers or otherwise moves the instance is stopped
+ * there; one that changes a table or a variable of the workflow cannot be, and breaks its replays: only look.
+ * `fn` may be called before anything else happens, but never from inside lnt_query().
+ * Errors: LNT_ENOTFOUND, LNT_EINVAL, LNT_ELIMIT (questions_max, payload_bytes_max), LNT_EVALUE, LNT_EFULL (no turn is run until there is
+ * room), LNT_EREADONLY, LNT_ENOMEM. On error `fn` is never called. */
+LNT_API lnt_status lnt_query(lnt_runtime *rt, const char *id, const char *name, lnt_value args, lnt_answer_fn fn, void *user,
+                             lnt_error *err);
+
+typedef struct lnt_update_options {
+  size_t size;
+  const char *name;      /* of the handler (ctx:on_update); required */
+  lnt_value args;
+  const char *update_id; /* the rule of instance ids; NULL: a random one */
+  lnt_answer_fn fn;      /* may be NULL */
+  void *user;
+} lnt_update_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_update_options_init(lnt_update_options *options);
+
+/* Ask an instance to do something and answer: its validator sees the request first, and a rejection leaves no trace; an accepted update is
+ * in the history, its handler runs as a branch of the workflow, and its result is the answer, when it is durable. An update id makes the
+ * request repeatable: the same id again, also after a crash, is not carried out again, but answered with what was recorded, or when it
+ * is. (Ids are those of one generation: continue as new forgets them.) An update that was not answered before a crash is either accepted
+ * or it never was: ask again with the same id. A SUSPENDED instance, or one that starts later, keeps updates waiting, in memory; one that
+ * has returned takes no more and ends when those it has are answered.
+ * `id_out` (may be NULL) receives the update's id: LNT_ID_BYTES_MAX + 1 bytes. Errors as lnt_query(). */
+LNT_API lnt_status lnt_update(lnt_runtime *rt, const char *id, const lnt_update_options *options, char *id_out, lnt_error *err);
+
 /* ---- Streams ---------------------------------------------------------------------------------------------------- */
 
 /* Where a reader of a stream stands: every value before it was read. A value: keep it, store it, compare nothing in it. All zeros: before
@@ -621,6 +663,10 @@ LNT_API lnt_status lnt_wait(lnt_runtime *rt, const char *id, int64_t timeout_us,
 
 /* Drive until instance `id` is no longer PENDING, at most `timeout_us` (negative: no limit). Errors as lnt_wait(). */
 LNT_API lnt_status lnt_wait_start(lnt_runtime *rt, const char *id, int64_t timeout_us, lnt_error *err);
+
+/* Drive until `condition` answers non-zero; it is asked after each tick. `timeout_us` as above. Errors as lnt_tick(), and LNT_ETIMEOUT. */
+typedef int (*lnt_condition_fn)(void *user);
+LNT_API lnt_status lnt_drive_until(lnt_runtime *rt, lnt_condition_fn condition, void *user, int64_t timeout_us, lnt_error *err);
 
 /* Drive until nothing can move by itself: no ready instance, no running activity, no commit on its way, no due timer or retry.
  * `timeout_us` as above. Errors as lnt_tick(), and LNT_ETIMEOUT. */

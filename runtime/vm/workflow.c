@@ -141,13 +141,13 @@ static void start_entry(lua_State *L, void *argument) {
 }
 
 /* Before and after everything that a body does. */
-static void enter(lnt__wvm *wvm, lnt__body *body, lnt__turn *turn) {
+void lnt__enter_body(lnt__wvm *wvm, lnt__body *body, lnt__turn *turn) {
   body->turn = turn;
   wvm->body = body;
   wvm->branch = NULL;
 }
 
-static void leave(lnt__wvm *wvm, lnt_status status, const lnt_error *err, lnt__outcome *outcome) {
+void lnt__leave_body(lnt__wvm *wvm, lnt_status status, const lnt_error *err, lnt__outcome *outcome) {
   wvm->body = NULL;
   wvm->branch = NULL;
   wvm->run = NULL;
@@ -188,13 +188,13 @@ static void vm_start(void *vm, lnt__turn *turn, const lnt__start_info *start, vo
   }
   start_job job = {body, start, outcome};
   body->seed = start->seed;
-  body->root.owner = &body->main;
+  body->root.owner = body->handlers.owner = &body->main;
   body->main.scope = body->main.base = &body->root;
   body->waits = &body->one;
   body->wait_capacity = 1;
-  enter(wvm, body, turn);
+  lnt__enter_body(wvm, body, turn);
   status = lnt__protected(wvm, start_entry, &job, &err);
-  leave(wvm, status, &err, outcome);
+  lnt__leave_body(wvm, status, &err, outcome);
 }
 
 /* ---- Going on ---- */
@@ -215,9 +215,9 @@ static void vm_deliver(void *vm, lnt__turn *turn, void *body, const lnt__deliver
   lnt__wvm *wvm = vm;
   lnt_error err;
   deliver_job job = {body, delivery, outcome};
-  enter(wvm, body, turn);
+  lnt__enter_body(wvm, body, turn);
   lnt_status status = lnt__protected(wvm, deliver_entry, &job, &err);
-  leave(wvm, status, &err, outcome);
+  lnt__leave_body(wvm, status, &err, outcome);
 }
 
 static void vm_drop(void *vm, void *body) { lnt__body_free(vm, body); }
@@ -296,7 +296,8 @@ static void init(lnt__wvm *wvm) {
   lnt__guard_init(&wvm->guard, &guard_limits);
   wvm->host = (lnt__sandbox_host){wvm, host_now_us, host_rng, host_log};
   wvm->guard.host = &wvm->host;
-  wvm->interface = (lnt__vm){wvm, vm_start, vm_deliver, vm_drop, vm_resolve, vm_where};
+  wvm->interface = (lnt__vm){wvm, vm_start, vm_deliver, vm_drop, vm_resolve, vm_where, lnt__vm_ask, lnt__vm_update,
+                              lnt__vm_inspect};
   wvm->slots = FIRST_SLOT;
   lnt__u64map_init(&wvm->codes);
   lnt__strmap_init(&wvm->definitions);

@@ -1,5 +1,6 @@
 /* workflow.h - what the files of the workflow VM share. workflow.c makes the VM and runs bodies, workflow_body.c keeps branches and their
  * threads, workflow_task.c keeps tasks, workflow_scope.c scopes and cancellation, workflow_tell.c is what an instance tells of itself,
+ * workflow_ask.c what it is asked,
  * workflow_child.c what it does to others,
  * workflow_ctx.c and workflow_options.c are the functions of ctx, code.c and bundle.c know the source. Owner thread.
  *
@@ -56,7 +57,7 @@ typedef struct lnt__definition { char *name, *file; lnt__code *code; bool is_fre
 /* ---- Bodies ---- */
 
 /* What runs apart from the branches: it may look at the instance, and must not move it. */
-typedef enum lnt__apart { LNT__APART_NONE, LNT__APART_SIDE_EFFECT } lnt__apart;
+typedef enum lnt__apart { LNT__APART_NONE, LNT__APART_SIDE_EFFECT, LNT__APART_QUERY, LNT__APART_VALIDATOR } lnt__apart;
 
 typedef struct lnt__body lnt__body;
 typedef struct lnt__branch lnt__branch;
@@ -150,6 +151,7 @@ struct lnt__body {
   lnt__branch *branches; /* newest first */
   lnt__branch *ready_head, *ready_tail;
   lnt__scope root;
+  lnt__scope handlers; /* of the branches that handle updates: they are awaited when the body returns, not canceled */
   lnt__next *next;   /* NULL: the body was not ended by continue_as_new() */
   lnt__outcome *end; /* main is over, and branches are awaited: what becomes of the instance then */
   lnt__wait *waits; /* sorted by seq; &one, or owned */
@@ -168,6 +170,7 @@ struct lnt__body {
   uint32_t settling;   /* tasks are being settled: this many, inside each other */
   uint32_t doomed;     /* tasks in the table of the slot, to be canceled after that */
   uint32_t doomed_slot;
+  uint32_t queries_slot, updates_slot; /* tables of handlers by name; 0: none */
   uint32_t modules_slot; /* table of the modules that were required, 0: none */
   uint32_t attributes_size;
   void *attributes;      /* as the body has set them: a map, or NULL; owned */
@@ -212,9 +215,10 @@ struct lnt__wvm {
   lua_State *calling;  /* the coroutine that asked for the command under way */
   int require_depth;
   lnt__apart apart;    /* runs now */
+  char apart_where[LUA_IDSIZE + 80]; /* where its function begins, for a tail call, which leaves no line */
 
   void *ctx, *async;   /* the two userdata */
-  uint32_t ctx_slot, task_meta_slot, scope_meta_slot;
+  uint32_t ctx_slot, run_update_slot, task_meta_slot, scope_meta_slot;
   const void *task_meta, *scope_meta;
   lnt__buf input, extra;
   size_t clean_bytes; /* of the state after the last full cycle of the collector in idle time */
@@ -233,6 +237,10 @@ uint32_t lnt__anchor(lua_State *L);                   /* RAISES. Pop the value a
 void lnt__release(lnt__wvm *wvm, uint32_t *slot);     /* 0 accepted; sets it to 0 */
 static inline void lnt__push_slot(lua_State *L, uint32_t slot) { lua_rawgeti(L, LUA_REGISTRYINDEX, (int)slot); }
 
+/* Before and after everything that a body does. */
+void lnt__enter_body(lnt__wvm *wvm, lnt__body *body, lnt__turn *turn);
+void lnt__leave_body(lnt__wvm *wvm, lnt_status status, const lnt_error *err, lnt__outcome *outcome);
+
 /* ---- workflow_body.c ---- */
 
 lnt__thread lnt__thread_take(lua_State *L); /* RAISES */
@@ -246,6 +254,8 @@ bool lnt__body_run(lua_State *L, lnt__body *body, lnt__outcome *outcome);
 int lnt__resume(lnt__wvm *wvm, lua_State *co, int argument_count);
 /* Why `co` stopped (killed, or the error at its top) as an outcome. RAISES. */
 void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcome *outcome);
+/* What `co` raised, or why it was killed, as the failure of *outcome, without its detail. RAISES. true: it is what was raised. */
+bool lnt__raised(lnt__wvm *wvm, lua_State *co, lnt__outcome *outcome);
 void lnt__body_free(lnt__wvm *wvm, lnt__body *body);
 lnt__rng *lnt__body_rng(lnt__body *body, int which); /* NULL: out of memory */
 void lnt__traceback(lua_State *co, lnt__buf *out);
@@ -334,6 +344,8 @@ typedef struct lnt__child_options { lnt_value id; int64_t timeout_us; uint32_t a
 void lnt__child_options_read(lua_State *L, int index, lnt__child_options *options, lnt__buf *out);
 lnt_value lnt__id_option(lua_State *L, int index, const char *verb); /* RAISES. Of options that know `id` alone */
 bool lnt__carry_option(lua_State *L, int index); /* RAISES. Of continue_as_new(); true unless the author says no */
+/* RAISES unless every key of the table at `index` is among `known` (NULL at its end). */
+void lnt__check_keys(lua_State *L, int index, const char *what, const char *const *known, const char *list);
 bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
 bool lnt__scope_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
 bool lnt__flag_option(lua_State *L, int index, const char *verb, const char *name); /* RAISES. Of options that know this flag alone */
@@ -348,6 +360,15 @@ void lnt__tell_functions(lua_State *L);                 /* RAISES. Into the tabl
 /* ---- workflow_child.c ---- */
 
 void lnt__child_functions(lua_State *L); /* RAISES. Into the table at the top */
+
+const char *lnt__apart_type(bool is_update); /* of the failure of what must not move the body and tries to */
+
+/* ---- workflow_ask.c ---- */
+
+void lnt__ask_functions(lua_State *L); /* RAISES. Into the table at the top */
+void lnt__vm_ask(void *vm, lnt__turn *turn, void *body, const lnt__question *question, lnt__outcome *outcome);
+bool lnt__vm_update(void *vm, lnt__turn *turn, void *body, const lnt__accepted *update, lnt__outcome *outcome);
+lnt_status lnt__vm_inspect(void *vm, lnt__turn *turn, void *body, lnt__buf *out, lnt_error *err);
 
 /* ---- code.c, bundle.c ---- */
 

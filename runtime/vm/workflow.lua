@@ -145,4 +145,23 @@ end
 scope.cancel = native.scope_cancel
 scope.canceled = native.scope_canceled
 
-return ctx, async, task, scope
+-- Updates. What a handler starts is canceled and awaited when it ends; then its caller is answered.
+
+local answer_update, running_handlers = native.answer_update, native.running_handlers
+
+ctx.on_query, ctx.on_update, ctx.all_handlers_finished = native.on_query, native.on_update, native.all_handlers_finished
+
+local function run_update(self, handle, id, args)
+  answer_update(id, pcall(ctx.scope, self, function() return handle(args) end))
+end
+
+-- Handlers do not fail: run_update catches what they raise.
+function ctx.wait_for_handlers(self)
+  local tasks = running_handlers(self)
+  while #tasks > 0 do
+    settle(wait_all(self, tasks))
+    tasks = running_handlers(self)
+  end
+end
+
+return ctx, async, task, scope, run_update

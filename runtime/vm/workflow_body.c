@@ -101,11 +101,14 @@ void lnt__body_free(lnt__wvm *wvm, lnt__body *body) {
   while (body->branches) branch_free(wvm, body, body->branches, false);
   lnt__scopes_drop(wvm, &body->main);
   lnt__tasks_forget(wvm, &body->root);
+  lnt__tasks_forget(wvm, &body->handlers);
   lnt__thread_give(wvm, &body->main.thread, body->main.state == LNT__BRANCH_OVER);
   lnt__release(wvm, &body->modules_slot);
   lnt__release(wvm, &body->trace_slot);
   lnt__release(wvm, &body->doomed_slot);
   lnt__buf_finish(&body->trace);
+  lnt__release(wvm, &body->queries_slot);
+  lnt__release(wvm, &body->updates_slot);
   if (body->waits != &body->one) lnt__free(body->waits);
   lnt__free(body->links);
   lnt__free(body->rngs);
@@ -223,8 +226,26 @@ static const char *kill_type(lnt__kill kill) {
   return (size_t)kill < LNT__COUNT(types) && types[kill] ? types[kill] : "Stopped";
 }
 
-void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcome *outcome) {
+bool lnt__raised(lnt__wvm *wvm, lua_State *co, lnt__outcome *outcome) {
   lnt_error err;
+  if (wvm->guard.killed != LNT__KILL_NONE) {
+    lnt__guard_explain(&wvm->guard, co);
+    fail_with(outcome, kill_type(wvm->guard.killed), wvm->guard.text);
+    return false;
+  }
+  if (wvm->guard.stack_at_limit && lua_type(co, -1) == LUA_TSTRING) {
+    fail_with(outcome, "StackOverflow", lua_tostring(co, -1));
+    return false;
+  }
+  outcome->state = LNT__BODY_FAILED;
+  lua_xmove(co, wvm->L, 1); /* the stack of `co` may be full */
+  bool good = !lnt__failure_encode(wvm->L, -1, (size_t)wvm->limits.payload_bytes_max, &outcome->value, &err);
+  if (!good) fail_with(outcome, "OutOfMemory", err.message);
+  lua_pop(wvm->L, 1);
+  return good;
+}
+
+void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcome *outcome) {
   if (body->refused) {
     outcome->state = LNT__BODY_REFUSED;
     return;
@@ -235,22 +256,11 @@ void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
     lnt__buf_append(&outcome->value, body->next->input, body->next->size);
     return;
   }
-  if (wvm->guard.killed != LNT__KILL_NONE) lnt__traceback(co, &outcome->detail);
+  bool killed = wvm->guard.killed != LNT__KILL_NONE;
+  if (killed) lnt__traceback(co, &outcome->detail);
   else add_trace(body, co, &outcome->detail);
-  if (wvm->guard.killed != LNT__KILL_NONE) {
-    lnt__guard_explain(&wvm->guard, co);
-    fail_with(outcome, kill_type(wvm->guard.killed), wvm->guard.text);
-    return;
-  }
-  if (wvm->guard.stack_at_limit && lua_type(co, -1) == LUA_TSTRING) {
-    fail_with(outcome, "StackOverflow", lua_tostring(co, -1));
-    return;
-  }
-  outcome->state = body->main.cancel.state == LNT__CANCEL_RAISED && lnt__is_canceled(co, -1) ? LNT__BODY_CANCELED : LNT__BODY_FAILED;
-  size_t bytes_max = (size_t)wvm->limits.payload_bytes_max;
-  lua_xmove(co, wvm->L, 1); /* the stack of `co` may be full */
-  if (lnt__failure_encode(wvm->L, -1, bytes_max, &outcome->value, &err)) fail_with(outcome, "OutOfMemory", err.message);
-  lua_pop(wvm->L, 1);
+  bool canceled = !killed && body->main.cancel.state == LNT__CANCEL_RAISED && lnt__is_canceled(co, -1);
+  if (lnt__raised(wvm, co, outcome) && canceled) outcome->state = LNT__BODY_CANCELED;
 }
 
 static void completed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcome *outcome) {
@@ -313,10 +323,17 @@ static void branch_over(lua_State *L, lnt__body *body, lnt__branch *branch, bool
   lua_pop(L, 1);
 }
 
+/* Is nothing left? Updates were promised an answer: a body that returned waits for their handlers, any other end cancels them. */
+static bool close_scopes(lua_State *L, lnt__body *body, const lnt__outcome *end) {
+  bool closed = lnt__scope_close(L, body, &body->root);
+  if (end->state != LNT__BODY_COMPLETED) return lnt__scope_close(L, body, &body->handlers) && closed;
+  return closed && !body->handlers.first;
+}
+
 /* The workflow's function is over. false: what it started is canceled, and branches that clean up are awaited; *outcome comes later. */
 static bool main_over(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
   body->main.state = LNT__BRANCH_OVER;
-  if (body->branch_count == 0 || lnt__wvm_of(L)->guard.stack_at_limit || lnt__scope_close(L, body, &body->root)) return true;
+  if (body->branch_count == 0 || lnt__wvm_of(L)->guard.stack_at_limit || close_scopes(L, body, outcome)) return true;
   body->end = lnt__calloc(1, sizeof *body->end);
   if (!body->end) luaL_error(L, "not enough memory");
   lnt__outcome none = *body->end;
@@ -327,7 +344,7 @@ static bool main_over(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
 
 /* Nobody is ready. true: nobody is left either, and *outcome is the end of the body. */
 static bool all_over(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
-  if (!lnt__scope_close(L, body, &body->root)) return false;
+  if (!close_scopes(L, body, body->end)) return false;
   lnt__outcome end = *body->end;
   *body->end = *outcome;
   *outcome = end;

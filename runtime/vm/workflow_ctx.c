@@ -395,6 +395,7 @@ static void push_native(lua_State *L) {
   lnt__scope_functions(L);
   lnt__sandbox_catching(L);
   lnt__tell_functions(L);
+  lnt__ask_functions(L);
   lnt__child_functions(L);
   lua_createtable(L, LNT__COUNT(plain), 0);
   for (size_t i = 0; i < LNT__COUNT(plain); i++) {
@@ -407,7 +408,8 @@ static void push_native(lua_State *L) {
 void lnt__ctx_open(lua_State *L, lnt__wvm *wvm) {
   if (luaL_loadbuffer(L, lnt__lua_workflow, lnt__lua_workflow_size, LNT__SANDBOX_CHUNK)) lua_error(L);
   push_native(L);
-  lua_call(L, 1, 4); /* ctx, async, task, scope: tables of functions */
+  lua_call(L, 1, 5); /* ctx, async, task, scope: tables of functions; and the function that runs an update */
+  wvm->run_update_slot = lnt__anchor(L);
   push_meta(L, scope_field, ctx_text, "scope");
   wvm->scope_meta = lua_topointer(L, -1);
   wvm->scope_meta_slot = lnt__anchor(L);

@@ -76,8 +76,7 @@ int64_t lnt__duration_us(lua_State *L, int index, const char *what) {
 
 /* ---- Tables of options ---- */
 
-/* Every key of the table at `index` must be among `known` (NULL at its end). */
-static void check_keys(lua_State *L, int index, const char *what, const char *const *known, const char *list) {
+void lnt__check_keys(lua_State *L, int index, const char *what, const char *const *known, const char *list) {
   lua_pushnil(L);
   while (lua_next(L, index)) {
     const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
@@ -179,7 +178,7 @@ void lnt__retry_options(lua_State *L, int index, const char *verb, lnt__buf *out
   if (!lua_istable(L, index))
     lnt__mistake(L, "%s: retry must be a table such as {max_attempts = 3}, got %s", verb, luaL_typename(L, index));
   snprintf(what, sizeof what, "%s: retry", verb);
-  check_keys(L, index, what, known, "max_attempts, first_interval (or interval), backoff, max_interval, timeout, non_retryable");
+  lnt__check_keys(L, index, what, known, "max_attempts, first_interval (or interval), backoff, max_interval, timeout, non_retryable");
   lnt__cbor_map_begin(out, &map);
   write_int(out, "max_attempts", attempts_field(L, index, verb));
   snprintf(what, sizeof what, "%s: retry.first_interval", verb);
@@ -238,7 +237,7 @@ void lnt__activity_options(lua_State *L, int index, lnt__buf *out) {
   if (lua_isnoneornil(L, index)) return;
   if (!lua_istable(L, index))
     lnt__mistake(L, "call_activity: options must be a table such as {timeout = \"30s\"}, got %s", luaL_typename(L, index));
-  check_keys(L, index, "call_activity", known,
+  lnt__check_keys(L, index, "call_activity", known,
              "retry, timeout (or start_to_close), schedule_to_start, schedule_to_close and heartbeat");
   lnt__cbor_map_begin(out, &map);
   if (push_field(L, index, "retry", NULL)) {
@@ -267,7 +266,7 @@ lnt_value lnt__id_option(lua_State *L, int index, const char *verb) {
   if (lua_isnoneornil(L, index)) return LNT_VALUE_NIL;
   if (!lua_istable(L, index))
     lnt__mistake(L, "%s: options must be a table such as {id = \"order-17\"}, got %s", verb, luaL_typename(L, index));
-  check_keys(L, index, verb, known, "id");
+  lnt__check_keys(L, index, verb, known, "id");
   return id_field(L, index, verb);
 }
 
@@ -305,7 +304,7 @@ void lnt__child_options_read(lua_State *L, int index, lnt__child_options *option
   if (lua_isnoneornil(L, index)) return;
   if (!lua_istable(L, index))
     lnt__mistake(L, "%s: options must be a table such as {id = \"order-17\"}, got %s", verb, luaL_typename(L, index));
-  check_keys(L, index, verb, known, "id, retry, timeout and on_parent_close");
+  lnt__check_keys(L, index, verb, known, "id, retry, timeout and on_parent_close");
   options->id = id_field(L, index, verb);
   options->timeout_us = time_field(L, index, verb, "", "timeout", "would never let the child run");
   lnt__cbor_map_begin(out, &map);
@@ -329,7 +328,7 @@ bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us) {
   if (lua_isnoneornil(L, index)) return false;
   if (!lua_istable(L, index))
     lnt__mistake(L, "wait_for_external_event: options must be a table such as {timeout = \"24h\"}, got %s", luaL_typename(L, index));
-  check_keys(L, index, "wait_for_external_event", known, "timeout");
+  lnt__check_keys(L, index, "wait_for_external_event", known, "timeout");
   if (!push_field(L, index, "timeout", NULL)) return false;
   *timeout_us = lnt__duration_us(L, -1, "wait_for_external_event: timeout");
   lua_pop(L, 1);
@@ -340,7 +339,7 @@ bool lnt__scope_options(lua_State *L, int index, int64_t *timeout_us) {
   static const char *const known[] = {"timeout", NULL};
   if (lua_isnoneornil(L, index)) return false;
   if (!lua_istable(L, index)) lnt__mistake(L, "scope: options must be a table such as {timeout = \"5m\"}, got %s", luaL_typename(L, index));
-  check_keys(L, index, "scope", known, "timeout");
+  lnt__check_keys(L, index, "scope", known, "timeout");
   if (!push_field(L, index, "timeout", NULL)) return false;
   *timeout_us = lnt__duration_us(L, -1, "scope: timeout");
   lua_pop(L, 1);
@@ -360,7 +359,7 @@ bool lnt__carry_option(lua_State *L, int index) {
   if (lua_isnoneornil(L, index)) return true;
   if (!lua_istable(L, index))
     lnt__mistake(L, "continue_as_new: options must be a table such as {carry_events = false}, got %s", luaL_typename(L, index));
-  check_keys(L, index, "continue_as_new", known, "carry_events");
+  lnt__check_keys(L, index, "continue_as_new", known, "carry_events");
   if (!push_field(L, index, "carry_events", NULL)) return true;
   lua_pop(L, 1);
   return boolean_field(L, index, "continue_as_new", "carry_events");
@@ -371,7 +370,7 @@ bool lnt__flag_option(lua_State *L, int index, const char *verb, const char *nam
   if (lua_isnoneornil(L, index)) return false;
   if (!lua_istable(L, index))
     lnt__mistake(L, "%s: options must be a table such as {%s = true}, got %s", verb, name, luaL_typename(L, index));
-  check_keys(L, index, verb, known, name);
+  lnt__check_keys(L, index, verb, known, name);
   return boolean_field(L, index, verb, name);
 }
 
@@ -381,7 +380,7 @@ void lnt__map_options(lua_State *L, int index, double *concurrency, bool *fail_f
   *fail_fast = false;
   if (lua_isnoneornil(L, index)) return;
   if (!lua_istable(L, index)) lnt__mistake(L, "map: options must be a table such as {concurrency = 10}, got %s", luaL_typename(L, index));
-  check_keys(L, index, "map", known, "concurrency and fail_fast");
+  lnt__check_keys(L, index, "map", known, "concurrency and fail_fast");
   *fail_fast = boolean_field(L, index, "map", "fail_fast");
   if (!push_field(L, index, "concurrency", NULL)) return;
   double value = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;

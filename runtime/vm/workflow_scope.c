@@ -182,6 +182,7 @@ void lnt__body_cancel(lua_State *L, lnt__body *body, lnt_value failure) {
   lua_insert(L, -2);
   const char *reason = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "the instance was canceled";
   cancel_scope(L, body, &body->root, reason);
+  cancel_branches(L, body, &body->handlers, reason, 0);
   lua_pop(L, 1);
 }
 

@@ -9,15 +9,28 @@
 
 /* ---- Apart ---- */
 
+const char *lnt__apart_type(bool is_update) { return is_update ? "ValidatorNotReadOnly" : "QueryNotReadOnly"; }
+
+static int refuse_to_move(lua_State *L, const char *verb) {
+  bool is_update = lnt__wvm_of(L)->apart == LNT__APART_VALIDATOR;
+  char where[LUA_IDSIZE + 16], text[2 * LUA_IDSIZE + 300];
+  lnt__sandbox_where(L, 0, where, sizeof where);
+  snprintf(text, sizeof text, "%s: %s cannot be called in %s: it may look at the instance, and not move it",
+           where[0] ? where : lnt__wvm_of(L)->apart_where, verb, is_update ? "the validator of an update" : "a query");
+  lnt__push_failure(L, lnt__apart_type(is_update), text, false);
+  return lua_error(L);
+}
+
 void lnt__refuse_apart(lua_State *L, const char *verb) {
-  if (lnt__wvm_of(L)->apart == LNT__APART_NONE) return;
+  lnt__apart apart = lnt__wvm_of(L)->apart;
+  if (apart == LNT__APART_NONE) return;
+  if (apart != LNT__APART_SIDE_EFFECT) refuse_to_move(L, verb);
   lnt__mistake(L, "%s cannot be called inside ctx:side_effect: a replay takes the recorded value and does not run the function", verb);
 }
 
 /* A side effect draws from numbers of its own. */
 void lnt__check_draw(lua_State *L, const char *verb) {
-  (void)L;
-  (void)verb;
+  if (lnt__wvm_of(L)->apart > LNT__APART_SIDE_EFFECT) refuse_to_move(L, verb);
 }
 
 /* ---- Side effects ---- */

@@ -114,7 +114,7 @@ static void vm_where(void *vm, lnt__turn *turn, char *out, size_t size) {
   snprintf(out, size, "script.lua:7");
 }
 
-static const lnt__vm VM = {NULL, vm_start, vm_deliver, vm_drop, NULL, vm_where};
+static const lnt__vm VM = {.start = vm_start, .deliver = vm_deliver, .drop = vm_drop, .where = vm_where};
 
 /* ---- A host: a queue of tokens, a clock, a store that outlives engines ---- */
 

@@ -253,6 +253,38 @@ function Runtime:count(options) end
 ---@return string? code
 function Runtime:history(id, options) end
 
+---@class lunation.AskOptions
+---@field args_json? string the arguments as JSON text, instead of `args`
+---@field json? boolean the answer as JSON text
+---@field timeout? number seconds to drive the runtime for; nil: no limit
+---@field done? fun(value: any, message: string?, code: string?, failure: table?) is given the answer; query returns at once
+
+---Ask an instance what it answers to (ctx:on_query): while it runs, is suspended or finished. Drives the runtime until the answer is there,
+---unless there is `done`; from a callback it needs `done`.
+---@param id string
+---@param name string
+---@param args? any
+---@param options? lunation.AskOptions
+---@return any value with `done`, true
+---@return string? message
+---@return string? code "LNT_EFAILED": the handler failed, or there is none
+---@return table? failure {type, message, ...}
+function Runtime:query(id, name, args, options) end
+
+---@class lunation.UpdateOptions : lunation.AskOptions
+---@field id? string of the update: the same id again is not carried out again, and has the same answer
+
+---Ask an instance to do something and answer (ctx:on_update). As query().
+---@param id string
+---@param name string
+---@param args? any
+---@param options? lunation.UpdateOptions
+---@return any value with `done`, true
+---@return string? message
+---@return string? code
+---@return table? failure
+function Runtime:update(id, name, args, options) end
+
 ---@class lunation.Emitted
 ---@field value? any
 ---@field time_us number

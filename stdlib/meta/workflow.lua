@@ -198,6 +198,30 @@ function ctx:attributes() end
 ---@param value? any
 function ctx:emit(stream, value) end
 
+---Answer questions from outside: `fn` is given the arguments, and what it returns is the answer. It works while the workflow waits and
+---after its end. It may only look: what would move the workflow (waits, calls, emit, random numbers ...) raises a failure of type
+---"QueryNotReadOnly". Tables and variables cannot be guarded: a query that changes one breaks the replays of the workflow. Registering the
+---name again replaces the function.
+---@param name string
+---@param fn fun(args: any): any
+function ctx:on_query(name, fn) end
+
+---@class UpdateHandlers
+---@field validate? fun(args: any): boolean?, string? looks, like a query; `return false, "why"` or an error refuses, without a trace
+---@field handle fun(args: any): any may wait and call activities; what it returns, or raises, is the caller's answer
+
+---Carry out requests that want an answer. An accepted update is in the history, and its handler runs as a branch of the workflow, in a
+---scope of its own. A workflow that returns ends when the handlers that run have answered; one that fails or is canceled cancels them.
+---@param name string
+---@param handlers UpdateHandlers|fun(args: any): any
+function ctx:on_update(name, handlers) end
+
+---Wait until no update is being handled (but the one that asks): before continue_as_new, which ends them.
+function ctx:wait_for_handlers() end
+
+---@return boolean finished no update is being handled, but the one that asks
+function ctx:all_handlers_finished() end
+
 ---Run a function once and record what it returns: in a replay the recorded value is given, and the function does not run. For what is
 ---expensive to compute again, or what newer code would compute otherwise. It may compute, and read ctx (`now`, `attributes` ...); it
 ---cannot wait, call activities or emit, and it draws random numbers of its own. What it changes outside of itself is not changed in a
