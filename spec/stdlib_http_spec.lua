@@ -306,6 +306,26 @@ describe("many requests at once", function()
   end)
 end)
 
+describe("link_check", function()
+  it("asks again for those that may come back, and tells which are dead", function()
+    local rt = story.open("")
+    assert(rt:load_file("workflows/link_check.lua"))
+    local links = { base .. "/echo", base .. "/status?code=404", base .. "/drop", base .. "/status?code=503" }
+    local id = assert(rt:start("link_check", { input = { links = links, rounds = 2, pause = "5ms" } }))
+    local output = assert(rt:wait(id, 60)).output
+    local rounds = 0
+    for _, event in ipairs(assert(rt:history(id))) do
+      if event.kind == "ActivityScheduled" then
+        rounds = rounds + 1
+        assert.equal(rounds == 1 and 4 or 2, #event.value)
+      end
+    end
+    rt:close()
+    assert.same({ 4, 2, 3, 404, 503 }, { output.asked, rounds, #output.dead, output.dead[1].answer, output.dead[3].answer })
+    assert.matches("GET " .. base .. "/drop: ", output.dead[2].answer, 1, true)
+  end)
+end)
+
 describe("http over TLS", function()
   local tls, port
 

@@ -137,6 +137,27 @@ describe("nightly", function()
   end)
 end)
 
+describe("pipeline", function()
+  it("runs its stages one after the other, and streams what the commands say", function()
+    local rt = open("pipeline.lua")
+    assert(rt:start("pipeline", { id = "p", input = { folder = "/", stages = { { "echo a; pwd", "echo b" }, { "echo c" } } } }))
+    assert.same({ stages = 2, commands = 3 }, assert(rt:wait("p", 20)).output)
+    local lines = {}
+    for _, item in ipairs(assert(rt:stream("p", "output"))) do lines[#lines + 1] = item.value end
+    rt:close()
+    assert.equal(4, #lines)
+    assert.equal("echo c: c", lines[4])
+  end)
+  it("tries a stage again, and fails with what the command said last", function()
+    local flag = os.tmpname()
+    local instance = run("pipeline.lua", "pipeline", { pause = "5ms", stages = { { "rm " .. flag .. " 2>&1 && exit 1; true" } } })
+    assert.same({ stages = 1, commands = 1 }, instance.output)
+    instance = run("pipeline.lua", "pipeline", { pause = "5ms", stages = { { "echo no such luck >&2; exit 3" }, { "true" } } })
+    assert.same({ "FAILED", "ExitCode" }, { instance.status, instance.failure.type })
+    assert.matches("sh exited with code 3: no such luck", instance.failure.message, 1, true)
+  end)
+end)
+
 describe("research_report", function()
   local folder
 
@@ -169,6 +190,46 @@ describe("research_report", function()
     local report = assert(io.open(folder .. "/report.out")):read("*a")
     assert.truthy(report:find("> A lunation is one full cycle of the moon, from new moon to new moon.", 1, true))
     assert.truthy(report:find("moon.md:2", 1, true))
+    assert.is_nil(io.open(folder .. "/report.out.draft/plan.json"))
+  end)
+
+  local function history(rt, kind)
+    local names = {}
+    for _, event in ipairs(assert(rt:history("r"))) do
+      if event.kind == kind then names[#names + 1] = event.name end
+    end
+    return table.concat(names, " ")
+  end
+
+  it("keeps its findings in a draft, and removes it when a later step fails", function()
+    assert(os.execute("mkdir '" .. folder .. "/report.out'") == 0) -- a folder where the report should be
+    local rt = open("research_report.lua")
+    assert(rt:start("research_report", { id = "r", input = input() }))
+    local instance = assert(rt:wait("r", 20))
+    assert.same({ "FAILED", "IOError" }, { instance.status, instance.failure.type })
+    assert.matches("open_draft .*search .*analyse .*fact_check .*write_report remove_draft$", history(rt, "ActivityScheduled"))
+    rt:close()
+    assert.is_nil(io.open(folder .. "/report.out.draft/plan.json"))
+  end)
+
+  it("says so when nothing is found", function()
+    local instance = run("research_report.lua", "research_report", input({ question = "Zyzzyva?" }))
+    assert.same({ "FAILED", "NothingFound" }, { instance.status, instance.failure.type })
+    assert.is_nil(io.open(folder .. "/report.out"))
+  end)
+
+  it("removes its draft when it is canceled in the middle", function()
+    local rt = open("research_report.lua")
+    assert(rt:start("research_report", { id = "r", input = input({ pace = "10m" }) }))
+    for _ = 1, 10000 do
+      assert(rt:tick())
+      if rt:get("r") and rt:get("r").custom_status and rt:get("r").custom_status:find("^searching") then break end
+    end
+    assert.truthy(io.open(folder .. "/report.out.draft/plan.json"))
+    assert(rt:cancel("r"))
+    assert.equal("CANCELED", assert(rt:wait("r", 20)).status)
+    rt:close()
+    assert.is_nil(io.open(folder .. "/report.out.draft/plan.json"))
   end)
 
   it("waits for the approval of its plan, and stops when it is refused", function()
@@ -179,6 +240,7 @@ describe("research_report", function()
     assert(rt:raise("r", "plan_approval", { approved = false, comments = "too broad" }))
     assert(rt:wait("r", 10))
     assert.same({ status = "rejected", reason = "too broad" }, rt:get("r").output)
+    assert.equal("plan present_plan", history(rt, "ActivityScheduled"))
     rt:close()
   end)
 end)

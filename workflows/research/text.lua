@@ -1,4 +1,6 @@
 --- Reading, ranking and checking text: the work behind research_report.lua. Ordinary code: only activities may call it.
+local fs = require "fs"
+
 local text = {}
 
 local STOP = {}
@@ -12,7 +14,7 @@ for word in ([[
 end
 
 local TEXT_FILES = { md = true, txt = true, lua = true, c = true, h = true, rst = true }
-local FILE_BYTES_MAX, FILES_MAX = 512 * 1024, 5000
+local FILE_BYTES_MAX, FILES_MAX = 512 * 1024, 20000
 
 local function words(line)
   local list = {}
@@ -45,14 +47,13 @@ function text.plan(question)
   return plan
 end
 
-local function list_files(folder)
+local function list_files(act, folder)
   local files = {}
-  local quoted = "'" .. folder:gsub("'", "'\\''") .. "'"
-  local pipe = assert(io.popen("find " .. quoted .. " -type f -not -path '*/.*' -not -path '*/build*' | LC_ALL=C sort"))
-  for path in pipe:lines() do
-    if TEXT_FILES[path:match("%.(%w+)$") or ""] and #files < FILES_MAX then files[#files + 1] = path end
+  local found = fs.walk(act, folder, { type = "file", filter = function(entry) return not entry.name:find("^build") end })
+  for i = 1, math.min(#found, FILES_MAX) do
+    local path = found[i].path
+    if TEXT_FILES[path:match("%.(%w+)$") or ""] then files[#files + 1] = path end
   end
-  pipe:close()
   return files
 end
 
@@ -89,14 +90,15 @@ local function count_hits(files, sought)
 end
 
 --- Rank the lines of a folder's text files for a query: rare words count more, longer lines a little less.
+---@param act Activity
 ---@param folder string
 ---@param query string
 ---@param limit integer
 ---@return { file: string, line: integer, text: string, score: number }[]
-function text.search(folder, query, limit)
+function text.search(act, folder, query, limit)
   local sought = {}
   for _, word in ipairs(words(query)) do sought[stem(word)] = true end
-  local hits, lines_with, lines_total = count_hits(list_files(folder), sought)
+  local hits, lines_with, lines_total = count_hits(list_files(act, folder), sought)
   for _, hit in ipairs(hits) do
     local score = 0
     for key, count in pairs(hit.found) do
@@ -132,9 +134,13 @@ function text.analyse(findings)
 end
 
 --- Does the quotation stand, letter for letter, at its file and line?
-function text.check(claim)
-  local line = read_lines(claim.file)[claim.line]
-  return { verified = line ~= nil and line:find(claim.quotation, 1, true) ~= nil }
+function text.check(act, claim)
+  local verified = false
+  fs.each_line(act, claim.file, function(line, number)
+    if number == claim.line then verified = line:find(claim.quotation, 1, true) ~= nil end
+    return number == claim.line -- that is enough
+  end)
+  return { verified = verified }
 end
 
 --- The report in Markdown.
