@@ -247,7 +247,7 @@ lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **
   engine->effects = *options->effects;
   engine->limits = *options->limits;
   engine->next_run = options->last_run + 1;
-  lnt__rng_seed(&engine->rng, options->seed);
+  lnt__rng_seed(&engine->rng, options->seed ^ options->last_run * 0xd1342543de82ef95u); /* a seed may be given again, its ids may not */
   lnt__u64map_init(&engine->by_run);
   lnt__strmap_init(&engine->by_id);
   lnt__heap_init(&engine->heap);

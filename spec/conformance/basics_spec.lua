@@ -57,6 +57,22 @@ describe("a workflow", function()
     assert.same({ ok = false, type = "Mine" }, w:output("c"))
   end)
 
+  case("has an id of its own when it was given none, also after a restart with the same seed", [[
+    workflow("echo", function(ctx, input) return input end)]], function(w)
+    local ids = {}
+    for i = 1, 6 do
+      ids[i] = w:start("echo", { input = i })
+      if i % 2 == 0 then
+        w:settle()
+        w:reopen()
+      end
+    end
+    for i = 1, 6 do
+      assert.matches("^%x+%-%x+%-4%x+%-[89ab]%x+%-%x+$", ids[i])
+      assert.equal(i, w:output(ids[i]))
+    end
+  end, { disk = true, alike = false }) -- the ids follow from what ran before an opening
+
   case("shares nothing with another instance", [[
     local count = 0
     workflow("counter", function(ctx)
