@@ -1,0 +1,329 @@
+-- Conformance: features that meet. Each case has two or more of them in one tick, or one inside the other.
+local case = require("spec.conformance.support").case
+
+describe("a suspended parent", function()
+  case("whose child answers after its timeout struck sees the timeout", [[
+    workflow("child", function(ctx) return ctx:wait_for_external_event("go") end)
+    workflow("parent", function(ctx)
+      local ok, err = pcall(ctx.call_child_workflow, ctx, "child", nil, { id = "kid", timeout = 10 })
+      return { ok, err.type }
+    end)]], function(w)
+    w:run("parent", { id = "p" })
+    w:suspend("p")
+    w:advance(20)
+    w:raise("kid", "go", "late")
+    w:settle()
+    assert.equal("late", w:output("kid"))
+    w:resume("p")
+    w:settle()
+    assert.same({ false, "Timeout" }, w:output("p"))
+  end)
+
+  case("whose child answers before its timeout strikes sees the answer", [[
+    workflow("child", function(ctx) return ctx:wait_for_external_event("go") end)
+    workflow("parent", function(ctx) return ctx:call_child_workflow("child", nil, { id = "kid", timeout = 10 }) end)]], function(w)
+    w:run("parent", { id = "p" })
+    w:suspend("p")
+    w:advance(5)
+    w:raise("kid", "go", "in time")
+    w:advance(20)
+    w:resume("p")
+    w:settle()
+    assert.equal("in time", w:output("p"))
+  end)
+
+  case("keeps the order of what many children answered", [[
+    workflow("child", function(ctx, seconds)
+      ctx:create_timer(seconds)
+      return seconds
+    end)
+    workflow("parent", function(ctx)
+      local seen, tasks = {}, {}
+      for i, seconds in ipairs({ 3, 1, 2 }) do
+        tasks[i] = ctx:spawn(function()
+          local answer = ctx:call_child_workflow("child", seconds)
+          seen[#seen + 1] = answer
+        end)
+      end
+      for i = 1, 3 do tasks[i]:await() end
+      return seen
+    end)]], function(w)
+    w:run("parent", { id = "p" })
+    w:suspend("p")
+    w:advance(10)
+    w:resume("p")
+    w:settle()
+    assert.same({ 1, 2, 3 }, w:output("p"))
+  end)
+end)
+
+describe("a suspended scope", function()
+  case("that ran out of time meanwhile is canceled when the instance goes on", [[
+    workflow("scoped", function(ctx)
+      local ok, err = pcall(ctx.scope, ctx, function() return ctx:wait_for_external_event("go") end, { timeout = 10 })
+      return { ok, ok and err or err.type }
+    end)]], function(w)
+    w:run("scoped", { id = "s" })
+    w:suspend("s")
+    w:advance(20)
+    w:raise("s", "go", "late")
+    w:settle()
+    w:resume("s")
+    w:settle()
+    assert.same({ false, "Timeout" }, w:output("s"))
+  end)
+
+  case("that got its event before it ran out of time ends well", [[
+    workflow("scoped", function(ctx)
+      return ctx:scope(function() return ctx:wait_for_external_event("go") end, { timeout = 10 })
+    end)]], function(w)
+    w:run("scoped", { id = "s" })
+    w:suspend("s")
+    w:advance(5)
+    w:raise("s", "go", "in time")
+    w:advance(20)
+    w:resume("s")
+    w:settle()
+    assert.equal("in time", w:output("s"))
+  end)
+end)
+
+describe("cancel", function()
+  case("of a map over children tells each child, and the map's clean-up may wait", [[
+    activity("undo", function(n) return n end)
+    workflow("child", function(ctx)
+      local _, err = pcall(ctx.create_timer, ctx, "1h")
+      ctx:create_timer(2)
+      ctx:set_custom_status("cleaned")
+      error(err)
+    end)
+    workflow("parent", function(ctx)
+      local undone = {}
+      local ok, err = pcall(ctx.map, ctx, { 1, 2, 3, 4 }, function(n)
+        local good, why = pcall(ctx.call_child_workflow, ctx, "child", n, { id = "kid" .. n, on_parent_close = "cancel" })
+        if not good then
+          local answer = ctx:shield(function() return ctx:call_activity("undo", n) end)
+          undone[#undone + 1] = answer
+          error(why)
+        end
+      end, { concurrency = 3 })
+      table.sort(undone)
+      ctx:set_custom_status(undone)
+      error(err)
+    end)]], function(w)
+    w:run("parent", { id = "p" })
+    w:cancel("p", "stop")
+    w:settle()
+    w:advance(5)
+    assert.equal("stop", w:failure("p", "CANCELED").message)
+    assert.same({ 1, 2, 3 }, w:get("p").custom_status)
+    for i = 1, 3 do assert.same({ "CANCELED", "cleaned" }, { w:status("kid" .. i), w:get("kid" .. i).custom_status }) end
+    assert.equal("LNT_ENOTFOUND", select(2, w:refused("get", "kid4")))
+  end)
+
+  case("in the tick in which the last child answers lets the answer go first", [[
+    workflow("child", function(ctx) return ctx:wait_for_external_event("go") end)
+    workflow("parent", function(ctx) return ctx:call_child_workflow("child", nil, { id = "kid" }) end)]], function(w)
+    w:run("parent", { id = "p" })
+    w:raise("kid", "go", "answer")
+    w:cancel("p", "stop")
+    w:settle()
+    -- The child ends in this tick, after the cancel of the parent was accepted.
+    assert.equal("CANCELED", w:status("p"))
+    assert.is_true(w:status("kid") == "TERMINATED" or w:status("kid") == "COMPLETED")
+  end, { alike = false }) -- which of the two has its turn first
+
+  case("of an instance in a closing scope is raised when the scope is over, once", [[
+    workflow("closing", function(ctx)
+      local steps = {}
+      local ok, err = pcall(function()
+        ctx:scope(function()
+          ctx:spawn(function()
+            local _, why = pcall(ctx.create_timer, ctx, "1h")
+            ctx:create_timer(10)
+            steps[#steps + 1] = "branch cleaned"
+            error(why)
+          end)
+          ctx:create_timer(1)
+        end)
+        steps[#steps + 1] = "after the scope"
+        ctx:create_timer("1h")
+      end)
+      steps[#steps + 1] = tostring(ok) .. " " .. err.type
+      ctx:create_timer(1)
+      return steps
+    end)]], function(w)
+    w:run("closing", { id = "c" })
+    w:advance(5)
+    w:cancel("c")
+    w:settle()
+    w:advance(30)
+    assert.same({ "branch cleaned", "after the scope", "false Canceled" }, w:output("c"))
+  end)
+
+  case("while every branch is in its clean-up already changes nothing", [[
+    workflow("cleaning", function(ctx)
+      local cleaned = 0
+      for _ = 1, 3 do
+        ctx:spawn(function()
+          local _, why = pcall(ctx.create_timer, ctx, "1h")
+          ctx:create_timer(10)
+          cleaned = cleaned + 1
+          error(why)
+        end)
+      end
+      local _, err = pcall(ctx.create_timer, ctx, "1h")
+      ctx:create_timer(20)
+      ctx:set_custom_status(cleaned)
+      error(err)
+    end)]], function(w)
+    w:run("cleaning", { id = "c" })
+    w:cancel("c", "first")
+    w:advance(5)
+    w:cancel("c", "second")
+    w:advance(30)
+    assert.same({ "first", 3 }, { w:failure("c", "CANCELED").message, w:get("c").custom_status })
+  end)
+
+  case("reaches a retry that waits inside a scope inside a branch", [[
+    workflow("deep", function(ctx)
+      local side = ctx:spawn(function()
+        return ctx:scope(function()
+          return ctx:call_activity("flaky", nil, { retry = { max_attempts = 50, interval = 10, backoff = 1 } })
+        end, { timeout = "1h" })
+      end)
+      local ok, err = pcall(side.await, side)
+      ctx:set_custom_status({ ok, err.type })
+      error(err)
+    end)]], function(w)
+    local attempts = 0
+    w:host("flaky", function()
+      attempts = attempts + 1
+      error("again")
+    end)
+    w:run("deep", { id = "d" })
+    w:advance(35)
+    w:cancel("d", "stop")
+    w:settle()
+    w:advance(100)
+    assert.same({ 4, "stop" }, { attempts, w:failure("d", "CANCELED").message })
+    assert.same({ false, "Canceled" }, w:get("d").custom_status)
+  end)
+end)
+
+describe("a timeout", function()
+  case("of a scope, of the wait in it, and of the activity beside it, all at one time, end one way in every replay", [[
+    workflow("all_at_once", function(ctx)
+      local results = {}
+      local ok, err = pcall(ctx.scope, ctx, function()
+        local task = ctx.async:call_activity("slow", nil, { timeout = 10 })
+        local good, why = pcall(ctx.wait_for_external_event, ctx, "go", { timeout = 10 })
+        results[1] = good or why.type
+        local fine, reason = pcall(task.await, task)
+        results[2] = fine or reason.type
+        ctx:create_timer(1)
+        results[3] = "reached"
+      end, { timeout = 10 })
+      results[4] = ok or err.type
+      return results
+    end)]], function(w)
+    w:deferred("slow")
+    w:run("all_at_once", { id = "a" })
+    w:advance(30)
+    -- The scope's came first, and its function did not raise it on.
+    assert.same({ "Canceled", "Canceled", "reached", true }, w:output("a"))
+  end, { ways = { "kept", "evicted" } })
+
+  case("of a wait inside continue_as_new's next generation counts from that generation", [[
+    workflow("loop", function(ctx, n)
+      local ok, err = pcall(ctx.wait_for_external_event, ctx, "go", { timeout = 10 })
+      if not ok and n < 3 then ctx:continue_as_new(n + 1) end
+      return { n = n, at = ctx:now() - 1767225600, type = not ok and err.type or nil }
+    end)]], function(w)
+    w:run("loop", { id = "l", input = 1 })
+    w:advance(100)
+    assert.same({ n = 3, at = 30, type = "Timeout" }, w:output("l"))
+  end)
+end)
+
+describe("events", function()
+  case("to a hundred instances, raised in one tick by one of them, each arrive once", [[
+    workflow("member", function(ctx) return ctx:wait_for_external_event("news") end)
+    workflow("crier", function(ctx, n)
+      for i = 1, n do ctx:raise_event("m" .. i, "news", i) end
+      ctx:create_timer(1)
+      return "cried"
+    end)]], function(w)
+    for i = 1, 100 do w:start("member", { id = "m" .. i }) end
+    w:settle()
+    w:run("crier", { id = "c", input = 100 })
+    w:advance(1)
+    for i = 1, 100 do assert.equal(i, w:output("m" .. i)) end
+    assert.equal("cried", w:output("c"))
+  end)
+
+  case("sent by a turn that then fails its limit are sent all the same", [[
+    workflow("member", function(ctx) return ctx:wait_for_external_event("news") end)
+    workflow("fails", function(ctx)
+      ctx:raise_event("m", "news", "sent")
+      error("after")
+    end)]], function(w)
+    w:run("member", { id = "m" })
+    w:run("fails", { id = "f" })
+    assert.same({ "FAILED", "sent" }, { w:status("f"), w:output("m") })
+  end)
+
+  case("that ping and pong between two instances for two hundred rounds lose nothing", [[
+    workflow("player", function(ctx, other)
+      local count = 0
+      while true do
+        local ball = ctx:wait_for_external_event("ball")
+        count = count + 1
+        if ball >= 200 then
+          if ball == 200 then ctx:raise_event(other, "ball", 201) end
+          return count
+        end
+        ctx:raise_event(other, "ball", ball + 1)
+      end
+    end)]], function(w)
+    w:start("player", { id = "a", input = "b" })
+    w:run("player", { id = "b", input = "a" })
+    w:raise("a", "ball", 1)
+    w:settle()
+    assert.same({ 101, 100 }, { w:output("a"), w:output("b") })
+  end)
+end)
+
+describe("a storm", function()
+  case("of starts, events, suspensions and terminations in one tick leaves everything in a state that makes sense", [[
+    activity("step", function(n) return n end)
+    workflow("busy", function(ctx, n)
+      local kid = ctx.async:call_child_workflow("kid", n)
+      local value = ctx:call_activity("step", n)
+      local event = ctx:wait_for_external_event("go")
+      return { value, event, kid:await() }
+    end)
+    workflow("kid", function(ctx, n)
+      ctx:create_timer(n % 3)
+      return ctx:call_activity("step", n * 10)
+    end)]], function(w)
+    for i = 1, 40 do
+      w:start("busy", { id = "b" .. i, input = i })
+      w:raise("b" .. i, "go", "e" .. i)
+      if i % 4 == 0 then w:suspend("b" .. i) end
+      if i % 5 == 0 then w:terminate("b" .. i, "t" .. i) end
+      if i % 8 == 0 then w.rt:resume("b" .. i) end
+    end
+    w:settle()
+    for i = 4, 40, 4 do w.rt:resume("b" .. i) end
+    w:advance(5)
+    for i = 1, 40 do
+      if i % 5 == 0 then
+        assert.equal("t" .. i, w:failure("b" .. i, "TERMINATED").message)
+      else
+        assert.same({ i, "e" .. i, i * 10 }, w:output("b" .. i))
+      end
+    end
+    for _, instance in ipairs(w:list({ limit = 1000 })) do assert.is_truthy(instance.closed_us, instance.id) end
+  end)
+end)
