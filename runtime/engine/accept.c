@@ -137,7 +137,7 @@ lnt__turn *lnt__find_open(lnt__engine *engine, const char *id, lnt_status *statu
 
 lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, lnt_error *err) {
   const lnt_limits *limits = &turn->engine->limits;
-  if (turn->inbox_count + turn->buffered_count >= limits->buffered_events_max)
+  if (turn->inbox_count + turn->buffered_count >= limits->buffered_events_max || (!turn->body && lnt__instance_full(turn)))
     return lnt__fail(err, LNT_ELIMIT, "instance '%s' has %llu events that nobody has waited for: the limit buffered_events_max", turn->id,
                      (unsigned long long)limits->buffered_events_max);
   if (turn->history_events >= limits->history_events_max)

@@ -59,16 +59,33 @@ static bool put_timers(lnt__turn *turn, lnt__commit *commit) {
   return good;
 }
 
-/* The row says: look at me after a restart. It is written only when that changes, so a chain of activities writes it once. */
-static bool put_active(lnt__turn *turn, lnt__commit *commit) {
-  uint8_t key[LNT__KEY_RUN_BYTES];
+/* Of an instance without its body, what was buffered is not known; then it is as full as it was. */
+static bool is_full(const lnt__turn *turn) {
+  uint64_t waiting = turn->inbox_count + turn->buffered_count;
+  return waiting >= turn->engine->limits.buffered_events_max || (!turn->body && lnt__instance_full(turn));
+}
+
+static lnt__active active_state(lnt__turn *turn) {
+  if (lnt__instance_closed(turn)) return LNT__ACTIVE_NOT;
+  if (is_full(turn)) return LNT__ACTIVE_FULL;
   bool waits = turn->pending_activities || (turn->inbox_count && !turn->sleeping) || turn->status == LNT_RUN_STALLED;
-  bool active = waits && !lnt__instance_closed(turn);
+  return waits ? LNT__ACTIVE_YES : LNT__ACTIVE_NOT;
+}
+
+/* The row says: look at me after a restart, or: I may get no more events. It is written only when that changes, so a chain of activities
+ * writes it once. */
+static bool put_active(lnt__turn *turn, lnt__commit *commit) {
+  lnt__engine *engine = turn->engine;
+  uint8_t key[LNT__KEY_RUN_BYTES], count[4];
+  lnt__active active = active_state(turn);
   if (active == turn->active_durable) return true;
-  turn->active_durable = active;
+  if (active == LNT__ACTIVE_FULL && !lnt__u64map_put(&engine->full, turn->run, engine)) return false;
+  if (turn->active_durable == LNT__ACTIVE_FULL) lnt__u64map_remove(&engine->full, turn->run);
+  turn->active_durable = (uint8_t)active;
   lnt__key_run(key, turn->run);
-  return active ? lnt__batch_put(commit->batch, LNT__TABLE_ACTIVE, key, sizeof(key), NULL, 0)
-                : lnt__batch_delete(commit->batch, LNT__TABLE_ACTIVE, key, sizeof(key));
+  if (active == LNT__ACTIVE_NOT) return lnt__batch_delete(commit->batch, LNT__TABLE_ACTIVE, key, sizeof(key));
+  lnt__put_be32(count, (uint32_t)(turn->inbox_count + turn->buffered_count));
+  return lnt__batch_put(commit->batch, LNT__TABLE_ACTIVE, key, sizeof(key), count, active == LNT__ACTIVE_FULL ? sizeof(count) : 0);
 }
 
 static void observe(lnt__turn *turn, lnt__commit *commit, uint64_t first_index) {
@@ -249,6 +266,7 @@ lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **
   engine->next_run = options->last_run + 1;
   lnt__rng_seed(&engine->rng, options->seed ^ options->last_run * 0xd1342543de82ef95u); /* a seed may be given again, its ids may not */
   lnt__u64map_init(&engine->by_run);
+  lnt__u64map_init(&engine->full);
   lnt__strmap_init(&engine->by_id);
   lnt__heap_init(&engine->heap);
   lnt__history_init(&engine->replay.history);
@@ -294,6 +312,7 @@ void lnt__engine_destroy(lnt__engine *engine) {
   destroy_commit(&engine->commits[1]);
   lnt__answers_tell(&engine->answers, LNT_ECLOSED);
   lnt__u64map_finish(&engine->by_run);
+  lnt__u64map_finish(&engine->full);
   lnt__strmap_finish(&engine->by_id);
   lnt__heap_finish(&engine->heap);
   lnt__history_finish(&engine->replay.history);

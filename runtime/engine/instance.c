@@ -25,6 +25,8 @@ bool lnt__instance_closed(const lnt__turn *turn) {
          turn->status == LNT_RUN_CANCELED || turn->status == LNT_RUN_CONTINUED_AS_NEW;
 }
 
+bool lnt__instance_full(const lnt__turn *turn) { return turn->engine->full.count && lnt__u64map_get(&turn->engine->full, turn->run); }
+
 /* Nothing of it is on the way to the disk and no turn is near: its body can be rebuilt later. */
 bool lnt__instance_idle(const lnt__turn *turn) {
   return lnt__instance_clean(turn) && !turn->ready && (turn->inbox_count == 0 || lnt__instance_held(turn));
@@ -218,7 +220,9 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   lnt__attempts_resume(turn, &beats);
   turn->sleeping = sleeps(turn, &replay->history);
   turn->start_us = turn->sleeping ? replay->history.events[0].due_us : 0;
-  if (turn->pending_activities || (turn->inbox_count && !turn->sleeping) || turn->status == LNT_RUN_STALLED) turn->active_durable = true;
+  bool active = turn->pending_activities || (turn->inbox_count && !turn->sleeping) || turn->status == LNT_RUN_STALLED;
+  if (lnt__instance_full(turn)) turn->active_durable = LNT__ACTIVE_FULL;
+  else if (active) turn->active_durable = LNT__ACTIVE_YES;
   lnt__reader reader = lnt__reader_of(accepted.data, accepted.size);
   lnt__event event;
   int64_t read_us = 0;

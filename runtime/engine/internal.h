@@ -114,11 +114,14 @@ struct lnt__turn {
   bool loaded;         /* the history was folded: next_record and activities are known */
   bool warned;         /* that its history is large */
   bool has_turns;      /* the store holds finished turns: a body must be rebuilt from them */
-  bool ready, dirty, row_dirty, is_new, active_durable, evict;
+  uint8_t active_durable; /* lnt__active: the row that the store has, or that is on its way there */
+  bool ready, dirty, row_dirty, is_new, evict;
   uint32_t pins;       /* batches on their way that name it */
   uint64_t last_batch; /* newest batch with records of it */
   struct lnt__turn *ready_next, *lru_prev, *lru_next;
 };
+
+typedef enum lnt__active { LNT__ACTIVE_NOT, LNT__ACTIVE_YES, LNT__ACTIVE_FULL } lnt__active;
 
 typedef struct lnt__done { lnt_done_fn fn; void *user; } lnt__done;
 typedef struct lnt__answer { lnt_answer_fn fn; void *user; lnt_status status; void *data; size_t size; } lnt__answer;
@@ -174,6 +177,7 @@ struct lnt__engine {
   int64_t last_created_us; /* of the newest instance */
   uint64_t next_run;
   lnt__u64map by_run;
+  lnt__u64map full; /* runs that may get no more events, also while they are not in memory */
   lnt__strmap by_id;
   lnt__turn *ready_head, *ready_tail;
   size_t ready_count;
@@ -221,6 +225,7 @@ void lnt__instance_evict_over(lnt__engine *engine);
 bool lnt__instance_clean(const lnt__turn *turn);
 bool lnt__instance_idle(const lnt__turn *turn);
 bool lnt__instance_closed(const lnt__turn *turn);
+bool lnt__instance_full(const lnt__turn *turn); /* buffered_events_max, of events that are in a batch */
 /* It only gathers: no turn runs and no attempt begins. */
 static inline bool lnt__instance_held(const lnt__turn *turn) { return turn->status == LNT_RUN_SUSPENDED || turn->sleeping; }
 void lnt__ready_push(lnt__turn *turn);  /* it has events; a stalled or held instance only gathers them */

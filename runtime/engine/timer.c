@@ -225,8 +225,10 @@ int64_t lnt__engine_next_due(const lnt__engine *engine) {
 
 static int take_active(void *user, lnt__slice key, lnt__slice value) {
   lnt__engine *engine = user;
-  (void)value;
-  LNT__PUSH(engine, engine->recover, lnt__get_be64(key.data));
+  uint64_t run = lnt__get_be64(key.data);
+  LNT__PUSH(engine, engine->recover, run);
+  bool full = value.size && lnt__get_be32(value.data) >= engine->limits.buffered_events_max; /* the limit may have been lower then */
+  if (full && !lnt__u64map_put(&engine->full, run, engine)) lnt__poison(engine);
   return engine->poisoned;
 }
 

@@ -288,7 +288,7 @@ static lnt_status recover_one(lnt__engine *engine, lnt_error *err) {
     lnt__instance_release(turn);
     return LNT_OK;
   }
-  if (!turn->loaded) turn->active_durable = true; /* else it ran since, and a batch may have taken the row back */
+  if (!turn->loaded) turn->active_durable = LNT__ACTIVE_YES; /* else it ran since, and a batch may have taken the row back */
   status = lnt__instance_load(turn, err);
   if (status == LNT_ECORRUPT) {
     stall(turn, "Corrupt", err && err->message[0] ? err->message : "the history cannot be read");

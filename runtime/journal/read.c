@@ -161,7 +161,7 @@ lnt_status lnt__journal_check(lnt__table table, lnt__slice key, lnt__slice value
   if (table == LNT__TABLE_HISTORY) good = key.size == LNT__KEY_HISTORY_BYTES && record_good(value);
   else if (table == LNT__TABLE_INSTANCE) good = key.size == LNT__KEY_RUN_BYTES && lnt__row_read(value, &row);
   else if (table == LNT__TABLE_TIMER) good = key.size == LNT__KEY_TIMER_BYTES && value.size <= 1;
-  else if (table == LNT__TABLE_ACTIVE) good = key.size == LNT__KEY_RUN_BYTES && value.size == 0;
+  else if (table == LNT__TABLE_ACTIVE) good = key.size == LNT__KEY_RUN_BYTES && (value.size == 0 || value.size == 4);
   else if (table == LNT__TABLE_INDEX) good = key.size > LNT__KEY_RUN_BYTES && value.size == 0;
   else good = lnt__unseal(value, &payload);
   return good ? LNT_OK : lnt__fail(err, LNT_ECORRUPT, "a record has a wrong checksum or shape");

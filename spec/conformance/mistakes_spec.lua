@@ -189,6 +189,57 @@ end)]], function(w)
     assert.truthy(failure.message:find("pending_commands_max", 1, true))
   end, { limits = { pending_commands_max = 50 } })
 
+  case("buffered_events_max refuses an event that too many wait before, and takes events again when some were taken", [[
+    workflow("deaf", function(ctx)
+      local sum = 0
+      for _ = 1, 20 do sum = sum + ctx:wait_for_external_event("n") end
+      ctx:set_custom_status(sum)
+      ctx:create_timer(1)
+      return sum + ctx:wait_for_external_event("last")
+    end)]], function(w)
+    w:start("deaf", { id = "d" })
+    w:suspend("d")
+    w:settle()
+    for i = 1, 19 do -- the start is one more
+      w:raise("d", "n", i)
+      w:settle()
+    end
+    local message, code = w:refused("raise", "d", "n", 20)
+    assert.equal("LNT_ELIMIT", code)
+    assert.truthy(message:find("buffered_events_max", 1, true))
+    w:resume("d")
+    w:settle()
+    w:raise("d", "n", 20)
+    w:settle()
+    assert.equal(210, w:get("d").custom_status)
+    for _ = 1, 20 do
+      w:raise("d", "other")
+      w:settle()
+    end
+    assert.equal("LNT_ELIMIT", select(2, w:refused("raise", "d", "last", 1)))
+    w:terminate("d")
+    w:settle()
+    assert.equal("TERMINATED", w:status("d"))
+  end, { limits = { buffered_events_max = 20 } })
+
+  case("buffered_events_max is looked at anew when the limit is another one after a restart", [[
+    workflow("deaf", function(ctx)
+      ctx:wait_for_external_event("go")
+      local sum = 0
+      for _ = 1, 10 do sum = sum + ctx:wait_for_external_event("n") end
+      return sum
+    end)]], function(w)
+    w:run("deaf", { id = "d" })
+    for i = 1, 10 do w:raise("d", "n", i) end
+    w:settle()
+    assert.equal("LNT_ELIMIT", select(2, w:refused("raise", "d", "go")))
+    w.limits = { buffered_events_max = 11 }
+    w:reopen()
+    w:raise("d", "go")
+    w:settle()
+    assert.equal(55, w:output("d"))
+  end, { limits = { buffered_events_max = 10 }, disk = true })
+
   case("turn_instructions_max stops a loop that never waits", [[
     workflow("spins", function() while true do end end)]], function(w)
     w:run("spins", { id = "s" })
