@@ -94,7 +94,8 @@ end
 function scale.w9(bench, opts, durability, total)
   return bench.with_runtime(opts, durability, function(rt)
     for i = 1, total do
-      bench.must(rt:start(i == math.floor(total / 3) and "needle" or "parked", { id = "parked-" .. i }))
+      local needle = i == math.floor(total / 3)
+      bench.must(rt:start(needle and "needle" or "parked", { id = "parked-" .. i, attributes = needle and { shape = "needle" } or nil }))
       if i % 1000 == 0 then bench.drain(rt) end
     end
     bench.drain(rt)
@@ -105,7 +106,8 @@ function scale.w9(bench, opts, durability, total)
     end
     local result = { name = "W9", what = total .. " parked, listed, one woken", n = total, rss_mb = native.rss() / 1e6,
       page_ms = page({ limit = 100 }), status_ms = page({ limit = 100, status = "FAILED" }),
-      name_ms = page({ limit = 100, workflow = "needle" }), prefix_ms = page({ limit = 100, prefix = "parked-777" }) }
+      name_ms = page({ limit = 100, workflow = "needle" }), attribute_ms = page({ limit = 100, attributes = { shape = "needle" } }),
+      prefix_ms = page({ limit = 100, prefix = "parked-777" }) }
     result.wake_ms = timed(bench, function(i)
       bench.must(rt:raise("parked-" .. i * math.floor(total / 7), "go"))
       bench.drain(rt)

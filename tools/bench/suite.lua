@@ -244,7 +244,8 @@ end
 
 local FIGURES = {
   "ms_per_step", "mean_ms", "steps_per_s", "cpu_us_per_step", "ms", "workflows_per_s", "cpu_us", "bytes_each", "raised_s", "s",
-  "events_per_s", "wide_events_per_s", "fired_s", "late", "rss_mb", "page_ms", "status_ms", "name_ms", "prefix_ms", "wake_ms",
+  "events_per_s", "wide_events_per_s", "fired_s", "late", "rss_mb", "page_ms", "status_ms", "name_ms", "attribute_ms",
+  "prefix_ms", "wake_ms",
   "probe_ms", "probe_steps_per_s", "probe_per_s", "probe_s", "ratio",
 }
 
