@@ -224,6 +224,33 @@ static int runtime_query(lua_State *L) { return query_or_update(L, false); }
 /* rt:update(id, name, args, {id =, args_json =, json =, timeout =, done =}) -> the result; with `done`, true */
 static int runtime_update(lua_State *L) { return query_or_update(L, true); }
 
+/* ---- Why is it waiting ---- */
+
+typedef struct description { lnt_value value; bool json; } description;
+
+static int push_description(lua_State *L) {
+  const description *d = lua_touserdata(L, 1);
+  lnt__binding_push_value(L, d->value, d->json);
+  return 1;
+}
+
+/* rt:describe(id, {json =}) -> {reason =, branches =, activities =, ...} */
+static int runtime_describe(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  const char *id = luaL_checkstring(L, 2);
+  description d = {.json = flag_option(L, 3, "json")};
+  lnt_error err = {LNT_OK, ""};
+  lua_pushcfunction(L, push_description);
+  lua_State *outer = lnt__binding_enter(self, L);
+  lnt_status status = lnt_describe(self->rt, id, &d.value, &err);
+  lnt__binding_leave(self, outer);
+  if (status) return lnt__binding_failed(L, status, &err);
+  lua_pushlightuserdata(L, &d);
+  int failed = lua_pcall(L, 1, 1, 0);
+  lnt_value_free(&d.value);
+  return failed ? lua_error(L) : 1;
+}
+
 /* ---- Streams ---- */
 
 static void push_item(lua_State *L, const lnt_emitted *item, bool json) {
@@ -367,5 +394,5 @@ static int runtime_follow(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg lnt__binding_asking[] = {{"query", runtime_query}, {"update", runtime_update}, {"stream", runtime_stream},
-                                        {"follow", runtime_follow}, {NULL, NULL}};
+const luaL_Reg lnt__binding_asking[] = {{"query", runtime_query}, {"update", runtime_update}, {"describe", runtime_describe},
+                                        {"stream", runtime_stream}, {"follow", runtime_follow}, {NULL, NULL}};

@@ -1,4 +1,4 @@
-/* ask.c - questions to instances: lnt_query, lnt_update. Owner thread, also from callbacks. */
+/* ask.c - questions to instances: lnt_query, lnt_update, lnt_describe. Owner thread, also from callbacks. */
 #include "driver/runtime.h"
 
 static lnt_status check(lnt_runtime *rt, const char *id, const char *name, lnt_value args, lnt_error *err) {
@@ -43,4 +43,20 @@ lnt_status lnt_update(lnt_runtime *rt, const char *id, const lnt_update_options 
   lnt__inquiry inquiry = {.id = id, .name = complete.name, .update_id = complete.update_id, .args = complete.args, .fn = complete.fn,
                           .user = complete.user};
   return lnt__engine_update(rt->engine, &inquiry, id_out, err);
+}
+
+lnt_status lnt_describe(lnt_runtime *rt, const char *id, lnt_value *out, lnt_error *err) {
+  uint64_t run;
+  lnt__buf buf;
+  if (!out) return lnt__fail(err, LNT_EINVAL, "lnt_describe: `out` is NULL");
+  *out = LNT_VALUE_NIL;
+  lnt_status status = lnt__enter(rt, 0, err);
+  if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
+  if (status) return status;
+  lnt__buf_init(&buf);
+  if (rt->engine) status = lnt__engine_describe(rt->engine, id, &buf, err);
+  else if (!(status = lnt__journal_find(rt->store, id, &run, err))) status = lnt__describe_stored(rt->store, run, &buf, err);
+  if (!status) out->data = lnt__buf_detach(&buf, &out->size);
+  lnt__buf_finish(&buf);
+  return status;
 }

@@ -1,4 +1,4 @@
-/* ask.c - what is asked of an instance: queries, updates, what it waits for. Requests wait at the instance and are dealt with at its turn,
+/* ask.c - what is asked of an instance: queries and updates. Requests wait at the instance and are dealt with at its turn,
  * after its inbox was consumed, on its live body; that of one without a body that may run (finished, suspended) on a copy that is rebuilt
  * from its history, asked, and dropped. Called by turn.c, and by the driver between turns.
  *
@@ -372,7 +372,7 @@ static void copy_begin(lnt__turn *copy, const lnt__turn *turn) {
   copy->loaded = true; /* nothing of it is folded: it does no work */
 }
 
-static void copy_end(lnt__turn *copy) {
+void lnt__copy_end(lnt__turn *copy) {
   lnt__instance_drop_body(copy);
   lnt__cmds_clear(copy, false);
   lnt__buf_finish(&copy->record);
@@ -381,7 +381,7 @@ static void copy_end(lnt__turn *copy) {
   lnt__free(copy->buffered);
 }
 
-static lnt_status rebuild(lnt__turn *copy, const lnt__turn *turn, lnt_error *err) {
+lnt_status lnt__copy_rebuild(lnt__turn *copy, const lnt__turn *turn, lnt_error *err) {
   copy_begin(copy, turn);
   lnt_status status = lnt__replay_copy_begin(copy, err);
   if (status == LNT_OK && copy->replaying) lnt__turn_replay_copy(copy);
@@ -425,9 +425,9 @@ static void answer_apart(lnt__turn *turn) {
   bool queries = false;
   for (const lnt__ask *ask = turn->asked->head; ask; ask = ask->next) queries = queries || !ask->id;
   if (queries) {
-    lnt_status status = rebuild(&copy, turn, &err);
+    lnt_status status = lnt__copy_rebuild(&copy, turn, &err);
     if (status == LNT_OK) ask_copy(turn, &copy);
-    copy_end(&copy);
+    lnt__copy_end(&copy);
     while (status != LNT_OK && lnt__asks_wait(turn)) answer_failure(turn, take_first(turn->asked), status, "StoreFailed", err.message);
   }
   while (lnt__instance_closed(turn) && lnt__asks_wait(turn)) answer_update_of_closed(turn, take_first(turn->asked));
@@ -453,21 +453,4 @@ void lnt__asks_finish(lnt__turn *turn) {
   lnt__free(asked->ids.items);
   lnt__free(asked);
   turn->asked = NULL;
-}
-
-/* ---- What it waits for ---- */
-
-lnt_status lnt__engine_inspect(lnt__engine *engine, const char *id, lnt__buf *out, lnt_error *err) {
-  lnt__turn copy;
-  lnt_status status = lnt__accepting(engine, err);
-  if (status != LNT_OK) return status;
-  lnt__turn *turn = lnt__instance_by_id(engine, id, &status, err);
-  if (!turn) return status;
-  if (turn->body && lnt__instance_clean(turn)) return engine->vm.inspect(engine->vm.vm, turn, turn->body, out, err);
-  status = rebuild(&copy, turn, err);
-  if (status == LNT_OK && copy.body && copy.refusal == LNT__REFUSAL_NONE)
-    status = engine->vm.inspect(engine->vm.vm, &copy, copy.body, out, err);
-  copy_end(&copy);
-  lnt__instance_release(turn);
-  return status;
 }

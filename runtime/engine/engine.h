@@ -209,9 +209,9 @@ typedef struct lnt__inquiry {
 lnt_status lnt__engine_query(lnt__engine *engine, const lnt__inquiry *inquiry, lnt_error *err);
 lnt_status lnt__engine_update(lnt__engine *engine, const lnt__inquiry *inquiry, char *id_out, lnt_error *err);
 
-/* What lnt__vm.inspect says of the body as its durable history makes it; nothing is appended where there is no body to look at. Leaves no
- * trace. */
-lnt_status lnt__engine_inspect(lnt__engine *engine, const char *id, lnt__buf *out, lnt_error *err);
+/* Append the description of an instance, a map; lunation.h at lnt_describe. stored: of a run, without an engine. Leaves no trace. */
+lnt_status lnt__engine_describe(lnt__engine *engine, const char *id, lnt__buf *out, lnt_error *err);
+lnt_status lnt__describe_stored(lnt__store *store, uint64_t run, lnt__buf *out, lnt_error *err);
 
 /* Any other record that shall land with the current batch (source code). The value must be sealed. */
 lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value);

@@ -332,6 +332,9 @@ void lnt__asks_carry(lnt__turn *to, lnt__turn *from);
 void lnt__asks_finish(lnt__turn *turn);
 void lnt__update_fold(lnt__turn *turn, const lnt__event *event);
 void lnt__updates_abandon(lnt__turn *turn);
+/* A copy of an instance for looking at, as its durable history makes it; its memory is the caller's. End it in any case. */
+lnt_status lnt__copy_rebuild(lnt__turn *copy, const lnt__turn *turn, lnt_error *err);
+void lnt__copy_end(lnt__turn *copy);
 void lnt__answers_tell(lnt__answers *answers, lnt_status status); /* status not LNT_OK: that instead of each answer */
 
 /* timer.c */

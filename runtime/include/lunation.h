@@ -582,6 +582,27 @@ LNT_API void lnt_update_options_init(lnt_update_options *options);
  * `id_out` (may be NULL) receives the update's id: LNT_ID_BYTES_MAX + 1 bytes. Errors as lnt_query(). */
 LNT_API lnt_status lnt_update(lnt_runtime *rt, const char *id, const lnt_update_options *options, char *id_out, lnt_error *err);
 
+/* WHY IS IT WAITING: describe an instance, as last made durable. `*out` is a map; release it with lnt_value_free(). It leaves no trace in
+ * the instance; one that is not in memory is rebuilt for it. Members (times in microseconds; lists have at most 1000 items):
+ *   id, workflow, status, run, generation
+ *   reason        text for people: "waits for the event "decision" until ..., at approval.lua:12". Of every instance that is not finished
+ *   live          whether a body was looked at; false on a read-only runtime, and of an instance that is finished, stalled, or has not had
+ *                 its first turn: then the three members that follow are absent
+ *   branches      [{branch ("main", "branch", "update"), at (file:line of the wait), waits_for ("command", "activity", "timer", "event",
+ *                 "child", "branch", "all", "any", "scope", "nothing"), seqs (commands it waits for), update (name of the handler)}]
+ *   queries, update_handlers    names that the workflow registered
+ *   activities    [{seq, name, state ("scheduled", "running", "retrying", "deferred"), scheduled_us, attempt, next_try_us, last_failure,
+ *                 deadline_us (the attempt is given up), heartbeat}]; "running" and deadlines are known to the runtime that runs it
+ *   timers        [{seq, due_us}]
+ *   awaited       [{seq, name, since_us, until_us}] external events
+ *   children      [{seq, id, workflow, since_us, until_us, attempt, next_try_us, last_failure}]
+ *   buffered      [{name, raised_us}] external events that nobody has waited for
+ *   updates       [{id, name, accepted_us}] accepted and not answered
+ *   streams       [{name, count, last_us}] of this generation
+ *   undelivered   events that the next turn will take up
+ * Works on a read-only runtime. Errors as lnt_get(). */
+LNT_API lnt_status lnt_describe(lnt_runtime *rt, const char *id, lnt_value *out, lnt_error *err);
+
 /* ---- Streams ---------------------------------------------------------------------------------------------------- */
 
 /* Where a reader of a stream stands: every value before it was read. A value: keep it, store it, compare nothing in it. All zeros: before

@@ -654,6 +654,177 @@ static void test_handlers_are_told_apart(void) {
   story(MAIN("for i = 1, 300 do ctx:on_query('q', print) ctx:on_update('q', print) end return 1"), NULL, "1");
 }
 
+/* ---- Why is it waiting ---- */
+
+static void describe(world *w, const char *id, char *out, size_t size) {
+  lnt__buf value, json;
+  lnt_error err = {LNT_OK, ""};
+  lnt__buf_init(&value);
+  lnt__buf_init(&json);
+  CHECK_STATUS(lnt__engine_describe(w->engine, id, &value, &err), LNT_OK);
+  CHECK_STATUS(lnt__cbor_check((lnt_value){value.data, value.size}, &err), LNT_OK);
+  CHECK_STATUS(lnt__json_write((lnt_value){value.data, value.size}, 0, &json, &err), LNT_OK);
+  snprintf(out, size, "%.*s", (int)json.size, (const char *)json.data);
+  lnt__buf_finish(&value);
+  lnt__buf_finish(&json);
+}
+
+/* In every mode, with the body in memory or without: the description has all these parts, NULL at the end, and leaves no trace. */
+static void check_described(const char *body, const char *const *parts) {
+  for (int how = 0; how < MODES; how++) {
+    world w;
+    char source[2000], got[8000], again[8000];
+    lnt_stats before = {.size = sizeof before}, after = {.size = sizeof after};
+    snprintf(source, sizeof source, MAIN("\n%s\n"), body);
+    begin(&w, (mode)how, source);
+    settle(&w);
+    size_t events = events_of(&w, "one");
+    lnt__engine_stats(w.engine, &before);
+    describe(&w, "one", got, sizeof got);
+    describe(&w, "one", again, sizeof again);
+    CHECK_EQ_STR(got, again);
+    for (const char *const *part = parts; *part; part++) CHECK_HAS(got, *part);
+    CHECK(lnt__engine_seal(w.engine) == NULL);
+    CHECK_EQ_INT(events_of(&w, "one"), events);
+    lnt__engine_stats(w.engine, &after);
+    CHECK_EQ_INT(after.loaded, before.loaded);
+    CHECK_EQ_INT(after.resident, before.resident);
+    world_finish(&w);
+  }
+}
+
+#define PARTS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void test_every_wait_has_a_reason_and_a_line(void) {
+  check_described("ctx:wait_for_external_event('decision', {timeout = '1h'})",
+                  PARTS("\"reason\":\"waits for the event \\\"decision\\\" until 2023-11-14 23:13:20 UTC, at story.lua:2\"",
+                        "\"live\":true",
+                        "\"awaited\":[{\"seq\":1,\"name\":\"decision\",\"since_us\":1700000000000000,\"until_us\":1700003600000000}]",
+                        "\"status\":\"RUNNING\"",
+                        "\"branches\":[{\"at\":\"story.lua:2\",\"seqs\":[1],\"branch\":\"main\",\"waits_for\":\"command\"}]"));
+  check_described("local function deep()\nctx:sleep('1h') end deep()",
+                  PARTS("waits for a timer due 2023-11-14 23:13:20 UTC, at story.lua:3 in function 'deep'",
+                        "\"timers\":[{\"seq\":1,\"due_us\":1700003600000000}]"));
+  check_described("ctx:call_activity('never', 1, {timeout = '1h'})",
+                  PARTS("waits for the activity \\\"never\\\" (attempt 1 runs), at story.lua:2", "\"state\":\"running\"",
+                        "\"deadline_us\":1700003600000000"));
+  check_described("ctx:call_activity('fail', 1, {retry = {max_attempts = 3, interval = '1h'}})",
+                  PARTS("the activity \\\"fail\\\" (attempt 2 at 2023-11-14 23:13:20 UTC, after Boom: it broke)", "\"state\":\"retrying\"",
+                        "\"last_failure\":{\"type\":\"Boom\""));
+  check_described("ctx:call_child_workflow('main2', 1, {id = 'kid'})\nend) workflow('main2', function(ctx) ctx:sleep('1h')",
+                  PARTS("waits for the child \\\"kid\\\", at story.lua:2", "\"id\":\"kid\"", "\"workflow\":\"main2\""));
+  check_described("local a, b = ctx.async:wait_for_external_event('a'), ctx.async:sleep('1h')\nctx:when_any{a, b}",
+                  PARTS("waits for the event \\\"a\\\" or a timer due 2023-11-14 23:13:20 UTC, at story.lua:3", "\"waits_for\":\"any\""));
+  check_described("local t = {} for i = 1, 9 do t[i] = ctx.async:wait_for_external_event('e' .. i) end\nctx:when_all(t)",
+                  PARTS("the event \\\"e1\\\" and the event \\\"e2\\\" and the event \\\"e3\\\" and 6 more, at story.lua:3"));
+  check_described("local b = ctx:spawn(function()\nctx:sleep('1h') end)\nb:await()",
+                  PARTS("waits for what it started, at story.lua:4; a branch waits for a timer due 2023-11-14 23:13:20 UTC, "
+                        "at story.lua:3"));
+  check_described("ctx:scope(function()\nctx:wait_for_external_event('x') end)", PARTS("the event \\\"x\\\", at story.lua:3"));
+  check_described("ctx:map({1, 2}, function(i)\nctx:wait_for_external_event('x' .. i) end)",
+                  PARTS("a branch waits for the event \\\"x1\\\", at story.lua:3"));
+}
+
+static void test_a_description_lists_what_there_is(void) {
+  check_described("ctx:on_query('q', print) ctx:on_query('p', print) ctx:on_update('u', print) ctx:emit('s', 1) ctx:emit('s', 2) "
+                  "ctx:emit('r') ctx:sleep(0.001) ctx:raise_event('one', 'extra', 1) ctx:sleep('1h')",
+                  PARTS("\"queries\":[\"p\",\"q\"]", "\"update_handlers\":[\"u\"]",
+                        "{\"name\":\"s\",\"count\":2,", "{\"name\":\"r\",\"count\":1,",
+                        "\"undelivered\":0"));
+}
+
+static void test_a_description_knows_events_that_were_given_back(void) {
+  for (int how = 0; how < MODES; how++) {
+    world w;
+    char got[4000];
+    begin(&w, (mode)how, MAIN("local a = ctx.async:wait_for_external_event('e') ctx:wait_for_external_event('first') a:cancel() "
+                              "ctx:wait_for_external_event('x')"));
+    settle(&w);
+    raise_event(&w, "one", "e", 1);
+    raise_event(&w, "one", "e", 2);
+    raise_event(&w, "one", "first", 1);
+    settle(&w);
+    describe(&w, "one", got, sizeof got);
+    CHECK_HAS(got, "\"buffered\":[{\"name\":\"e\",\"raised_us\":1700000000000000},{\"name\":\"e\"");
+    CHECK_HAS(got, "\"awaited\":[{\"seq\":3,\"name\":\"x\"");
+    world_finish(&w);
+  }
+}
+
+static void test_instances_that_do_not_run_have_a_reason_too(void) {
+  world w;
+  lnt_error err;
+  char got[4000];
+  uint64_t run;
+  lnt__buf value, json;
+  begin(&w, KEEP, MAIN("ctx:on_update('u', function() ctx:sleep('2h') end) ctx:wait_for_external_event('x') return 1"));
+  CHECK_STATUS(lnt__engine_describe(w.engine, "one", &(lnt__buf){0}, &err), LNT_ENOTFOUND);
+  CHECK_STATUS(lnt__engine_describe(w.engine, "nobody", &(lnt__buf){0}, &err), LNT_ENOTFOUND);
+  settle(&w);
+  CHECK_STATUS(lnt__engine_suspend(w.engine, "one", NULL, NULL, NULL, &err), LNT_OK);
+  settle(&w);
+  raise_event(&w, "one", "y", 1);
+  settle(&w);
+  describe(&w, "one", got, sizeof got);
+  CHECK_HAS(got, "\"reason\":\"suspended: it gathers events, and goes on when it is resumed\"");
+  CHECK_HAS(got, "\"undelivered\":1");
+  CHECK_STATUS(lnt__engine_resume(w.engine, "one", NULL, NULL, NULL, &err), LNT_OK);
+  reply r;
+  CHECK_STATUS(ask(&w, &(inquiry){.id = "one", .name = "u", .update_id = "up", .is_update = true}, &r), LNT_OK);
+  settle(&w);
+  describe(&w, "one", got, sizeof got);
+  CHECK_HAS(got, "\"updates\":[{\"id\":\"up\",\"name\":\"u\",\"accepted_us\":1700000000000000}]");
+  CHECK_HAS(got, "\"branch\":\"update\"");
+  CHECK_HAS(got, "\"update\":\"u\"");
+  raise_event(&w, "one", "x", 1);
+  settle(&w);
+  describe(&w, "one", got, sizeof got);
+  CHECK_HAS(got, "\"reason\":\"waits for a timer due 2023-11-15 00:13:20 UTC, at story.lua:1");
+  lnt__buf_init(&value);
+  lnt__buf_init(&json);
+  CHECK_STATUS(lnt__journal_find(w.store, "one", &run, &err), LNT_OK);
+  CHECK_STATUS(lnt__describe_stored(w.store, run, &value, &err), LNT_OK);
+  CHECK_STATUS(lnt__json_write((lnt_value){value.data, value.size}, 0, &json, &err), LNT_OK);
+  lnt__buf_u8(&json, 0);
+  CHECK_HAS((const char *)json.data, "\"live\":false");
+  CHECK_HAS((const char *)json.data, "\"reason\":\"waits for a timer due 2023-11-15 00:13:20 UTC\"");
+  lnt__buf_finish(&value);
+  lnt__buf_finish(&json);
+  CHECK_STATUS(lnt__engine_terminate(w.engine, "one", NULL, NULL, NULL, &err), LNT_OK);
+  settle(&w);
+  describe(&w, "one", got, sizeof got);
+  CHECK(!strstr(got, "reason"));
+  CHECK_HAS(got, "\"timers\":[]");
+  world_finish(&w);
+}
+
+static void test_a_divergence_is_the_reason_and_the_answer(void) {
+  world w;
+  char got[4000];
+  begin(&w, CRASH, MAIN("ctx:on_query('q', function() return 1 end) ctx:call_activity('echo', 1) ctx:wait_for_external_event('x')"));
+  settle(&w);
+  static const char changed[] = MAIN("ctx:call_activity('other', 1)");
+  lnt__free(w.bundles[0].data); /* the code that the instance is pinned to becomes another one */
+  lnt_error err;
+  bundle other;
+  CHECK_STATUS(lnt__wvm_load(w.wvm, "story.lua", changed, strlen(changed), &other.data, &other.size, other.hash, &err), LNT_OK);
+  w.bundles[0].data = other.data;
+  w.bundles[0].size = other.size;
+  close_engine(&w);
+  open_engine(&w);
+  raise_event(&w, "one", "y", 1);
+  settle(&w);
+  CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_STALLED);
+  describe(&w, "one", got, sizeof got);
+  CHECK_HAS(got, "\"reason\":\"stalled: ");
+  reply r;
+  CHECK_STATUS(ask(&w, &(inquiry){.id = "one", .name = "q"}, &r), LNT_OK);
+  settle(&w);
+  CHECK(r.here);
+  CHECK_STATUS(r.status, LNT_EDIVERGED);
+  world_finish(&w);
+}
+
 CHECK_MAIN(test_a_side_effect_gives_its_value_in_every_replay, test_a_replay_does_not_run_the_function,
            test_what_a_side_effect_raises_is_raised_again, test_nothing_waits_inside_a_side_effect,
            test_a_side_effect_draws_numbers_of_its_own, test_a_side_effect_has_the_budget_of_its_branch, test_emitting_does_not_wait,
@@ -666,4 +837,6 @@ CHECK_MAIN(test_a_side_effect_gives_its_value_in_every_replay, test_a_replay_doe
            test_the_same_id_is_the_same_update, test_a_workflow_that_returns_waits_for_its_updates,
            test_a_workflow_that_fails_abandons_its_updates, test_a_terminated_instance_answers_nobody, test_a_handler_is_a_scope,
            test_updates_wait_for_a_suspended_instance, test_questions_and_updates_have_limits,
-           test_an_update_goes_over_to_the_next_generation, test_handlers_are_told_apart);
+           test_an_update_goes_over_to_the_next_generation, test_handlers_are_told_apart, test_every_wait_has_a_reason_and_a_line,
+           test_a_description_lists_what_there_is, test_a_description_knows_events_that_were_given_back,
+           test_instances_that_do_not_run_have_a_reason_too, test_a_divergence_is_the_reason_and_the_answer);

@@ -285,6 +285,34 @@ function Runtime:query(id, name, args, options) end
 ---@return table? failure
 function Runtime:update(id, name, args, options) end
 
+---@class lunation.Description
+---@field id string
+---@field workflow string
+---@field status lunation.Status
+---@field run number
+---@field generation number
+---@field reason? string for people: what it waits for, and where; nil when it is finished
+---@field live boolean whether its body was looked at
+---@field branches? {branch: "main"|"branch"|"update", at: string, waits_for: string, seqs: number[], update: string?}[]
+---@field queries? string[] names that it answers to
+---@field update_handlers? string[]
+---@field activities table[] {seq, name, state, scheduled_us, attempt, next_try_us?, last_failure?, deadline_us?, heartbeat?}
+---@field timers {seq: number, due_us: number}[]
+---@field awaited {seq: number, name: string, since_us: number, until_us: number?}[]
+---@field children table[] {seq, id, workflow, since_us, until_us?, attempt, next_try_us?, last_failure?}
+---@field buffered {name: string, raised_us: number}[]
+---@field updates {id: string, name: string, accepted_us: number}[]
+---@field streams {name: string, count: number, last_us: number}[]
+---@field undelivered number
+
+---Why is it waiting: what an instance waits for, at which lines. Leaves no trace in it.
+---@param id string
+---@param options? {json?: boolean}
+---@return lunation.Description? description
+---@return string? message
+---@return string? code
+function Runtime:describe(id, options) end
+
 ---@class lunation.Emitted
 ---@field value? any
 ---@field time_us number
