@@ -1,30 +1,26 @@
-/* activities.c - activities written in the host's own Lua: rt:activity(name, fn), and answers given later: rt:complete, rt:fail.
+/* activities.c - activities written in the host's own Lua: rt:activity(name, fn), and what is said of attempts later: rt:complete, rt:fail,
+ * rt:heartbeat.
  *
  * A token is text ("run:seq:attempt"), so that a host can keep it anywhere. */
-#include <inttypes.h>
-#include <stdio.h>
+#include <math.h>
 #include <string.h>
 
 #include "binding.h"
 
-#define TOKEN_BYTES_MAX 48
 #define ACT_TYPE "lunation.activity"
 
 /* ---- Tokens ---- */
 
 static void push_token(lua_State *L, lnt_token token) {
-  char text[TOKEN_BYTES_MAX];
-  snprintf(text, sizeof text, "%" PRIu64 ":%" PRIu32 ":%" PRIu32, token.run, token.seq, token.attempt);
+  char text[LNT_TOKEN_TEXT_BYTES];
+  lnt_token_text(token, text);
   lua_pushstring(L, text);
 }
 
 static lnt_token check_token(lua_State *L, int index) {
-  lnt_token token = {0, 0, 0};
-  int used = 0;
-  const char *text = luaL_checkstring(L, index);
-  if (sscanf(text, "%" SCNu64 ":%" SCNu32 ":%" SCNu32 "%n", &token.run, &token.seq, &token.attempt, &used) != 3 || text[used]) {
-    luaL_error(L, "'%s' is not a token; act:pending() gives one", text);
-  }
+  lnt_token token;
+  lnt_error err;
+  if (lnt_token_parse(luaL_checkstring(L, index), &token, &err)) luaL_error(L, "%s; act.token is one", err.message);
   return token;
 }
 
@@ -71,7 +67,7 @@ typedef struct activity_call {
 } activity_call;
 
 static void push_act(lua_State *L, const lnt_activity *activity) {
-  lua_createtable(L, 0, 6);
+  lua_createtable(L, 0, 8);
   lua_pushstring(L, activity->name);
   lua_setfield(L, -2, "name");
   lua_pushstring(L, activity->instance_id);
@@ -82,18 +78,23 @@ static void push_act(lua_State *L, const lnt_activity *activity) {
   lua_setfield(L, -2, "attempt");
   push_token(L, activity->token);
   lua_setfield(L, -2, "token");
+  lnt__binding_push_value(L, activity->heartbeat_details, false);
+  lua_setfield(L, -2, "heartbeat_details");
   luaL_getmetatable(L, ACT_TYPE);
   lua_setmetatable(L, -2);
 }
 
-/* act:pending() -> token */
-static int act_pending(lua_State *L) {
+static int answer_later(lua_State *L, lnt_activity_result result) {
   luaL_checktype(L, 1, LUA_TTABLE);
-  lua_pushboolean(L, 1);
-  lua_setfield(L, 1, "is_pending");
+  lua_pushinteger(L, (lua_Integer)result);
+  lua_setfield(L, 1, "result");
   lua_getfield(L, 1, "token");
   return 1;
 }
+
+/* act:pending() -> token, act:complete_later() -> token */
+static int act_pending(lua_State *L) { return answer_later(L, LNT_ACTIVITY_PENDING); }
+static int act_complete_later(lua_State *L) { return answer_later(L, LNT_ACTIVITY_DEFERRED); }
 
 static void fail_attempt(activity_call *call, const lnt_failure *failure) {
   call->answered = lnt_fail(call->rt, call->activity->token, failure, NULL) == LNT_OK;
@@ -136,15 +137,11 @@ static int run_activity(lua_State *L) {
     answer_error(L, call);
     return 0;
   }
-  lua_getfield(L, 2, "is_pending");
-  bool pending = lua_toboolean(L, -1);
+  lua_getfield(L, 2, "result");
+  call->result = (lnt_activity_result)lua_tointeger(L, -1);
   lua_pop(L, 1);
-  if (pending) {
-    call->result = LNT_ACTIVITY_PENDING;
-    call->answered = true;
-  } else {
-    answer_result(L, call);
-  }
+  if (call->result == LNT_ACTIVITY_DONE) answer_result(L, call);
+  else call->answered = true;
   return 0;
 }
 
@@ -158,6 +155,27 @@ static lnt_activity_result on_activity(void *user, lnt_runtime *rt, const lnt_ac
   return call.result;
 }
 
+typedef struct cancel_call { lnt__binding *self; const char *name; lnt_token token; lnt_cancel_reason why; } cancel_call;
+
+static int run_cancel(lua_State *L) {
+  static const char *const reasons[] = {
+      [LNT_CANCEL_REQUESTED] = "canceled", [LNT_CANCEL_TIMEOUT] = "timeout", [LNT_CANCEL_CLOSED] = "closed"};
+  cancel_call *call = lua_touserdata(L, 1);
+  if (!lnt__binding_push_env(L, call->self)) return 0;
+  lua_getfield(L, -1, "cancels");
+  lua_getfield(L, -1, call->name);
+  push_token(L, call->token);
+  lua_pushstring(L, reasons[call->why]);
+  lua_call(L, 2, 0);
+  return 0;
+}
+
+static void on_cancel(void *user, lnt_runtime *rt, const char *name, lnt_token token, lnt_cancel_reason why) {
+  cancel_call call = {user, name, token, why};
+  (void)rt;
+  lnt__binding_callback(user, run_cancel, &call, "the function that cancels an activity");
+}
+
 /* ---- Methods ---- */
 
 static void make_act_metatable(lua_State *L) {
@@ -165,25 +183,78 @@ static void make_act_metatable(lua_State *L) {
     lua_newtable(L);
     lua_pushcfunction(L, act_pending);
     lua_setfield(L, -2, "pending");
+    lua_pushcfunction(L, act_complete_later);
+    lua_setfield(L, -2, "complete_later");
     lua_setfield(L, -2, "__index");
   }
   lua_pop(L, 1);
 }
 
-/* rt:activity(name, fn) or rt:activity(name, nil) */
+/* A number from 1 to `max` in the field `name` of the table at `index`; 0: it is nil. */
+static uint32_t limit_field(lua_State *L, int index, const char *name, double max) {
+  lua_getfield(L, index, name);
+  double value = lua_isnil(L, -1) ? 0 : luaL_checknumber(L, -1);
+  if (!lua_isnil(L, -1) && !(value >= 1 && value <= max && value == floor(value)))
+    luaL_error(L, "the option %s of an activity must be a whole number from 1", name);
+  lua_pop(L, 1);
+  return (uint32_t)value;
+}
+
+/* rate = { 10, per = 60 }: ten starts in any 60 seconds; per is a second if it is not given. */
+static void read_rate(lua_State *L, int index, lnt_activity_options *options) {
+  lua_getfield(L, index, "rate");
+  if (lua_isnil(L, -1)) return lua_pop(L, 1);
+  if (!lua_istable(L, -1)) luaL_error(L, "the option rate of an activity must be a table such as { 10, per = 60 } (seconds)");
+  lua_rawgeti(L, -1, 1);
+  lua_setfield(L, -2, "count");
+  options->rate_count = limit_field(L, lua_gettop(L), "count", LNT_RATE_COUNT_MAX);
+  lua_getfield(L, -1, "per");
+  double per = lua_isnil(L, -1) ? 1 : luaL_checknumber(L, -1);
+  if (!(per > 0 && per <= 366.0 * 86400)) luaL_error(L, "the option rate of an activity: per is seconds, up to 366 days");
+  options->rate_per_us = (int64_t)(per * 1e6);
+  lua_pop(L, 2);
+}
+
+/* Options at 3; the function to cancel goes into the environment at the top. */
+static void read_options(lua_State *L, const char *name, lnt_activity_options *options) {
+  int environment = lua_gettop(L);
+  options->concurrency = limit_field(L, 3, "concurrency", UINT32_MAX);
+  read_rate(L, 3, options);
+  lua_getfield(L, environment, "cancels");
+  lua_getfield(L, 3, "cancel");
+  if (!lua_isnil(L, -1)) {
+    luaL_checktype(L, -1, LUA_TFUNCTION);
+    options->cancel = on_cancel;
+  }
+  lua_setfield(L, -2, name);
+  lua_pop(L, 1);
+}
+
+/* rt:activity(name, [options,] fn), rt:activity(name, nil) */
 static int runtime_activity(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
   const char *name = luaL_checkstring(L, 2);
-  bool remove = lua_isnoneornil(L, 3);
-  if (!remove) luaL_checktype(L, 3, LUA_TFUNCTION);
-  lua_settop(L, 3);
+  lnt_activity_options options;
+  lnt_activity_options_init(&options);
+  if (!lua_istable(L, 3)) {
+    lua_settop(L, 3);
+    lua_newtable(L);
+    lua_insert(L, 3);
+  }
+  lua_settop(L, 4);
+  bool remove = lua_isnil(L, 4);
+  if (!remove) luaL_checktype(L, 4, LUA_TFUNCTION);
   make_act_metatable(L);
-  lnt_error err = {LNT_OK, ""};
-  lnt_status status = lnt_register_activity(self->rt, name, remove ? NULL : on_activity, self, &err);
-  if (status) return lnt__binding_failed(L, status, &err);
   lua_getfenv(L, 1);
-  lua_getfield(L, -1, "activities");
-  lua_pushvalue(L, 3);
+  read_options(L, name, &options);
+  options.fn = on_activity;
+  options.user = self;
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = remove ? lnt_register_activity(self->rt, name, NULL, NULL, &err)
+                             : lnt_register_activity_ex(self->rt, name, &options, &err);
+  if (status) return lnt__binding_failed(L, status, &err);
+  lua_getfield(L, 5, "activities");
+  lua_pushvalue(L, 4);
   lua_setfield(L, -2, name);
   lua_pushboolean(L, 1);
   return 1;
@@ -216,5 +287,25 @@ static int runtime_fail(lua_State *L) {
   return lnt__binding_answer(L, status, &err);
 }
 
-const luaL_Reg lnt__binding_activities[] = {
-    {"activity", runtime_activity}, {"complete", runtime_complete}, {"fail", runtime_fail}, {NULL, NULL}};
+/* rt:heartbeat(token, details) -> canceled */
+static int runtime_heartbeat(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  lnt_token token = check_token(L, 2);
+  lua_settop(L, 3);
+  lnt_error err = {LNT_OK, ""};
+  lnt_value details = LNT_VALUE_NIL;
+  lnt_status status = LNT_OK;
+  int canceled = 0;
+  if (!lua_isnil(L, 3)) status = lnt_lua_encode(L, 3, "details", self->payload_bytes_max, &details, &err);
+  if (!status) status = lnt_heartbeat(self->rt, token, details, &canceled, &err);
+  lnt_value_free(&details);
+  if (status) return lnt__binding_failed(L, status, &err);
+  lua_pushboolean(L, canceled);
+  return 1;
+}
+
+const luaL_Reg lnt__binding_activities[] = {{"activity", runtime_activity},
+                                            {"complete", runtime_complete},
+                                            {"fail", runtime_fail},
+                                            {"heartbeat", runtime_heartbeat},
+                                            {NULL, NULL}};

@@ -1,7 +1,7 @@
 /* binding.h - what the files of the Lua module `lunation` share. The program includes it to get at the runtime behind a userdata.
  *
  * A `binding` is the userdata of one runtime. Its environment table holds the host's Lua functions, so they live as long as it does:
- *   log, clock, observer = functions; activities = {[name] = function}; done = {[number] = function}
+ *   log, clock, observer = functions; activities, cancels = {[name] = function}; done = {[number] = function}
  *
  * Failures that a program handles are returned as `nil, message, code`; `error` is for misuse only. All on the owner thread. */
 #ifndef LNT__LUA_BINDING_H

@@ -264,6 +264,8 @@ static void push_environment(lua_State *L, lnt__binding *self) {
   lua_newtable(L);
   lua_setfield(L, -2, "activities");
   lua_newtable(L);
+  lua_setfield(L, -2, "cancels");
+  lua_newtable(L);
   lua_setfield(L, -2, "done");
   lua_getfield(L, LUA_REGISTRYINDEX, HOSTS_KEY);
   lua_pushlightuserdata(L, self);

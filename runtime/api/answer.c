@@ -1,7 +1,4 @@
-/* answer.c - what activities say: lnt_complete, lnt_fail, lnt_heartbeat; and tokens, and lnt_wake. ANY THREAD. */
-#include <inttypes.h>
-#include <stdio.h>
-
+/* answer.c - what activities say: lnt_complete, lnt_fail, lnt_heartbeat; and lnt_wake. ANY THREAD. */
 #include "driver/runtime.h"
 
 static lnt_status check_payload(const lnt_runtime *rt, const char *what, lnt_value value, lnt_error *err) {
@@ -77,37 +74,6 @@ lnt_status lnt_heartbeat(lnt_runtime *rt, lnt_token token, lnt_value details, in
 }
 
 int lnt_activity_canceled(lnt_runtime *rt, lnt_token token) { return rt && token.run && lnt__canceled_has(rt, token); }
-
-/* ---- Tokens ---- */
-
-void lnt_token_text(lnt_token token, char out[LNT_TOKEN_TEXT_BYTES]) {
-  snprintf(out, LNT_TOKEN_TEXT_BYTES, "%" PRIu64 ":%" PRIu32 ":%" PRIu32, token.run, token.seq, token.attempt);
-}
-
-/* Digits and the character behind them; false: no such number, or one over `max`. */
-static bool read_number(const char **at, uint64_t max, char end, uint64_t *out) {
-  uint64_t value = 0;
-  if (**at < '1' || **at > '9') return false;
-  for (; **at >= '0' && **at <= '9'; (*at)++) {
-    unsigned digit = (unsigned)(**at - '0');
-    if (value > (max - digit) / 10) return false;
-    value = value * 10 + digit;
-  }
-  *out = value;
-  return *(*at)++ == end;
-}
-
-lnt_status lnt_token_parse(const char *text, lnt_token *out, lnt_error *err) {
-  uint64_t run, seq, attempt;
-  const char *at = text;
-  if (!out) return lnt__fail(err, LNT_EINVAL, "lnt_token_parse: `out` is NULL");
-  *out = (lnt_token){0, 0, 0};
-  if (!text || !read_number(&at, UINT64_MAX, ':', &run) || !read_number(&at, UINT32_MAX, ':', &seq) ||
-      !read_number(&at, UINT32_MAX, 0, &attempt))
-    return lnt__fail(err, LNT_EINVAL, "'%.40s' is not a token; one looks like 17:3:1", text ? text : "");
-  *out = (lnt_token){run, (uint32_t)seq, (uint32_t)attempt};
-  return LNT_OK;
-}
 
 void lnt_wake(lnt_runtime *rt) {
   if (rt) lnt__runtime_wake(rt);

@@ -63,7 +63,7 @@ void lnt__dispatch_answered(lnt_runtime *rt, lnt_token token) { forget(rt, token
 
 static void call_hook(lnt_runtime *rt, const char *name, lnt_token token, lnt_cancel_reason why) {
   const lnt__c_activity *c = lnt__strmap_get(&rt->activities, name);
-  if (c && c->options.cancel) c->options.cancel(c->options.user, rt, token, why);
+  if (c && c->options.cancel) c->options.cancel(c->options.user, rt, name, token, why);
 }
 
 void lnt__dispatch_abandon(lnt_runtime *rt, lnt_token token, lnt_cancel_reason why, const char *name) {
@@ -71,8 +71,8 @@ void lnt__dispatch_abandon(lnt_runtime *rt, lnt_token token, lnt_cancel_reason w
   lnt__canceled_add(rt, token);
   if (name) call_hook(rt, name, token, why); /* deferred: nobody runs it, its host may know more */
   else if (!mark) return;
-  else if (mark->runner == LNT__RUNNER_AVM && rt->avm) lnt__avm_cancel(rt->avm, token);
-  else if (mark->runner == LNT__RUNNER_WORKER && rt->workers) lnt__workers_cancel(rt->workers, token);
+  else if (mark->runner == LNT__RUNNER_AVM && rt->avm) lnt__avm_cancel(rt->avm, token, why);
+  else if (mark->runner == LNT__RUNNER_WORKER && rt->workers) lnt__workers_cancel(rt->workers, token, why);
   else if (mark->runner == LNT__RUNNER_C && mark->lane) call_hook(rt, mark->lane->name, token, why);
 }
 

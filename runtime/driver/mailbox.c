@@ -145,9 +145,11 @@ lnt_status lnt__mailbox_beat(lnt_runtime *rt, lnt_token token, lnt_value details
   return LNT_OK;
 }
 
-void lnt__runtime_heartbeat(void *runtime, lnt_token token, lnt_value details) {
+bool lnt__runtime_heartbeat(void *runtime, lnt_token token, lnt_value details) {
   lnt_error error;
-  if (lnt_heartbeat(runtime, token, details, NULL, &error) != LNT_OK) lnt__runtime_log(runtime, LNT_LOG_WARN, NULL, error.message);
+  int canceled = 0;
+  if (lnt_heartbeat(runtime, token, details, &canceled, &error) != LNT_OK) lnt__runtime_log(runtime, LNT_LOG_WARN, NULL, error.message);
+  return canceled != 0;
 }
 
 static void deliver_beats(lnt_runtime *rt, const lnt__beats *beats) {

@@ -93,8 +93,8 @@ static lnt_status make_vms(lnt_runtime *rt, lnt_error *err) {
   lnt__wvm_options wvm = {.limits = &options->limits, .module_path = options->module_path,
                           .stdlib_path = options->stdlib_path, .user = rt, .log = lnt__runtime_log, .fetch = lnt__code_fetch};
   lnt__avm_options avm = {.loop = &rt->loop, .memory_bytes_max = options->limits.activity_memory_bytes_max,
-                          .payload_bytes_max = options->limits.payload_bytes_max,
-                          .slice_us_max = options->limits.activity_slice_us_max, .overdue = on_overdue, .module_path = options->module_path,
+                          .payload_bytes_max = options->limits.payload_bytes_max, .slice_us_max = options->limits.activity_slice_us_max,
+                          .grace_us = options->limits.activity_grace_us, .overdue = on_overdue, .module_path = options->module_path,
                           .stdlib_path = options->stdlib_path, .user = rt, .complete = lnt__runtime_complete, .fail = lnt__runtime_fail,
                           .defer = lnt__runtime_defer, .heartbeat = lnt__runtime_heartbeat, .log = lnt__runtime_log};
   lnt_status status = lnt__wvm_create(&wvm, &rt->wvm, err);

@@ -158,7 +158,7 @@ void lnt__logf(lnt_runtime *rt, lnt_log_level level, const char *format, ...) LN
 void lnt__runtime_complete(void *runtime, lnt_token token, lnt_value result);
 void lnt__runtime_fail(void *runtime, lnt_token token, lnt_value failure, lnt_value detail);
 void lnt__runtime_defer(void *runtime, lnt_token token);
-void lnt__runtime_heartbeat(void *runtime, lnt_token token, lnt_value details);
+bool lnt__runtime_heartbeat(void *runtime, lnt_token token, lnt_value details); /* true: it is canceled */
 void lnt__runtime_wake(lnt_runtime *rt); /* any thread */
 
 /* ---- committer.c ---- */

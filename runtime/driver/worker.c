@@ -21,7 +21,7 @@
 typedef struct job {
   struct job *next;
   lnt_activity activity; /* points into `bytes` */
-  bool canceled;
+  lnt_cancel_reason canceled; /* 0: it is not */
   char bytes[];
 } job;
 
@@ -37,7 +37,7 @@ typedef struct worker {
   lnt__workers *pool;
   pthread_t thread;
   lnt__avm *avm;
-  atomic_bool cancel;
+  atomic_int cancel; /* the lnt_cancel_reason of what runs; 0: none */
   uv_mutex_t gate; /* held while the driver is called */
   bool shut;       /* nothing of the driver's may be called; guarded by the gate */
 
@@ -107,12 +107,13 @@ static void on_defer(void *user, lnt_token token) {
   gate_leave(w);
 }
 
-static void on_heartbeat(void *user, lnt_token token, lnt_value details) {
+static bool on_heartbeat(void *user, lnt_token token, lnt_value details) {
   worker *w = user;
   const lnt__avm_options *driver = w->pool->closing ? NULL : gate_enter(w);
-  if (!driver) return;
-  driver->heartbeat(driver->user, token, details);
+  if (!driver) return true;
+  bool canceled = driver->heartbeat(driver->user, token, details);
   gate_leave(w);
+  return canceled;
 }
 
 static void on_log(void *user, lnt_log_level level, const char *id, const char *message) {
@@ -123,10 +124,10 @@ static void on_log(void *user, lnt_log_level level, const char *id, const char *
   gate_leave(w);
 }
 
-static bool on_canceled(void *user, lnt_token token) {
+static lnt_cancel_reason on_canceled(void *user, lnt_token token) {
   worker *w = user;
   (void)token;
-  return w->cancel || w->pool->closing;
+  return w->pool->closing ? LNT__CANCEL_CLOSING : (lnt_cancel_reason)w->cancel;
 }
 
 /* ---- Code ---- */
@@ -425,15 +426,15 @@ static bool replace_stuck(lnt__workers *pool) {
   return pool->stuck >= pool->options.threads + LNT__WORKERS_STUCK_MAX;
 }
 
-void lnt__workers_cancel(lnt__workers *workers, lnt_token token) {
+void lnt__workers_cancel(lnt__workers *workers, lnt_token token, lnt_cancel_reason why) {
   bool too_many = false;
   uv_mutex_lock(&workers->lock);
   for (job *j = workers->first; j; j = j->next) {
-    if (same_token(j->activity.token, token)) j->canceled = true;
+    if (same_token(j->activity.token, token)) j->canceled = why;
   }
   for (worker *w = workers->live; w; w = w->next) {
     if (!w->running || !same_token(w->running->activity.token, token)) continue;
-    w->cancel = true;
+    w->cancel = (int)why;
     workers->stuck += !w->stuck;
     w->stuck = true;
     too_many = replace_stuck(workers);

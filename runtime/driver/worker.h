@@ -44,7 +44,7 @@ lnt_status lnt__workers_run(lnt__workers *workers, const lnt_activity *activity,
 
 /* As lnt__avm_cancel(). An attempt that is still in the queue fails with "Canceled" without having run. One that runs counts as stuck until
  * it ends. */
-void lnt__workers_cancel(lnt__workers *workers, lnt_token token);
+void lnt__workers_cancel(lnt__workers *workers, lnt_token token, lnt_cancel_reason why);
 
 size_t lnt__workers_running(lnt__workers *workers); /* queued and running */
 

@@ -158,6 +158,7 @@ typedef void (*lnt_wake_fn)(void *user);     /* any thread: the runtime has work
   X(turn_memory_bytes_max, 64u << 20, "bytes one instance may add to the workflow VM between two waits")               \
   X(activity_memory_bytes_max, 1024u << 20, "bytes of each activity VM")                                               \
   X(activity_slice_us_max, 2000000, "microseconds that a Lua activity may compute on the owner thread between two waits")  \
+  X(activity_grace_us, 10000000, "microseconds that a canceled Lua activity may take to clean up, before it is dropped")  \
   X(questions_max, 1000, "queries and updates of one instance that wait for its turn")                                 \
   X(updates_max, 1000, "updates of one instance that are accepted and not answered")                                   \
   X(resident_max, 4096, "instances kept as live coroutines; others are rebuilt by replay when needed")                 \
@@ -273,7 +274,7 @@ LNT_API lnt_status lnt_register_activity(lnt_runtime *rt, const char *name, lnt_
 
 /* Called once on the owner thread when the answer of a pending or deferred attempt is not wanted any more, after that became durable: stop
  * the work. An answer is ignored from here on. It may call everything that an activity may. */
-typedef void (*lnt_activity_cancel_fn)(void *user, lnt_runtime *rt, lnt_token token, lnt_cancel_reason why);
+typedef void (*lnt_activity_cancel_fn)(void *user, lnt_runtime *rt, const char *name, lnt_token token, lnt_cancel_reason why);
 
 typedef struct lnt_activity_options {
   size_t size;                   /* set by lnt_activity_options_init() */

@@ -6,6 +6,7 @@
 
 #include <lualib.h>
 
+#include "base/clock.h"
 #include "journal/journal.h"
 #include "lua_embed.h"
 #include "vm/activity_lib.h"
@@ -245,7 +246,7 @@ static void fail_result(lnt__avm *avm, lnt__attempt *attempt) {
 
 /* What became of an attempt that does not wait: its result or its failure is in attempt->out afterwards, and `outcome` says which. */
 static void conclude(lnt__avm *avm, lnt__attempt *attempt, int status, lnt__buf *detail) {
-  static const char dropped[] = "the activity was canceled and went on asking for waits";
+  static const char dropped[] = "the activity was canceled and did not end within its grace (activity_grace_us)";
   static const char yielded[] = "the activity called coroutine.yield() outside a coroutine of its own; to wait, use act:sleep() and the "
                                 "other helpers of `act`";
   if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_ENDED) {
@@ -275,7 +276,7 @@ static void settle(lnt__avm *avm, lnt__attempt *attempt, int status) {
   bool out_of_memory = attempt->out.failed, failed = attempt->outcome != LNT_OK;
   lnt_token token = attempt->activity.token;
   lnt_value answer = {attempt->out.data, attempt->out.size};
-  if (attempt->kept) release_held(avm, attempt);
+  if (attempt->kept || attempt->told) release_held(avm, attempt);
   unkeep(avm, attempt);
   attempt->state = LNT__ATTEMPT_IDLE;
   attempt->serial += 1u << SLOT_BITS;
@@ -285,6 +286,7 @@ static void settle(lnt__avm *avm, lnt__attempt *attempt, int status) {
     failed = true;
   }
   if (failed) avm->options.fail(avm->options.user, token, answer, (lnt_value){detail.data, detail.size});
+  else if (attempt->later) avm->options.defer(avm->options.user, token);
   else avm->options.complete(avm->options.user, token, answer);
   lnt__buf_finish(&detail);
   attempt_recycle(avm, attempt);
@@ -302,15 +304,40 @@ static int resume(lnt__avm *avm, lnt__attempt *attempt, int nargs) {
   return status;
 }
 
+lnt_cancel_reason lnt__attempt_canceled(lnt__avm *avm, lnt__attempt *attempt) {
+  if (attempt->why || !avm->options.canceled) return attempt->why;
+  attempt->why = avm->options.canceled(avm->options.user, attempt->activity.token);
+  if (attempt->why) attempt->canceled_ns = lnt__coarse_ns();
+  return attempt->why;
+}
+
+uint64_t lnt__attempt_grace_ns(const lnt__avm *avm, const lnt__attempt *attempt) {
+  uint64_t passed_ns = lnt__coarse_ns() - attempt->canceled_ns, grace_ns = avm->options.grace_us * 1000;
+  if (attempt->why == LNT__CANCEL_CLOSING) grace_ns = LNT__AVM_CANCEL_GRACE_MS * 1000000u;
+  return passed_ns < grace_ns ? grace_ns - passed_ns : 0;
+}
+
+int lnt__attempt_push_cancel(const lnt__avm *avm, const lnt__attempt *attempt, lua_State *L) {
+  lua_pushboolean(L, attempt->why && !attempt->told);
+  if (!attempt->why) return 1;
+  lua_pushnumber(L, (lua_Number)(lnt__attempt_grace_ns(avm, attempt) / 1000000));
+  return 2;
+}
+
 void lnt__avm_advance(lnt__avm *avm, lnt__attempt *attempt, bool first) {
   int nargs = 0;
-  if (!first) lua_pushboolean(attempt->co, attempt->canceled), nargs = 1;
+  if (attempt->expired) {
+    attempt->state = LNT__ATTEMPT_DROPPED;
+    avm->watch.stop = LNT__STOP_NONE;
+    settle(avm, attempt, LUA_YIELD);
+    return;
+  }
+  if (!first) nargs = lnt__attempt_push_cancel(avm, attempt, attempt->co);
   attempt->state = LNT__ATTEMPT_RUNS;
   int status = resume(avm, attempt, nargs);
   while (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_OPENS && !avm->watch.stop && lnt__avm_open_luv(avm)) {
     attempt->state = LNT__ATTEMPT_RUNS;
-    lua_pushboolean(attempt->co, attempt->canceled);
-    status = resume(avm, attempt, 1);
+    status = resume(avm, attempt, lnt__attempt_push_cancel(avm, attempt, attempt->co));
   }
   if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_WAITS) {
     if (!avm->watch.stop && keep(avm, attempt)) return;
@@ -319,9 +346,15 @@ void lnt__avm_advance(lnt__avm *avm, lnt__attempt *attempt, bool first) {
   settle(avm, attempt, status);
 }
 
+static void cancel_waiting(lnt__avm *avm, lnt__attempt *attempt) {
+  lnt__avm_make_ready(avm, attempt);
+  lua_pushnumber(avm->L, (lua_Number)attempt->serial);
+  lua_pushnumber(avm->L, (lua_Number)(lnt__attempt_grace_ns(avm, attempt) / 1000000));
+  lnt__avm_call(avm, avm->refs.cancel, 2, 0);
+}
+
 static void poll_cancel(lnt__avm *avm, lnt__attempt *attempt) {
-  if (attempt->canceled || !avm->options.canceled) return;
-  if (avm->options.canceled(avm->options.user, attempt->activity.token)) lnt__avm_cancel(avm, attempt->activity.token);
+  if (!attempt->why && lnt__attempt_canceled(avm, attempt)) cancel_waiting(avm, attempt);
 }
 
 /* Without a loop of the host's: run luv's own until the attempt has ended, and then until nothing it left behind is open. */
@@ -374,31 +407,30 @@ void lnt__avm_run(lnt__avm *avm, const lnt_activity *activity) {
   }
   attempt->activity = *activity;
   attempt->fn_ref = entry->fn_ref;
-  attempt->canceled = false;
-  attempt->refusals = 0;
-  attempt->canceled_ns = 0;
+  attempt->told = attempt->later = attempt->expired = false;
+  attempt->why = 0;
   uint64_t serial = attempt->serial;
   lnt__avm_advance(avm, attempt, true);
   if (!avm->options.loop && avm->luv_open) block(avm, serial);
 }
 
-void lnt__avm_cancel(lnt__avm *avm, lnt_token token) {
+void lnt__avm_cancel(lnt__avm *avm, lnt_token token, lnt_cancel_reason why) {
   lnt__attempt *attempt = lnt__u64map_get(&avm->waiting, token_key(token));
   for (; attempt; attempt = attempt->same_key) {
     lnt_token own = attempt->activity.token;
     if (own.run == token.run && own.seq == token.seq && own.attempt == token.attempt) break;
   }
-  if (!attempt || attempt->canceled) return;
-  attempt->canceled = true;
-  lnt__avm_make_ready(avm, attempt);
-  if (avm->options.loop) lnt__avm_call(avm, avm->refs.kick, 0, 0);
+  if (!attempt || attempt->why) return;
+  attempt->why = why;
+  attempt->canceled_ns = lnt__coarse_ns();
+  cancel_waiting(avm, attempt);
 }
 
 size_t lnt__avm_running(const lnt__avm *avm) { return avm->kept_count; }
 
 /* ---- What activity.lua's body calls. These RAISE. ---- */
 
-/* take() -> function, input, serial */
+/* take() -> function, input, serial, heartbeat details */
 static int io_take(lua_State *L) {
   lnt__avm *avm = lnt__avm_of(L);
   lnt__attempt *attempt = avm->current;
@@ -407,7 +439,8 @@ static int io_take(lua_State *L) {
     return luaL_error(L, "the input of the activity \"%s\" is malformed", attempt->activity.name);
   }
   lua_pushnumber(L, (lua_Number)attempt->serial);
-  return 3;
+  if (!lnt__value_push(L, attempt->activity.heartbeat_details)) lua_pushnil(L);
+  return 4;
 }
 
 /* finish(result): encode it, and rest until the next attempt */
@@ -419,6 +452,9 @@ static int io_finish(lua_State *L) {
   avm->enforce = false; /* encoding allocates nothing of Lua's */
   attempt->outcome = lnt__value_encode(L, 1, "result", avm->options.payload_bytes_max, &attempt->out, &avm->err);
   avm->enforce = true;
+  if (attempt->later && !lua_isnil(L, 1))
+    attempt->outcome = lnt__fail(&avm->err, LNT_EVALUE, "result: the activity called act:complete_later(), so its answer comes from "
+                                 "outside; it must return nothing");
   attempt->state = LNT__ATTEMPT_ENDED;
   lua_settop(L, 0);
   return lua_yield(L, 0);
@@ -517,6 +553,7 @@ void lnt__avm_destroy(lnt__avm *avm) {
   }
   lnt__free(avm->slots);
   lnt__u64map_finish(&avm->waiting);
+  lnt__buf_finish(&avm->beat);
   lnt__buf_finish(&avm->watch.detail);
   lnt__buf_finish(&avm->watch.failure);
   lnt__free(avm->module_path);

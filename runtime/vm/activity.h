@@ -13,7 +13,8 @@
 
 #include "codec/cbor.h"
 
-#define LNT__AVM_CANCEL_GRACE_MS 500 /* what computes on this long after it was canceled is stopped, where that is possible */
+#define LNT__AVM_CANCEL_GRACE_MS 500 /* what computes on this long after it was canceled is told by an error, where that is possible */
+#define LNT__CANCEL_CLOSING ((lnt_cancel_reason)4) /* the runtime closes: there is no time to clean up */
 
 struct uv_loop_s;
 typedef struct lnt__avm lnt__avm;
@@ -23,15 +24,16 @@ typedef struct lnt__avm_options {
   uint64_t memory_bytes_max;
   uint64_t payload_bytes_max;
   uint64_t slice_us_max; /* processor time between two waits; 0: no bound, and the compiler is on */
+  uint64_t grace_us; /* from the cancellation of an attempt until it is dropped */
   const char *module_path, *stdlib_path; /* may be NULL */
   void *user;
   void (*complete)(void *user, lnt_token token, lnt_value result);
   void (*fail)(void *user, lnt_token token, lnt_value failure, lnt_value detail); /* failure map; detail: traceback text */
   void (*defer)(void *user, lnt_token token); /* in place of an answer: it will be given from outside */
-  void (*heartbeat)(void *user, lnt_token token, lnt_value details);
+  bool (*heartbeat)(void *user, lnt_token token, lnt_value details); /* true: the attempt is canceled */
   void (*log)(void *user, lnt_log_level level, const char *id, const char *message); /* id: the instance, or NULL */
-  bool (*canceled)(void *user, lnt_token token); /* may be NULL; asked by act:canceled(), without a loop while a helper blocks, and now
-                                                    and then while it computes: it is stopped LNT__AVM_CANCEL_GRACE_MS later */
+  /* 0: not canceled. May be NULL; asked by act:canceled(), without a loop while a helper blocks, and now and then while one computes. */
+  lnt_cancel_reason (*canceled)(void *user, lnt_token token);
   /* May be NULL; asked while an attempt computes. true stops it: asked again with the place ("quests.lua:12") and a buffer for the failure
    * map. */
   bool (*overdue)(void *user, lnt_token token, const char *place, lnt__buf *failure);
@@ -61,9 +63,9 @@ void lnt__avm_each(lnt__avm *avm, void (*fn)(void *user, const char *name, const
 /* Run an attempt until it ends or waits. Its answer comes through `complete` or `fail`, now or later from the loop. Exactly one answer. */
 void lnt__avm_run(lnt__avm *avm, const lnt_activity *activity);
 
-/* The answer is no longer wanted: the activity sees act:canceled() and its waits end with an error of type "Canceled"; its child
- * processes get SIGTERM. */
-void lnt__avm_cancel(lnt__avm *avm, lnt_token token);
+/* The answer is no longer wanted: the activity is told once, by an error of type "Canceled" that ends its wait, or by act:canceled(). Then
+ * it may clean up, and wait again, for grace_us. The child process that it waited for gets SIGTERM, later SIGKILL. */
+void lnt__avm_cancel(lnt__avm *avm, lnt_token token, lnt_cancel_reason why);
 size_t lnt__avm_running(const lnt__avm *avm);
 size_t lnt__avm_memory(const lnt__avm *avm);
 

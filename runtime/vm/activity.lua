@@ -78,7 +78,8 @@ end
 
 ---- Waiting ----
 
-local held = {}      -- serial -> { [release] = true }
+local close, after   -- of handles and timers of libuv
+local held = {}      -- serial -> { [release] = true, limited = true? }
 local in_flight = 0
 
 -- Run `cleanup` once: when the function returned is called, or when the attempt ends.
@@ -101,6 +102,7 @@ end
 function P.abandon(serial)
   local set = held[serial]
   held[serial] = nil
+  if set then set.limited = nil end
   while set and next(set) do
     local release = next(set)
     pcall(release)
@@ -108,16 +110,47 @@ function P.abandon(serial)
   end
 end
 
-local function fail_canceled()
-  fail("Canceled", "the activity was canceled: its answer is no longer wanted", nil, false)
+local acts = setmetatable({}, { __mode = "v" }) -- serial -> `act`, of those that have hooks
+
+-- From here on the attempt knows that it is canceled; its hooks are called once. Answers why.
+local function tell_once(serial)
+  local reason, left_ms, told = C.tell(serial)
+  local act = not told and acts[serial]
+  for _, hook in ipairs(act and act[2] or {}) do
+    local ok, problem = pcall(hook, reason)
+    if not ok then C.log(serial, 2, "a function given to act:on_cancel raised an error: " .. tostring(problem)) end
+  end
+  return reason, left_ms
 end
+
+-- What waits when its time to clean up is over is dropped.
+local function limit(serial, left_ms)
+  if not uv or (held[serial] and held[serial].limited) then return end
+  local timer
+  local release = hold(serial, function() close(timer) end)
+  held[serial].limited = true
+  timer = after(left_ms, function()
+    release()
+    C.expire(serial)
+  end)
+end
+
+local function fail_canceled(serial)
+  local reason, left_ms = tell_once(serial)
+  limit(serial, left_ms)
+  fail("Canceled", "the activity was canceled: its answer is no longer wanted", { reason = reason }, false)
+end
+
+P.canceled = fail_canceled
 
 -- Wait until `done(...)` was called by a callback of libuv; its values are what await returns. `begin(done)` starts the work and returns
 -- a function that gives it up, or nothing if it cannot be given up (then it ends soon by itself). done() answers whether the attempt is
 -- still there.
 local function await(self, begin)
   local serial = self[1]
-  if enter(serial) then fail_canceled() end
+  local strikes, left_ms = enter(serial)
+  if strikes then fail_canceled(serial) end
+  if left_ms then limit(serial, left_ms) end
   local ended, a, b = false, nil, nil
   local give_up = begin(function(x, y)
     if not ended then
@@ -129,13 +162,13 @@ local function await(self, begin)
     if pause(serial) and give_up and not ended then
       ended = true
       give_up()
-      fail_canceled()
+      fail_canceled(serial)
     end
   end
   return a, b
 end
 
-local function close(handle)
+function close(handle)
   if not handle:is_closing() then
     in_flight = in_flight + 1
     handle:close(function() in_flight = in_flight - 1 end)
@@ -162,7 +195,7 @@ local function request(self, what, start, late)
 end
 
 -- A timer that is closed when it has fired; close() it to stop it before.
-local function after(ms, fn)
+function after(ms, fn)
   local timer = uv.new_timer()
   uv.update_time()
   timer:start(ms, 0, function()
@@ -198,7 +231,26 @@ local function is_act(value)
 end
 
 function act.canceled(self)
-  return C.canceled(self[1])
+  if not C.canceled(self[1]) then return false end
+  return true, (tell_once(self[1]))
+end
+
+function act.on_cancel(self, fn)
+  if type(fn) ~= "function" then misuse("act:on_cancel: a function is wanted, got " .. type(fn)) end
+  local serial = self[1]
+  C.canceled(serial) -- refuses an `act` of another attempt
+  if not self[2] then rawset(self, 2, {}) end
+  self[2][#self[2] + 1] = fn
+  acts[serial] = self
+end
+
+function act.heartbeat(self, details)
+  if not C.heartbeat(self[1], details) then return false end
+  return true, (tell_once(self[1]))
+end
+
+function act.complete_later(self)
+  return C.later(self[1])
 end
 
 local LEVELS = { debug = 0, info = 1, warn = 2, error = 3 }
@@ -573,8 +625,8 @@ Act = {
 -- `finish` takes the result and rests until the next attempt. It is called in the tail position, so that a coroutine at rest holds no
 -- input.
 local function once()
-  local fn, input, serial = take()
-  return finish(fn(input, setmetatable({ serial }, Act)))
+  local fn, input, serial, details = take()
+  return finish(fn(input, setmetatable({ serial, heartbeat_details = details }, Act)))
 end
 
 function P.body()
@@ -725,10 +777,11 @@ function P.poll()
   return in_flight > 0
 end
 
--- Make the loop call back once, soon: what is ready is resumed then.
-function P.kick()
+-- An attempt that waits was canceled. Make the loop call back once, soon: what is ready is resumed then.
+function P.cancel(serial, left_ms)
   kicker = kicker or uv.new_timer()
   kicker:start(0, 0, function() end)
+  limit(serial, left_ms)
 end
 
 function P.close()

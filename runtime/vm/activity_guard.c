@@ -132,18 +132,14 @@ static bool is_too_long(lnt__avm *avm, uint64_t now_ns) {
   return watch->lasted_ns > LASTED_PER_SLICE * max_ns || lnt__thread_cpu_ns() - watch->cpu_ns > max_ns;
 }
 
-static bool is_canceled(lnt__avm *avm, uint64_t now_ns) {
-  lnt__attempt *attempt = avm->current;
-  if (!avm->options.canceled || !avm->options.canceled(avm->options.user, attempt->activity.token)) return false;
-  if (!attempt->canceled_ns) attempt->canceled_ns = now_ns;
-  return now_ns - attempt->canceled_ns > LNT__AVM_CANCEL_GRACE_MS * 1000000u;
-}
+/* Time is up for one that was told long ago, or must end at once. */
+static bool is_overstaying(lnt__avm *avm) { return lnt__attempt_canceled(avm, avm->current) && !lnt__attempt_grace_ns(avm, avm->current); }
 
 static void look(lnt__avm *avm, lua_State *L) {
   uint64_t now_ns = lnt__coarse_ns();
   if (now_ns == avm->watch.seen_ns) return;
   if (is_too_long(avm, now_ns)) stop(avm, L, LNT__STOP_SLICE);
-  else if (avm->current && is_canceled(avm, now_ns)) stop(avm, L, LNT__STOP_CANCELED);
+  else if (avm->current && is_overstaying(avm)) stop(avm, L, LNT__STOP_CANCELED);
   else if (avm->current && avm->options.overdue && avm->options.overdue(avm->options.user, avm->current->activity.token, NULL, NULL))
     stop(avm, L, LNT__STOP_TIMEOUT);
   avm->watch.seen_ns = now_ns;
@@ -154,12 +150,24 @@ static int raise(lua_State *L) {
   return lua_error(L);
 }
 
+/* It computes on although it is canceled: the failure that a wait would raise is raised here, once. */
+static void tell(lnt__avm *avm, lua_State *L) {
+  lnt__attempt *attempt = avm->current;
+  if (!attempt || !attempt->why || attempt->told) return;
+  if (lnt__coarse_ns() - attempt->canceled_ns < LNT__AVM_CANCEL_GRACE_MS * 1000000u) return;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, avm->refs.canceled);
+  lua_pushnumber(L, (lua_Number)attempt->serial);
+  lua_call(L, 1, 0);
+}
+
 /* activity.lua itself is never left in the middle: it returns or waits soon. */
 static void on_count(lua_State *L, lua_Debug *ar) {
   lnt__avm *avm = lnt__avm_of(L);
   if (!avm->watch.runs) return;
   if (!avm->watch.stop) look(avm, L);
-  if (avm->watch.stop && !is_own(L, ar)) raise(L);
+  if (is_own(L, ar)) return;
+  if (avm->watch.stop) raise(L);
+  tell(avm, L);
 }
 
 int lnt__watch_look(lua_State *L) {

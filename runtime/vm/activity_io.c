@@ -8,7 +8,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "vm/activity_lib.h"
+#include "vm/value.h"
 
 #define LOG_TEXT_MAX 4096 /* bytes of one line that an activity logs */
 #define SLOT_BITS 20
@@ -104,26 +106,26 @@ static lnt__attempt *own(lua_State *L) {
   return attempt;
 }
 
-/* enter(serial) -> canceled: may the attempt begin a wait? */
+/* enter(serial) -> must it be told that it is canceled?, milliseconds left then. May the attempt begin a wait? */
 static int io_enter(lua_State *L) {
   static const char in_coroutine[] = "the helpers of `act` cannot wait inside a coroutine of your own; call them from the activity itself";
   static const char in_callback[] = "the helpers of `act` cannot wait here: a callback of table.sort or string.gsub, or `require`, runs";
   lnt__attempt *attempt = own(L);
+  lnt__avm *avm = lnt__avm_of(L);
   if (attempt->co != L) return refuse(L, in_coroutine);
   if (!lua_isyieldable(L)) return refuse(L, in_callback);
-  if (attempt->canceled && ++attempt->refusals > LNT__ATTEMPT_REFUSALS_MAX) {
+  if (lnt__attempt_canceled(avm, attempt) && attempt->told && !lnt__attempt_grace_ns(avm, attempt)) {
     attempt->state = LNT__ATTEMPT_DROPPED;
     return lua_yield(L, 0);
   }
-  if (!lnt__avm_of(L)->luv_open) {
+  if (!avm->luv_open) {
     attempt->state = LNT__ATTEMPT_OPENS;
     return lua_yield(L, 0);
   }
-  lua_pushboolean(L, attempt->canceled);
-  return 1;
+  return lnt__attempt_push_cancel(avm, attempt, L);
 }
 
-/* pause(serial) -> canceled */
+/* pause(serial) -> must it be told? */
 static int io_pause(lua_State *L) {
   own(L)->state = LNT__ATTEMPT_WAITS;
   return lua_yield(L, 0);
@@ -138,12 +140,64 @@ static int io_wake(lua_State *L) {
   return 1;
 }
 
+static const char *reason_name(lnt_cancel_reason why) {
+  static const char *const names[] = {[LNT_CANCEL_REQUESTED] = "canceled", [LNT_CANCEL_TIMEOUT] = "timeout", [LNT_CANCEL_CLOSED] = "closed",
+                                      [LNT__CANCEL_CLOSING] = "closing"};
+  return names[why];
+}
+
+/* tell(serial) -> why, milliseconds to clean up, was it told before? From here on it knows. */
+static int io_tell(lua_State *L) {
+  lnt__attempt *attempt = own(L);
+  lnt_cancel_reason why = attempt->why ? attempt->why : LNT_CANCEL_REQUESTED;
+  bool before = attempt->told;
+  attempt->told = true;
+  lua_pushstring(L, reason_name(why));
+  lua_pushnumber(L, (lua_Number)(lnt__attempt_grace_ns(lnt__avm_of(L), attempt) / 1000000));
+  lua_pushboolean(L, before);
+  return 3;
+}
+
 /* canceled(serial) */
 static int io_canceled(lua_State *L) {
+  lua_pushboolean(L, lnt__attempt_canceled(lnt__avm_of(L), own(L)) != 0);
+  return 1;
+}
+
+/* expire(serial): a canceled attempt that still waits is dropped */
+static int io_expire(lua_State *L) {
+  lnt__avm *avm = lnt__avm_of(L);
+  lnt__attempt *attempt = lnt__avm_attempt(avm, serial_at(L, 1));
+  if (!attempt || attempt->state != LNT__ATTEMPT_WAITS) return 0;
+  attempt->expired = true;
+  lnt__avm_make_ready(avm, attempt);
+  return 0;
+}
+
+/* heartbeat(serial, details) -> canceled */
+static int io_heartbeat(lua_State *L) {
   lnt__avm *avm = lnt__avm_of(L);
   lnt__attempt *attempt = own(L);
-  if (!attempt->canceled && avm->options.canceled) attempt->canceled = avm->options.canceled(avm->options.user, attempt->activity.token);
-  lua_pushboolean(L, attempt->canceled);
+  lua_settop(L, 2);
+  lnt__buf_clear(&avm->beat);
+  lnt_status status = lua_isnil(L, 2) ? LNT_OK : lnt__value_encode(L, 2, "details", avm->options.payload_bytes_max, &avm->beat, &avm->err);
+  if (status) return luaL_error(L, "act:heartbeat: %s", avm->err.message);
+  bool over = avm->options.heartbeat(avm->options.user, attempt->activity.token, (lnt_value){avm->beat.data, avm->beat.size});
+  if (over && !lnt__attempt_canceled(avm, attempt)) { /* why, its host will say */
+    attempt->why = LNT_CANCEL_REQUESTED;
+    attempt->canceled_ns = lnt__coarse_ns();
+  }
+  lua_pushboolean(L, lnt__attempt_canceled(avm, attempt) != 0);
+  return 1;
+}
+
+/* later(serial) -> token */
+static int io_later(lua_State *L) {
+  char text[LNT_TOKEN_TEXT_BYTES];
+  lnt__attempt *attempt = own(L);
+  attempt->later = true;
+  lnt_token_text(attempt->activity.token, text);
+  lua_pushstring(L, text);
   return 1;
 }
 
@@ -232,6 +286,7 @@ static int io_pid(lua_State *L) {
 
 void lnt__avm_io_functions(lua_State *L) {
   static const luaL_Reg functions[] = {
+      {"tell", io_tell}, {"expire", io_expire}, {"heartbeat", io_heartbeat}, {"later", io_later},
       {"enter", io_enter}, {"pause", io_pause},         {"wake", io_wake},         {"canceled", io_canceled}, {"field", io_field},
       {"log", io_log},     {"text_file", io_text_file}, {"close_fd", io_close_fd}, {"pid", io_pid},
       {"stopping", io_stopping}, {"look", lnt__watch_look}, {"native_dir", io_native_dir}, {NULL, NULL},

@@ -17,7 +17,6 @@
 #define LNT__ATTEMPTS_MAX (1u << 20)        /* attempts of one avm that run at once; the slot's share of a serial */
 #define LNT__ATTEMPTS_POOLED 256            /* idle coroutines kept */
 #define LNT__ATTEMPT_OUT_KEPT (64u << 10)   /* bytes of a result's buffer kept for the next attempt */
-#define LNT__ATTEMPT_REFUSALS_MAX 100       /* waits a canceled attempt may still ask for, before it is dropped */
 #define LNT__AVM_CHUNK "[string \"activity helpers\"]" /* activity.lua, as places name it */
 
 typedef enum lnt__attempt_state {
@@ -26,7 +25,7 @@ typedef enum lnt__attempt_state {
   LNT__ATTEMPT_WAITS,  /* yielded in a helper; `wake` or cancel makes it ready */
   LNT__ATTEMPT_OPENS,  /* yielded so that luv can be opened */
   LNT__ATTEMPT_ENDED,  /* `finish` has its result */
-  LNT__ATTEMPT_DROPPED /* canceled, and would not stop */
+  LNT__ATTEMPT_DROPPED /* canceled, and its time to clean up is over */
 } lnt__attempt_state;
 
 typedef struct lnt__attempt {
@@ -35,9 +34,12 @@ typedef struct lnt__attempt {
   uint32_t slot;
   uint64_t serial; /* names this use of the slot; what Lua holds instead of a pointer */
   lnt__attempt_state state;
-  bool canceled, ready, kept; /* kept: it waited once, so its strings are its own and its token can be found */
-  unsigned refusals;
-  uint64_t canceled_ns; /* when the watchdog first saw it canceled; 0: not yet */
+  bool ready, kept;      /* kept: it waited once, so its strings are its own and its token can be found */
+  bool told;             /* it knows that it is canceled */
+  bool later;            /* it is answered from outside */
+  bool expired;          /* waits, and will not be resumed */
+  lnt_cancel_reason why; /* it is canceled; 0: it is not */
+  uint64_t canceled_ns;  /* when that was seen; coarse clock */
   lnt_activity activity;
   char *strings;
   lnt__buf out; /* the encoded result, or the failure */
@@ -71,7 +73,7 @@ typedef struct lnt__avm_entry { /* one activity that is loaded */
 } lnt__avm_entry;
 
 /* X(field): functions of activity.lua, by their names there. */
-#define LNT__AVM_FUNCTION_MAP(X) X(body) X(load) X(open) X(poll) X(kick) X(abandon) X(close)
+#define LNT__AVM_FUNCTION_MAP(X) X(body) X(load) X(open) X(poll) X(cancel) X(canceled) X(abandon) X(close)
 
 struct lnt__avm {
   lnt__avm_options options;
@@ -90,6 +92,7 @@ struct lnt__avm {
   lnt__attempt *current;
   lnt__watch watch;
   lnt_error err; /* of the encoding that `finish` tried */
+  lnt__buf beat; /* the details of a heartbeat */
   struct lnt__avm_refs {
 #define LNT__X(name) int name;
     LNT__AVM_FUNCTION_MAP(LNT__X)
@@ -119,6 +122,10 @@ lnt__attempt *lnt__avm_attempt(lnt__avm *avm, uint64_t serial); /* NULL: it has 
 void lnt__avm_make_ready(lnt__avm *avm, lnt__attempt *attempt);
 
 /* activity.c */
+lnt_cancel_reason lnt__attempt_canceled(lnt__avm *avm, lnt__attempt *attempt); /* asks, if it is not known; 0: it is not */
+uint64_t lnt__attempt_grace_ns(const lnt__avm *avm, const lnt__attempt *attempt); /* what is left to a canceled one; 0: nothing */
+/* What a helper that waits must know: must the attempt be told? Of a canceled one also the milliseconds that are left. */
+int lnt__attempt_push_cancel(const lnt__avm *avm, const lnt__attempt *attempt, lua_State *L);
 void lnt__avm_advance(lnt__avm *avm, lnt__attempt *attempt, bool first);
 
 /* activity_guard.c: everything of an author's runs between lnt__watch_begin() and lnt__watch_end(), which answers whether it was stopped;

@@ -30,7 +30,8 @@ typedef struct world {
   pthread_mutex_t lock;
   answer *answers;
   size_t count;
-  char log[4096];
+  char log[4096], beats[512];
+  uint32_t deferred; /* the attempt that was, last */
   char dir[64];
   uint32_t seq;
   pthread_t owner;
@@ -52,6 +53,18 @@ static void add_answer(world *w, lnt_token token, bool ok, lnt_value value, lnt_
 
 static void on_complete(void *user, lnt_token token, lnt_value result) { add_answer(user, token, true, result, LNT_VALUE_NIL); }
 static void on_fail(void *user, lnt_token token, lnt_value failure, lnt_value detail) { add_answer(user, token, false, failure, detail); }
+static void on_defer(void *user, lnt_token token) { ((world *)user)->deferred = token.seq; }
+static bool on_heartbeat(void *user, lnt_token token, lnt_value details) {
+  world *w = user;
+  char *json = NULL;
+  (void)token;
+  CHECK_STATUS(lnt_value_to_json(details, 0, &json, NULL, NULL), LNT_OK);
+  bool canceled = strcmp(json, "\"stop\"") == 0;
+  size_t used = strlen(w->beats);
+  snprintf(w->beats + used, sizeof w->beats - used, "%s;", json);
+  lnt_free(json);
+  return canceled;
+}
 static void on_log(void *user, lnt_log_level level, const char *id, const char *message) {
   world *w = user;
   pthread_mutex_lock(&w->lock);
@@ -63,7 +76,8 @@ static void on_tick(uv_timer_t *timer) { (void)timer; }
 
 static lnt__avm_options options_of(world *w, uint64_t memory) {
   return (lnt__avm_options){.loop = &w->loop, .memory_bytes_max = memory, .payload_bytes_max = 2u << 20, .module_path = w->dir, .user = w,
-                            .complete = on_complete, .fail = on_fail, .log = on_log};
+                            .complete = on_complete, .fail = on_fail, .defer = on_defer, .heartbeat = on_heartbeat, .log = on_log,
+                            .grace_us = 10000000};
 }
 
 static void world_open(world *w, uint64_t memory) {
@@ -120,7 +134,8 @@ static lnt_status load_as(world *w, const char *file, const char *source, bool i
 typedef struct job { lnt_value input; lnt_activity activity; } job;
 
 static job job_of(world *w, const char *name, const char *input) {
-  job j = {LNT_VALUE_NIL, {.token = {7, ++w->seq, 1}, .name = name, .instance_id = "quest-1", .idempotency_key = "key-1"}};
+  job j = {LNT_VALUE_NIL, {.token = {7, ++w->seq, 1}, .name = name, .instance_id = "quest-1", .idempotency_key = "key-1",
+                               .heartbeat_details = {"\xa1\x62so\x63" "far", 8}}};
   if (input) CHECK_STATUS(lnt_value_from_json(input, strlen(input), &j.input, NULL), LNT_OK);
   j.activity.input = j.input;
   return j;
@@ -382,9 +397,9 @@ static void test_watchdog_keeps_timeouts(void) {
   world_close(&w);
 }
 
-static bool always_canceled(void *user, lnt_token token) {
+static lnt_cancel_reason always_canceled(void *user, lnt_token token) {
   (void)user, (void)token;
-  return true;
+  return LNT_CANCEL_TIMEOUT;
 }
 
 /* Where the compiler is on, what it does not compile can be stopped all the same. */
@@ -394,14 +409,22 @@ static void test_watchdog_stops_what_was_canceled(void) {
   lnt__avm_options options = options_of(&w, MEMORY);
   options.loop = NULL;
   options.canceled = always_canceled;
+  options.grace_us = 1000000;
   lnt__avm_destroy(w.avm);
   CHECK_STATUS(lnt__avm_create(&options, &w.avm, NULL), LNT_OK);
   load(&w, "activity('polls', function(_, act) while not act:canceled() do end return 'cleaned' end)\n"
            "activity('spins', function() local f = function() while true do pcall(error) end end jit.off(f) f() end)\n"
+           "activity('cleans', function(_, act) local why act:on_cancel(function(reason) why = reason end)\n"
+           "  local f = function() while true do end end jit.off(f) local ok, e = pcall(f)\n"
+           "  return {ok, e.type, e.details.reason, why} end)\n"
+           "activity('stays', function() local f = function() while true do pcall(function() while true do end end) end end\n"
+           "  jit.off(f, true) f() end)\n"
            "activity('compiler', function() return (jit.status()) end)");
   CHECK_EQ_STR(outcome(&w, "polls", NULL), "\"cleaned\"");
-  CHECK_HAS(outcome(&w, "spins", NULL), "\"Canceled\"");
-  CHECK_HAS(outcome(&w, "spins", NULL), "a.lua:2: the activity \\\"spins\\\" was canceled, and computed on");
+  CHECK_HAS(outcome(&w, "spins", NULL), "\"type\":\"Canceled\"");
+  CHECK_EQ_STR(outcome(&w, "cleans", NULL), "[false,\"Canceled\",\"timeout\",\"timeout\"]");
+  CHECK_HAS(outcome(&w, "stays", NULL), "\"type\":\"Canceled\"");
+  CHECK_HAS(outcome(&w, "stays", NULL), "the activity \\\"stays\\\" was canceled, and computed on");
   CHECK_EQ_STR(outcome(&w, "compiler", NULL), "true");
   world_close(&w);
 }
@@ -563,26 +586,76 @@ static void test_processes(void) {
 
 static lnt_token token_of(uint32_t seq) { return (lnt_token){7, seq, 1}; }
 
+static const char canceled_source[] =
+    "activity('nap', function(d, act) act:sleep(d) end)\n"
+    "activity('cleans', function(d, act) local seen = {act:canceled()} act:on_cancel(function(why) seen[#seen + 1] = why end)\n"
+    "  local ok, e = pcall(act.sleep, act, d) seen[#seen + 1] = tostring(ok) .. e.type .. e.details.reason\n"
+    "  act:sleep(0.01) act:sleep(0.01) local now, why = act:canceled() seen[#seen + 1] = tostring(now) .. why return seen end)\n"
+    "activity('stubborn', function(d, act) while true do pcall(act.sleep, act, d) end end)";
+
+/* It is told once, and may wait while it cleans up. */
 static void test_cancel(void) {
   world w;
   world_open(&w, MEMORY);
-  load(&w, "activity('nap', function(d, act) act:sleep(d) end)\n"
-           "activity('cleans', function(d, act) local ok, e = pcall(act.sleep, act, d) return {ok, e.type, act:canceled()} end)\n"
-           "activity('stubborn', function(d, act) while true do pcall(act.sleep, act, d) end end)");
-  uint32_t nap = start(&w, "nap", "1000"), other = start(&w, "nap", "0.05");
-  uint32_t cleans = start(&w, "cleans", "1000"), stubborn = start(&w, "stubborn", "1000");
-  lnt__avm_cancel(w.avm, token_of(nap));
-  lnt__avm_cancel(w.avm, token_of(nap));
-  lnt__avm_cancel(w.avm, token_of(cleans));
-  lnt__avm_cancel(w.avm, token_of(stubborn));
-  lnt__avm_cancel(w.avm, token_of(4711));
+  load(&w, canceled_source);
+  uint32_t nap = start(&w, "nap", "1000"), other = start(&w, "nap", "0.05"), cleans = start(&w, "cleans", "1000");
+  lnt__avm_cancel(w.avm, token_of(nap), LNT_CANCEL_TIMEOUT);
+  lnt__avm_cancel(w.avm, token_of(nap), LNT_CANCEL_CLOSED);
+  lnt__avm_cancel(w.avm, token_of(cleans), LNT_CANCEL_REQUESTED);
+  lnt__avm_cancel(w.avm, token_of(4711), LNT_CANCEL_REQUESTED);
   CHECK_EQ_UINT(w.count, 0);
   run_until_idle(&w);
-  CHECK_EQ_UINT(w.count, 4);
-  CHECK_HAS(find(&w, nap)->json, "\"Canceled\"");
-  CHECK_EQ_STR(find(&w, cleans)->json, "[false,\"Canceled\",true]");
-  CHECK_HAS(find(&w, stubborn)->json, "\"Canceled\"");
+  CHECK_EQ_UINT(w.count, 3);
+  CHECK_HAS(find(&w, nap)->json, "\"type\":\"Canceled\",\"details\":{\"reason\":\"timeout\"}");
+  CHECK_EQ_STR(find(&w, cleans)->json, "[false,\"canceled\",\"falseCanceledcanceled\",\"truecanceled\"]");
   CHECK_EQ_STR(find(&w, other)->json, "null");
+  world_close(&w);
+}
+
+/* Nobody cleans up for ever. */
+static void test_grace(void) {
+  world w;
+  world_open(&w, MEMORY);
+  lnt__avm_options options = options_of(&w, MEMORY);
+  options.grace_us = 50000;
+  lnt__avm_destroy(w.avm);
+  CHECK_STATUS(lnt__avm_create(&options, &w.avm, NULL), LNT_OK);
+  load(&w, canceled_source);
+  uint32_t stubborn = start(&w, "stubborn", "1000"), quick = start(&w, "stubborn", "0");
+  lnt__avm_cancel(w.avm, token_of(stubborn), LNT_CANCEL_REQUESTED);
+  lnt__avm_cancel(w.avm, token_of(quick), LNT_CANCEL_REQUESTED);
+  run_until_idle(&w);
+  CHECK_EQ_UINT(w.count, 2);
+  CHECK_HAS(find(&w, stubborn)->json, "did not end within its grace");
+  CHECK_HAS(find(&w, quick)->json, "did not end within its grace");
+  world_close(&w);
+}
+
+/* ---- Signs of life, answers from outside ---- */
+
+static void test_heartbeats_and_later_answers(void) {
+  world w;
+  world_open(&w, MEMORY);
+  load(&w, "activity('beats', function(n, act) local over, why = act:heartbeat({n}) act:heartbeat()\n"
+           "  return {act.heartbeat_details, over, why} end)\n"
+           "activity('told', function(n, act) local c, why = act:heartbeat('stop') return {c, why, act:canceled()} end)\n"
+           "activity('bad', function(n, act) act:heartbeat(print) end)\n"
+           "activity('later', function(n, act) return nil, act:log(act:complete_later()) end)\n"
+           "activity('naps', function(n, act) act:complete_later() act:sleep(0.001) end)\n"
+           "activity('both', function(n, act) act:complete_later() return 5 end)\n"
+           "activity('broken', function(n, act) act:complete_later() error('it broke') end)");
+  CHECK_EQ_STR(outcome(&w, "beats", "7"), "[{\"so\":\"far\"},false]");
+  CHECK_EQ_STR(w.beats, "[7];null;");
+  CHECK_EQ_STR(outcome(&w, "told", "7"), "[true,\"canceled\",true,\"canceled\"]");
+  CHECK_HAS(outcome(&w, "bad", NULL), "act:heartbeat: details: a function cannot be stored");
+  CHECK_EQ_STR(outcome(&w, "later", NULL), "(no answer)");
+  CHECK_HAS(w.log, "7:4:1");
+  CHECK_EQ_UINT(w.deferred, w.seq);
+  CHECK_EQ_STR(outcome(&w, "naps", NULL), "(no answer)");
+  CHECK_EQ_UINT(w.deferred, w.seq);
+  CHECK_HAS(outcome(&w, "both", NULL), "it must return nothing");
+  CHECK_HAS(outcome(&w, "broken", NULL), "it broke");
+  CHECK(w.deferred != w.seq);
   world_close(&w);
 }
 
@@ -611,7 +684,7 @@ static void test_cancel_kills_children(void) {
   int pid = start_child(&w, &seq, "");
   REQUIRE(pid > 0);
   CHECK_EQ_INT(kill(pid, 0), 0);
-  lnt__avm_cancel(w.avm, token_of(seq));
+  lnt__avm_cancel(w.avm, token_of(seq), LNT_CANCEL_REQUESTED);
   run_until_idle(&w);
   CHECK_HAS(find(&w, seq)->json, "\"Canceled\"");
   while (kill(pid, 0) == 0) uv_run(&w.loop, UV_RUN_ONCE);
@@ -727,11 +800,11 @@ static void test_workers_cancel_and_limits(void) {
   uint32_t queued = w.seq;
   CHECK_STATUS(workers_start(&w, "nap", in_dir(&w, "on3")), LNT_ELIMIT);
   CHECK_EQ_UINT(lnt__workers_running(w.workers), 3);
-  lnt__workers_cancel(w.workers, token_of(queued));
-  lnt__workers_cancel(w.workers, token_of(running));
+  lnt__workers_cancel(w.workers, token_of(queued), LNT_CANCEL_TIMEOUT);
+  lnt__workers_cancel(w.workers, token_of(running), LNT_CANCEL_TIMEOUT);
   await_answers(&w, 1);
   CHECK_HAS(find(&w, running)->json, "\"Canceled\"");
-  lnt__workers_cancel(w.workers, token_of(second));
+  lnt__workers_cancel(w.workers, token_of(second), LNT_CANCEL_TIMEOUT);
   await_answers(&w, 3);
   CHECK_HAS(find(&w, second)->json, "\"Canceled\"");
   CHECK_HAS(find(&w, queued)->json, "before it began");
@@ -779,10 +852,10 @@ static void test_workers_replace_a_stuck_thread(void) {
   start_spin(&w, flag);
   uint32_t first = w.seq;
   CHECK_STATUS(workers_start(&w, "quick", "1"), LNT_OK);
-  lnt__workers_cancel(w.workers, token_of(first));
+  lnt__workers_cancel(w.workers, token_of(first), LNT_CANCEL_TIMEOUT);
   await_answers(&w, 1);
   start_spin(&w, flag);
-  lnt__workers_cancel(w.workers, token_of(w.seq));
+  lnt__workers_cancel(w.workers, token_of(w.seq), LNT_CANCEL_TIMEOUT);
   CHECK_STATUS(workers_start(&w, "quick", "2"), LNT_OK);
   await_answers(&w, 2);
   CHECK_EQ_STR(w.answers[1].json, "2");
@@ -817,7 +890,7 @@ static void test_workers_leave_a_stuck_thread_behind(void) {
 
 CHECK_MAIN(test_results, test_quick_ones, test_failures, test_out_of_memory, test_failing_allocations,
            test_watchdog_stops_what_computes_for_ever, test_watchdog_stops_a_load, test_watchdog_tells_of_slow_calls,
-           test_watchdog_keeps_timeouts, test_watchdog_stops_what_was_canceled, test_bad_files, test_reload,
-           test_require, test_sleep, test_files, test_processes, test_cancel, test_cancel_kills_children,
+           test_watchdog_keeps_timeouts, test_watchdog_stops_what_was_canceled, test_bad_files, test_reload, test_require, test_sleep,
+           test_files, test_processes, test_cancel, test_grace, test_heartbeats_and_later_answers, test_cancel_kills_children,
            test_destroy_while_running, test_ends_while_waiting_in_a_branch, test_without_a_loop, test_workers,
            test_workers_cancel_and_limits, test_workers_replace_a_stuck_thread, test_workers_leave_a_stuck_thread_behind);

@@ -49,8 +49,9 @@ static int beat(host *h, lnt_token token, const char *json) {
   return canceled;
 }
 
-static void on_cancel(void *user, lnt_runtime *rt, lnt_token token, lnt_cancel_reason why) {
+static void on_cancel(void *user, lnt_runtime *rt, const char *name, lnt_token token, lnt_cancel_reason why) {
   host *h = user;
+  CHECK_EQ_STR(name, "job");
   CHECK(rt == h->rt);
   h->canceled++;
   h->canceled_token = token;

@@ -24,9 +24,11 @@
 -- more. Types that the runtime raises: IOError (details.code is "ENOENT" ...), Timeout, LimitExceeded, Canceled, InvalidValue,
 -- InvalidYield, OutOfMemory, SliceExceeded, ActivityNotRegistered.
 --
--- CANCELED: when nobody wants the answer any more (a timeout, a terminated workflow), the wait under way raises a failure of type
--- "Canceled", and its child process gets SIGTERM. Clean up and return. One that goes on asking for waits is dropped; one that computes on
--- is stopped where that is possible, which in a compiled loop it is not: ask act:canceled() in long ones.
+-- CANCELED: when nobody wants the answer any more (a timeout, a terminated workflow), the activity is told once: the wait under way, or
+-- the next one, raises a failure of type "Canceled" (details.reason says why), or act:canceled() answers true. Clean up and return: waits
+-- work again meanwhile, for 10 seconds (limits.activity_grace_us); then it is dropped. The program that act:run() waited for gets SIGTERM,
+-- after 5 s SIGKILL. A blocking activity that computes is told by the same failure in the middle of its computation, where that is
+-- possible, which in a compiled loop it is not: ask act:canceled() in long ones.
 --
 -- STATE: globals and locals of the file are shared by all its activities on one thread, are lost when the process ends, and start anew when
 -- the file is loaded again. Each file has its own globals and its own copies of the modules beside it. Do not build on them.
@@ -37,17 +39,26 @@
 ---@overload fun(name: string, options: ActivityOptions, fn: fun(input: any, act: Activity): any)
 function activity(name, fn) end
 
+---The limits hold for all instances together. Attempts beyond them wait in the order in which they came; nothing is dropped. An attempt
+---that is over for its workflow (a timeout ...), or that will be completed later, counts no longer.
 ---@class ActivityOptions
 ---@field blocking? boolean true: a worker thread runs it (where the runtime has any; else the owner thread)
+---@field concurrency? integer attempts that run at once
+---@field rate? string|{[1]: integer, per?: Duration} attempts that begin in any such period: "10/s", "100/5m", { 10, per = "1m" }; counted
+---anew after a restart
 
 ---@alias Duration number|string seconds (1.5) or text: "500ms", "10s", "5m", "24h", "7d", "1h30m"
+
+---@alias CancelReason "canceled"|"timeout"|"closed"|"closing" the workflow gave it up, a timeout struck, the instance or the runtime ends
 
 ---One attempt. Valid until the activity returns.
 ---@class Activity
 ---@field instance_id string the workflow instance that asked
----@field idempotency_key string the same for every attempt of this step, unique to the step
+---@field idempotency_key string the same for every attempt of this step, after timeouts and restarts too, and unique to the step: what Dapr
+---calls taskExecutionId
 ---@field attempt integer from 1
 ---@field name string the activity's name
+---@field heartbeat_details any what an earlier attempt, or this one before a restart, gave to act:heartbeat() last; nil: nothing
 local act = {}
 
 ---Wait. At most 366 days.
@@ -55,8 +66,28 @@ local act = {}
 function act:sleep(duration) end
 
 ---Is the answer no longer wanted? For long computations to ask now and then.
----@return boolean
+---@return boolean canceled
+---@return CancelReason? reason
 function act:canceled() end
+
+---Call `fn` once, when the activity is told that it is canceled: before the failure is raised, or act:canceled() answers. For what only
+---others can stop. In the middle of a computation it cannot wait.
+---@param fn fun(reason: CancelReason)
+function act:on_cancel(fn) end
+
+---Say that the activity is alive: its heartbeat timeout begins anew. The details are kept for the attempt that follows this one, should it
+---fail, time out or be lost with the process: how far it got. Written at most once a tick.
+---@param details? any nil: those given before stay
+---@return boolean canceled as act:canceled()
+---@return CancelReason? reason
+function act:heartbeat(details) end
+
+---The answer will come from outside: from whoever is given the token, through rt:complete() or rt:fail(), `lnt_complete()` in C, or the
+---program, now or after a restart of the process. Call it, hand the token on, and return nothing. The attempt does not run again after
+---a restart, and holds no memory; the timeouts of the call go on. Should the process end before the activity returns, it runs again with
+---the same token.
+---@return string token
+function act:complete_later() end
 
 ---Write to the runtime's log, with the instance's id.
 ---@param text any

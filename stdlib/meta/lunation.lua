@@ -93,9 +93,15 @@ local Runtime = {}
 ---@field idempotency_key string the same for every attempt of this step
 ---@field attempt integer
 ---@field token string names this attempt
+---@field heartbeat_details any what an earlier attempt, or this one before a restart, gave to rt:heartbeat() last
 local Act = {}
 
----The answer comes later: through rt:complete(token, result) or rt:fail(token, failure).
+---The answer comes later, through rt:complete(token, result) or rt:fail(token, failure), also after a restart: the attempt does not run
+---again then, and holds no memory.
+---@return string token
+function Act:complete_later() end
+
+---The answer comes later: through rt:complete(token, result) or rt:fail(token, failure). After a restart the attempt runs again.
 ---@return string token
 function Act:pending() end
 
@@ -120,16 +126,23 @@ function Runtime:load_string(name, source) end
 ---@return string? code
 function Runtime:workflows() end
 
+---Limits hold for all instances together: attempts beyond them wait in the order in which they came.
+---@class lunation.ActivityOptions
+---@field concurrency? integer attempts that run at once
+---@field rate? {[1]: integer, per?: number} starts in any `per` seconds (1 if it is not given)
+---@field cancel? fun(token: string, reason: "canceled"|"timeout"|"closed") the answer of a pending or deferred attempt is not wanted
+
 ---Run the activity `name` by a function of the host's own state. It wins over a Lua activity of that name; nil removes it. An error it
 ---raises fails the attempt: text, or {type =, message =, non_retryable =, details =}.
 ---@param name string
 ---@param fn? fun(input: any, act: lunation.Act): any
+---@overload fun(self: lunation.Runtime, name: string, options: lunation.ActivityOptions, fn: fun(input: any, act: lunation.Act): any)
 ---@return true? ok
 ---@return string? message
 ---@return string? code
 function Runtime:activity(name, fn) end
 
----End an attempt with a result.
+---End an attempt with a result. The code is "LNT_ENOTFOUND" when it waits for no answer: it was answered, timed out or was canceled.
 ---@param token string
 ---@param result? any
 ---@return true? ok
@@ -144,6 +157,14 @@ function Runtime:complete(token, result) end
 ---@return string? message
 ---@return string? code
 function Runtime:fail(token, failure) end
+
+---Say that an attempt is alive. The details are kept for the attempt that follows.
+---@param token string
+---@param details? any nil: those given before stay
+---@return boolean? canceled true: its answer is not wanted any more
+---@return string? message
+---@return string? code
+function Runtime:heartbeat(token, details) end
 
 ---@alias lunation.Done fun(ok: true?, message: string?, code: string?) called once, when the request is durable or never will be
 
