@@ -259,6 +259,63 @@ describe("the timeout of a child", function()
   end)
 end)
 
+describe("retries of a child", function()
+  local FLAKY = CALLS .. [[
+    workflow("child", function(ctx, n) return ctx:call_activity("flaky", ctx.instance_id) end)]]
+
+  case("start another child under another id", FLAKY, function(w)
+    local ids = {}
+    w:host("flaky", function(id)
+      ids[#ids + 1] = id
+      if #ids < 3 then error("again") end
+      return "ok"
+    end)
+    w:run("parent", { id = "p", input = { id = "kid", retry = { max_attempts = 5, interval = 10, backoff = 1 } } })
+    w:advance(60)
+    assert.same({ ok = true, value = "ok" }, w:output("p"))
+    assert.same({ "kid", "kid~2", "kid~3" }, ids)
+    assert.equal(2, #w:events("p", "ChildRetried"))
+  end)
+
+  case("wait by the policy", FLAKY, function(w)
+    local at = {}
+    w:host("flaky", function()
+      at[#at + 1] = w:time()
+      error({ type = "Down", message = "down" })
+    end)
+    w:run("parent", { id = "p", input = { retry = { max_attempts = 4, interval = 1, backoff = 3 } } })
+    w:advance(60)
+    assert.same({ 0, 1, 4, 13 }, at)
+    assert.same({ false, "Down", "p:0001~4" }, { w:output("p").ok, w:output("p").type, w:output("p").child })
+  end)
+
+  case("do not happen for a type that the policy names", FLAKY, function(w)
+    local attempts = 0
+    w:host("flaky", function()
+      attempts = attempts + 1
+      error({ type = "Fatal", message = "no" })
+    end)
+    w:run("parent", { id = "p", input = { retry = { max_attempts = 5, non_retryable = { "Fatal" } } } })
+    w:advance(60)
+    assert.same({ "Fatal", 1 }, { w:output("p").type, attempts })
+  end)
+
+  case("end when the parent is terminated between two", FLAKY, function(w)
+    local attempts = 0
+    w:host("flaky", function()
+      attempts = attempts + 1
+      error("again")
+    end)
+    w:run("parent", { id = "p", input = { retry = { max_attempts = 9, interval = 10, backoff = 1 } } })
+    w:advance(15)
+    w:terminate("p")
+    w:settle()
+    w:advance(100)
+    assert.equal(2, attempts)
+    assert.equal("TERMINATED", w:status("p"))
+  end)
+end)
+
 describe("when the parent ends", function()
   local function parent_that(how) return SLEEPY .. ([[
     workflow("parent", function(ctx, policy)

@@ -1,6 +1,7 @@
 -- child.lua - the process that tools/torture kills: it takes up what the directory holds, starts workflows, raises their signals one
--- after another, cancels, terminates, suspends and resumes, and tells on stdout what was acknowledged: "start ID", "signal ID SIGNAL",
--- "cancel ID", "terminate ID". With `finish` it starts nothing new and ends when all is done.
+-- after another, asks for updates, cancels, terminates, suspends and resumes, and tells on stdout what was acknowledged: "start ID",
+-- "signal ID SIGNAL", "update ID UPDATE ANSWER", "cancel ID", "terminate ID". With `finish` it starts nothing new and ends when all is
+-- done.
 --
 --   luajit child.lua DIR LEDGER LIFE DURABILITY work|finish
 
@@ -86,6 +87,35 @@ local function burst(id)
   waiting[id] = last < signals_of(id) and last + 1 or nil
 end
 
+local notes = {} -- id -> how many updates were asked for
+
+-- An update is answered with its place among those of the instance. One that comes too late is refused.
+local function update(id, name)
+  local ok, message, code = rt:update(id, "note", name, { id = name, done = function(place, why, failed)
+    if place then say("update", id, name, tostring(place))
+    elseif failed ~= "LNT_ECLOSED" then must(nil, ("update %s: %s"):format(name, tostring(why))) end
+  end })
+  if not ok and code ~= "LNT_ECLOSED" then must(ok, message) end
+end
+
+local function new_update(id)
+  notes[id] = (notes[id] or 0) + 1
+  update(id, ("%s:note%d"):format(id, notes[id]))
+end
+
+-- What was accepted and maybe not answered is asked for again, under the same id.
+local function repeat_updates(id)
+  local accepted = {}
+  for _, event in ipairs(must(rt:history(id))) do
+    if event.kind == "UpdateAccepted" then accepted[#accepted + 1] = event.id end
+  end
+  notes[id] = #accepted
+  for _, name in ipairs(accepted) do
+    notes[id] = math.max(notes[id], tonumber(name:match("%d+$")))
+    update(id, name)
+  end
+end
+
 local STOPS = { s = "cancel", k = "terminate" }
 
 local function go_on(id, number)
@@ -123,6 +153,7 @@ for _, instance in ipairs(must(rt:list({ status = OPEN, limit = 10000 }))) do
   if instance.status == "SUSPENDED" then ask("resume", id) end
   if id:match("^[tcsk]%d+%-%d+$") then
     live[id] = id:sub(1, 1)
+    if live[id] == "t" then repeat_updates(id) end
     go_on(id, raised(instance) + 1)
   end
 end
@@ -150,6 +181,7 @@ local function chores()
   local stop = STOPS[live[id]]
   if stop and math.random() < 0.2 then ask(stop, id, "enough") end
   if waiting[id] and math.random() < 0.5 then burst(id) end
+  if live[id] == "t" and math.random() < 0.3 then new_update(id) end
   if id and math.random() < 0.1 then
     ask("suspend", id, nil, function() ask("resume", id) end)
   end

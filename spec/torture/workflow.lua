@@ -1,5 +1,5 @@
 -- workflow.lua - what tools/torture runs while it kills. Every attempt writes its begin and its end to a ledger, one append each.
---   torture  activities of every kind, retries, timers, branches, children, events from and to others, signals until the last one
+--   torture  activities of every kind, retries, timers, branches, children, events from and to others, updates, signals until the last one
 --   chain    the same signals, a few for each generation of a workflow that continues as new
 --   saga     waits until it is canceled, and undoes what it did
 --   tree     waits with its children until it is terminated
@@ -57,6 +57,13 @@ workflow("kid", function(ctx, ledger)
   return { word = word, id = ctx.instance_id }
 end)
 
+-- It fails about every other time, and its parent tries another one.
+workflow("flop", function(ctx, ledger)
+  ctx:call_activity("quick", { ledger = ledger, step = "flop1" })
+  if ctx:random(2) == 1 then error({ type = "Flop", message = "not this one" }) end
+  return ctx.instance_id
+end)
+
 workflow("free", function(ctx, ledger)
   ctx:create_timer("1ms")
   ctx:call_activity("quick", { ledger = ledger, step = "free1" })
@@ -89,9 +96,22 @@ end
 workflow("torture", function(ctx, input)
   local function job(step, ms, is_flaky) return { ledger = input.ledger, step = step, ms = ms, flaky = is_flaky } end
 
+  local notes = {}
+  ctx:on_query("notes", function() return #notes end)
+  ctx:on_update("note", {
+    validate = function(id) return id:sub(1, #ctx.instance_id) == ctx.instance_id, "it is for somebody else" end,
+    handle = function(id)
+      if ctx:random(2) == 1 then ctx:call_activity("quick", job("note" .. id:match("%d+$"), 0)) end
+      notes[#notes + 1] = id
+      return #notes
+    end,
+  })
+
   for i = 1, 2 do ctx:call_activity("step", job("chain" .. i, ctx:random(5), true), RETRY) end
   ctx:call_activity("blocking", job("blocking", 0))
   local kids = family(ctx, input.ledger)
+  local flop = ctx.async:call_child_workflow("flop", input.ledger, { id = ctx.instance_id .. ":flop",
+    retry = { max_attempts = 100, interval = "2ms", backoff = 1 } })
   ctx:start_workflow("free", input.ledger, { id = ctx.instance_id .. "-free" })
 
   local tasks = {}
@@ -118,7 +138,10 @@ workflow("torture", function(ctx, input)
   until signal and signal.last
 
   side:await()
-  return { seen = seen, kids = ctx:when_all(kids) }
+  local answers = ctx:when_all(kids)
+  local flopped = flop:await()
+  ctx:wait_for_handlers()
+  return { seen = seen, kids = answers, flop = flopped, notes = notes }
 end)
 
 workflow("chain", function(ctx, input)
