@@ -136,10 +136,21 @@ static void post_event(lnt__request *request) {
 
 /* ---- Reads ---- */
 
+/* The parameter `run`; 0: it is not there. false: it was refused. */
+static bool read_run(lnt__request *request, uint64_t *run) {
+  bool bad = false;
+  *run = 0;
+  lnt__request_number(request, "run", run, &bad);
+  if (bad) lnt__request_bad_query(request, "the parameter `run` is not the number of a run");
+  return !bad;
+}
+
 static void get_instance(lnt__request *request) {
   lnt_instance *instance;
   lnt_error err = {LNT_OK, ""};
-  lnt_status status = lnt_get(request->rt, request->segments[2], &instance, &err);
+  uint64_t run;
+  if (!read_run(request, &run)) return;
+  lnt_status status = lnt_get_run(request->rt, request->segments[2], run, &instance, &err);
   if (status) {
     lnt__request_fail(request, status, &err);
     return;
@@ -158,8 +169,10 @@ static int add_event(void *user, const lnt_event *event) {
 
 static void get_history(lnt__request *request) {
   lnt_error err = {LNT_OK, ""};
+  uint64_t run;
+  if (!read_run(request, &run)) return;
   lnt__text_raw(&request->reply, "{\"events\":[");
-  lnt_status status = lnt_history(request->rt, request->segments[2], add_event, &request->reply, &err);
+  lnt_status status = lnt_history_run(request->rt, request->segments[2], run, add_event, &request->reply, &err);
   if (status) {
     lnt__request_fail(request, status, &err);
     return;
@@ -227,8 +240,8 @@ static const route routes[] = {
     {"GET", {"v1", "instances"}, lnt__get_instances},                 /* ?status=&workflow=&prefix=&parent=&attributes=&created_from_us=
                                                                          &created_to_us=&limit=&cursor= */
     {"GET", {"v1", "counts"}, lnt__get_counts},                       /* the same conditions */
-    {"GET", {"v1", "instances", "{}"}, get_instance},                 /* one, with input and output */
-    {"GET", {"v1", "instances", "{}", "history"}, get_history},       /* its events */
+    {"GET", {"v1", "instances", "{}"}, get_instance},                 /* ?run=  one, with input and output */
+    {"GET", {"v1", "instances", "{}", "history"}, get_history},       /* ?run=  its events */
     {"GET", {"v1", "instances", "{}", "wait"}, lnt__get_wait},        /* ?timeout_ms=&until=start|end  end: finished or stalled */
     {"POST", {"v1", "instances", "{}", "events", "{}"}, post_event},  /* body: the data */
     {"POST", {"v1", "instances", "{}", "suspend"}, lnt__post_suspend},     /* ?reason= */

@@ -86,6 +86,9 @@ void lnt__text_instance(lnt__text *text, const lnt_instance *instance, bool whol
   lnt__text_member(text, "workflow", instance->workflow);
   lnt__text_member(text, "status", lnt_run_status_name(instance->status));
   lnt__text_number(text, "run", (int64_t)instance->run);
+  lnt__text_number(text, "generation", (int64_t)instance->generation);
+  if (instance->parent_run) lnt__text_number(text, "parent_run", (int64_t)instance->parent_run);
+  if (instance->parent) lnt__text_member(text, "parent", instance->parent);
   lnt__text_member(text, "code_hash", instance->code_hash);
   lnt__text_number(text, "created_us", instance->created_us);
   lnt__text_number(text, "updated_us", instance->updated_us);

@@ -26,11 +26,14 @@ static void set_value(lua_State *L, const char *name, lnt_value value, bool json
 }
 
 static void push_instance(lua_State *L, const lnt_instance *instance, bool json) {
-  lua_createtable(L, 0, 14);
+  lua_createtable(L, 0, 17);
   set_text(L, "id", instance->id);
   set_text(L, "workflow", instance->workflow);
   set_text(L, "code_hash", instance->code_hash);
   set_number(L, "run", (double)instance->run);
+  set_number(L, "generation", (double)instance->generation);
+  if (instance->parent_run) set_number(L, "parent_run", (double)instance->parent_run);
+  set_text(L, "parent", instance->parent);
   set_text(L, "status", lnt_run_status_name(instance->status));
   set_number(L, "created_us", (double)instance->created_us);
   set_number(L, "updated_us", (double)instance->updated_us);
@@ -138,6 +141,16 @@ static void on_workflow(void *user, const char *name, const char *file, const ch
   if (!c->failed) collect(c);
 }
 
+/* Field `run` of the options at `index`; 0: none. */
+static uint64_t run_option(lua_State *L, int index) {
+  if (!lua_istable(L, index)) return 0;
+  lua_getfield(L, index, "run");
+  double run = lua_isnil(L, -1) ? 0 : lua_isnumber(L, -1) ? lua_tonumber(L, -1) : -1;
+  luaL_argcheck(L, run >= 0 && run < 0x1p53 && run == (double)(uint64_t)run, index, "run must be the number of a run");
+  lua_pop(L, 1);
+  return (uint64_t)run;
+}
+
 /* ---- get ---- */
 
 typedef struct get_job {
@@ -151,15 +164,16 @@ static int push_got(lua_State *L) {
   return 1;
 }
 
-/* rt:get(id, {json =}) -> instance */
+/* rt:get(id, {json =, run =}) -> instance */
 static int runtime_get(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
   const char *id = luaL_checkstring(L, 2);
   get_job job = {NULL, wants_json(L, 3)};
+  uint64_t run = run_option(L, 3);
   lua_pushcfunction(L, push_got);
   lnt_error err = {LNT_OK, ""};
   lua_State *outer = lnt__binding_enter(self, L);
-  lnt_status status = lnt_get(self->rt, id, &job.instance, &err);
+  lnt_status status = lnt_get_run(self->rt, id, run, &job.instance, &err);
   lnt__binding_leave(self, outer);
   if (status) return lnt__binding_failed(L, status, &err);
   lua_pushlightuserdata(L, &job);
@@ -270,15 +284,16 @@ static int runtime_count(lua_State *L) {
 
 /* ---- history, workflows, stats ---- */
 
-/* rt:history(id, {json =}) -> events */
+/* rt:history(id, {json =, run =}) -> events */
 static int runtime_history(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
   const char *id = luaL_checkstring(L, 2);
+  uint64_t run = run_option(L, 3);
   collector c;
   begin(L, &c, wants_json(L, 3));
   lnt_error err = {LNT_OK, ""};
   lua_State *outer = lnt__binding_enter(self, L);
-  lnt_status status = lnt_history(self->rt, id, on_event, &c, &err);
+  lnt_status status = lnt_history_run(self->rt, id, run, on_event, &c, &err);
   lnt__binding_leave(self, outer);
   return end(L, &c, status, &err);
 }

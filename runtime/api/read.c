@@ -3,10 +3,18 @@
 #include "api/instance.h"
 #include "driver/runtime.h"
 
+/* The run to read: `*run`, if that is one of the instance's; the newest if it is 0. */
 static lnt_status find(lnt_runtime *rt, const char *id, uint64_t *run, lnt_error *err) {
+  lnt__row row;
+  void *memory = NULL;
   lnt_status status = lnt__enter(rt, 0, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
-  return status ? status : lnt__journal_find(rt->store, id, run, err);
+  if (status || *run == 0) return status ? status : lnt__journal_find(rt->store, id, run, err);
+  status = lnt__journal_row(rt->store, *run, &row, &memory, err);
+  if (status) return status;
+  bool is_of_it = row.id.size == strlen(id) && memcmp(row.id.data, id, row.id.size) == 0;
+  lnt__free(memory);
+  return is_of_it ? LNT_OK : lnt__fail(err, LNT_ENOTFOUND, "run %llu is not one of instance '%s'", (unsigned long long)*run, id);
 }
 
 /* ---- One instance ---- */
@@ -32,7 +40,7 @@ static void pack_row(packer *into, const lnt__row *row, lnt_instance *out) {
   char hex[2 * LNT__SHA256_BYTES + 1];
   lnt__hex(row->hash, LNT__SHA256_BYTES, hex);
   *out = (lnt_instance){.run = row->run, .status = row->status, .created_us = row->created_us, .updated_us = row->updated_us,
-                        .closed_us = row->closed_us};
+                        .closed_us = row->closed_us, .generation = row->generation, .parent_run = row->parent_run};
   out->id = pack_text(into, row->id);
   out->workflow = pack_text(into, row->workflow);
   out->code_hash = pack_text(into, (lnt_value){hex, sizeof hex - 1});
@@ -57,20 +65,27 @@ static void pack_history(packer *into, const lnt__history *history, lnt_instance
   }
 }
 
-lnt_instance *lnt__instance_pack(const lnt__row *row, const lnt__history *history) {
-  static const lnt__history none = {0};
-  if (!history) history = &none;
+static void pack_all(packer *into, const lnt__row *row, const lnt__history *history, lnt_value parent, lnt_instance *out) {
+  pack_row(into, row, out);
+  pack_history(into, history, out);
+  out->parent = parent.size ? pack_text(into, parent) : NULL;
+}
+
+static lnt_instance *pack_instance(const lnt__row *row, const lnt__history *history, lnt_value parent) {
   packer count = {NULL, 0};
   lnt_instance draft;
-  pack_row(&count, row, &draft);
-  pack_history(&count, history, &draft);
+  pack_all(&count, row, history, parent, &draft);
   uint8_t *block = lnt__alloc(sizeof draft + count.size);
   if (!block) return NULL;
   packer into = {block + sizeof draft, 0};
-  pack_row(&into, row, &draft);
-  pack_history(&into, history, &draft);
+  pack_all(&into, row, history, parent, &draft);
   memcpy(block, &draft, sizeof draft);
   return (lnt_instance *)(void *)block;
+}
+
+lnt_instance *lnt__instance_pack(const lnt__row *row, const lnt__history *history) {
+  static const lnt__history none = {0};
+  return pack_instance(row, history ? history : &none, LNT_VALUE_NIL);
 }
 
 /* The history before the row: an instance that another process finishes in between shows as finished, and then its history is read
@@ -83,19 +98,24 @@ static lnt_status read_both(lnt_runtime *rt, uint64_t run, lnt__row *row, void *
   return lnt__journal_history(rt->store, run, history, err);
 }
 
-lnt_status lnt_get(lnt_runtime *rt, const char *id, lnt_instance **out, lnt_error *err) {
-  uint64_t run;
+/* With the id of its parent, unless that was purged. */
+static lnt_instance *pack_with_parent(lnt_runtime *rt, const lnt__row *row, const lnt__history *history) {
+  lnt__row parent = {0};
+  void *memory = NULL;
+  if (row->parent_run && lnt__journal_row(rt->store, row->parent_run, &parent, &memory, NULL)) parent.id = LNT_VALUE_NIL;
+  lnt_instance *instance = pack_instance(row, history, parent.id);
+  lnt__free(memory);
+  return instance;
+}
+
+static lnt_status get(lnt_runtime *rt, const char *id, uint64_t run, lnt_instance **out, lnt_error *err) {
   lnt__row row;
   void *memory = NULL;
   lnt__history history;
-  if (!out) return lnt__fail(err, LNT_EINVAL, "lnt_get: `out` is NULL");
-  *out = NULL;
-  lnt_status status = find(rt, id, &run, err);
-  if (status) return status;
   lnt__history_init(&history);
-  status = read_both(rt, run, &row, &memory, &history, err);
+  lnt_status status = read_both(rt, run, &row, &memory, &history, err);
   if (!status) {
-    *out = lnt__instance_pack(&row, &history);
+    *out = pack_with_parent(rt, &row, &history);
     if (!*out) status = lnt__fail(err, LNT_ENOMEM, "out of memory while instance '%s' was read", id);
   }
   lnt__history_finish(&history);
@@ -103,10 +123,30 @@ lnt_status lnt_get(lnt_runtime *rt, const char *id, lnt_instance **out, lnt_erro
   return status;
 }
 
+enum { GET_TRIES = 8 }; /* of a reader beside an owner whose instance continues as new again and again */
+
+lnt_status lnt_get_run(lnt_runtime *rt, const char *id, uint64_t run, lnt_instance **out, lnt_error *err) {
+  if (!out) return lnt__fail(err, LNT_EINVAL, "lnt_get: `out` is NULL");
+  *out = NULL;
+  for (int tries = 1;; tries++) {
+    uint64_t found = run;
+    lnt_status status = find(rt, id, &found, err);
+    if (!status) status = get(rt, id, found, out, err);
+    if (status || run || (*out)->status != LNT_RUN_CONTINUED_AS_NEW || tries == GET_TRIES) return status;
+    lnt__free(*out); /* a newer run has its id since it was found */
+    *out = NULL;
+  }
+}
+
+lnt_status lnt_get(lnt_runtime *rt, const char *id, lnt_instance **out, lnt_error *err) { return lnt_get_run(rt, id, 0, out, err); }
+
 /* ---- Its history ---- */
 
 lnt_status lnt_history(lnt_runtime *rt, const char *id, lnt_event_fn fn, void *user, lnt_error *err) {
-  uint64_t run;
+  return lnt_history_run(rt, id, 0, fn, user, err);
+}
+
+lnt_status lnt_history_run(lnt_runtime *rt, const char *id, uint64_t run, lnt_event_fn fn, void *user, lnt_error *err) {
   lnt__history history;
   lnt__buf text;
   lnt_status status = find(rt, id, &run, err);

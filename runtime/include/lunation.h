@@ -429,11 +429,18 @@ typedef struct lnt_instance {
   lnt_value custom_status;
   lnt_value attributes; /* a map, or nil */
   int64_t start_at_us;  /* lnt_get only: when it was asked to start; 0: at once */
+  uint64_t generation;  /* from 1: an instance that continues as new keeps its id and begins another run */
+  uint64_t parent_run;  /* of the instance whose child it is; 0: none */
+  const char *parent;   /* lnt_get only: its id; NULL: none, or it was purged */
 } lnt_instance;
 
 /* Read one instance. `*out` is one block of memory: release it with lnt_free(). Works on a read-only runtime.
  * Errors: LNT_ENOTFOUND, LNT_EINVAL, LNT_EIO, LNT_ECORRUPT, LNT_ENOMEM. */
 LNT_API lnt_status lnt_get(lnt_runtime *rt, const char *id, lnt_instance **out, lnt_error *err);
+
+/* The same for one run of an instance, such as an earlier generation; lists tell their numbers. 0: the newest. Errors as lnt_get();
+ * LNT_ENOTFOUND also for a run of another instance. */
+LNT_API lnt_status lnt_get_run(lnt_runtime *rt, const char *id, uint64_t run, lnt_instance **out, lnt_error *err);
 
 /* Which instances: those that fulfil every condition given. */
 typedef struct lnt_list_options {
@@ -543,6 +550,9 @@ typedef int (*lnt_event_fn)(void *user, const lnt_event *event);
 
 /* Read an instance's history in order. Errors as lnt_get(). Works on a read-only runtime. */
 LNT_API lnt_status lnt_history(lnt_runtime *rt, const char *id, lnt_event_fn fn, void *user, lnt_error *err);
+
+/* The same for one run of an instance; 0: the newest. Errors as lnt_get_run(). */
+LNT_API lnt_status lnt_history_run(lnt_runtime *rt, const char *id, uint64_t run, lnt_event_fn fn, void *user, lnt_error *err);
 
 /* ---- Questions --------------------------------------------------------------------------------------------------- */
 

@@ -62,6 +62,9 @@ local Runtime = {}
 ---@field status lunation.Status
 ---@field code_hash string
 ---@field run number
+---@field generation number from 1; one that continues as new begins another run under the same id
+---@field parent_run? number of the instance whose child it is
+---@field parent? string its id, unless it was purged; get() only
 ---@field created_us number
 ---@field updated_us number
 ---@field closed_us? number
@@ -232,9 +235,9 @@ function Runtime:suspend(id, reason, options) end
 ---@return string? code
 function Runtime:resume(id, reason, options) end
 
----Read one instance, as last made durable. With `json`, values come as JSON text.
+---Read one instance, as last made durable. With `json`, values come as JSON text; with `run`, one run of it, such as an earlier generation.
 ---@param id string
----@param options? {json?: boolean}
+---@param options? {json?: boolean, run?: number}
 ---@return lunation.Instance? instance
 ---@return string? message
 ---@return string? code
@@ -266,9 +269,9 @@ function Runtime:list(options) end
 ---@return string? code
 function Runtime:count(options) end
 
----Read an instance's history in order.
+---Read an instance's history in order: of its newest run, or of the one that is given.
 ---@param id string
----@param options? {json?: boolean}
+---@param options? {json?: boolean, run?: number}
 ---@return lunation.Event[]? events
 ---@return string? message
 ---@return string? code

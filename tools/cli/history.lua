@@ -6,12 +6,16 @@ local show = require "show"
 local history = {
   name = "history",
   summary = "Show what happened to an instance, in order",
-  usage = "history ID",
+  usage = "history ID [--run N]",
   about = [[
 Each line: seconds since the start, what happened, to which step (#N is the number of the call in the workflow), and the value.
 Turns, the points at which the workflow had taken in everything before, are left out unless --all is given.]],
   arguments = { 1, 1 },
-  options = { { "--full", "do not shorten values" }, { "--all", "show turns too" } },
+  options = {
+    { "--full", "do not shorten values" },
+    { "--all", "show turns too" },
+    { "--run N", "of an earlier run, such as a generation that continued as new (lunation ls --status continued_as_new)" },
+  },
   examples = "  lunation history trip-7\n  lunation history trip-7 --json | jq '.events[] | select(.kind == \"ActivityCompleted\")'",
 }
 
@@ -35,18 +39,35 @@ local KINDS = {
   Stalled = { "‖", "STALLED", "yellow" },
   Resumed = { "▶", "resumed", "green" },
   CodeChanged = { "↻", "code changed", "yellow" },
+  ChildScheduled = { "→", "starts child", nil },
+  ChildCompleted = { "✓", "child done", "green" },
+  ChildFailed = { "✗", "child failed", "red" },
+  ChildRetried = { "↻", "child failed, again at", "yellow" },
+  DetachedStarted = { "→", "starts", nil },
+  EventSent = { "✉", "raises", "blue" },
+  ContinuedAsNew = { "⟳", "continues as new", "green" },
+  ContinueAdvised = { "⟳", "is advised to continue as new", "dim" },
+  CancelRequested = { "■", "cancellation asked for", "red" },
+  Canceled = { "■", "canceled", "red" },
 }
 
-local FAILURES = { ActivityFailed = true, ActivityRetried = true, Failed = true, Terminated = true, Stalled = true }
+local FAILURES = {
+  ActivityFailed = true, ActivityRetried = true, Failed = true, Terminated = true, Stalled = true, Canceled = true,
+  ChildFailed = true, ChildRetried = true,
+}
+local ANSWERED_AT_ONCE = { DetachedStarted = true, EventSent = true } -- `options` is the failure
+local DONE = { ActivityCompleted = true, ChildCompleted = true }
+local LATER = { ActivityRetried = true, ChildRetried = true, TimerCreated = true }
 
 local function value_of(event)
+  if ANSWERED_AT_ONCE[event.kind] and event.options then return out.failure(event.options) end
   if not event.value then return "" end
   return FAILURES[event.kind] and out.failure(event.value) or event.value
 end
 
 local function due_of(event)
   if not event.due_us then return "" end
-  if event.kind == "EventAwaited" then return " (at most until " .. out.time(event.due_us) .. ")" end
+  if event.kind == "EventAwaited" or event.kind == "ChildScheduled" then return " (at most until " .. out.time(event.due_us) .. ")" end
   return " " .. out.time(event.due_us)
 end
 
@@ -55,12 +76,13 @@ local function line(event, began_us, steps, full)
   local step = event.seq and steps[event.seq] or {}
   local name = event.name or step.name
   local what = kind[2]
-  if event.kind == "ActivityRetried" or event.kind == "TimerCreated" then what = what .. due_of(event) end
+  if LATER[event.kind] then what = what .. due_of(event) end
   if name then what = what .. " " .. name end
+  if event.id and event.kind ~= "Started" then what = what .. (event.kind == "EventSent" and " at " or " as ") .. event.id end
   if event.seq then what = what .. " #" .. event.seq end
   if event.attempt and event.attempt > 1 then what = what .. (" (attempt %d)"):format(event.attempt) end
-  if event.kind == "EventAwaited" then what = what .. due_of(event) end
-  if event.kind == "ActivityCompleted" and step.time_us then what = what .. "  " .. out.duration(event.time_us - step.time_us) end
+  if event.kind == "EventAwaited" or event.kind == "ChildScheduled" then what = what .. due_of(event) end
+  if DONE[event.kind] and step.time_us then what = what .. "  " .. out.duration(event.time_us - step.time_us) end
   local value = value_of(event)
   local head = ("%+10.3f s  "):format((event.time_us - began_us) / 1e6)
   local room = full and math.huge or math.max(30, (out.width() == math.huge and 140 or out.width()) - #head - #what - 6)
@@ -81,10 +103,10 @@ local function print_timeline(instance, events, parsed)
   end
 end
 
-function history.run(parsed)
+function history.run(parsed, command)
   local rt = data.open_to_read(parsed)
-  local instance = show.get(rt, parsed)
-  local events = data.check(rt:history(parsed[1], { json = true }))
+  local instance = show.get(rt, parsed, command)
+  local events = data.check(rt:history(parsed[1], { json = true, run = instance.run }))
   data.close(rt)
   if not parsed.json then
     print_timeline(instance, events, parsed)

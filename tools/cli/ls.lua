@@ -47,6 +47,7 @@ local function statuses(parsed, command)
 end
 
 local function more(instance)
+  if instance.status == "CONTINUED_AS_NEW" then return ("generation %d: --run %d"):format(instance.generation, instance.run) end
   if instance.failure then return out.failure(instance.failure) end
   if instance.custom_status then return instance.custom_status end
   return ""

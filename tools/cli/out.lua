@@ -42,7 +42,8 @@ end
 
 --- An instance as `rt:get(id, {json = true})` gives it. The names are those of the HTTP API.
 function out.instance(i)
-  return out.object("id", i.id, "workflow", i.workflow, "status", i.status, "run", i.run, "code_hash", i.code_hash,
+  return out.object("id", i.id, "workflow", i.workflow, "status", i.status, "run", i.run, "generation", i.generation,
+    "parent_run", i.parent_run, "parent", i.parent, "code_hash", i.code_hash,
     "created_us", i.created_us, "updated_us", i.updated_us, "closed_us", i.closed_us, "start_at_us", i.start_at_us,
     "history_events", i.history_events ~= 0 and i.history_events or nil, "history_bytes", i.history_bytes ~= 0 and i.history_bytes or nil,
     "input", out.raw(i.input), "output", out.raw(i.output), "failure", out.raw(i.failure), "custom_status", out.raw(i.custom_status),
@@ -52,7 +53,7 @@ end
 --- An event as `rt:history(id, {json = true})` gives it.
 function out.event(e)
   return out.object("index", e.index, "kind", e.kind, "time_us", e.time_us, "seq", e.seq, "attempt", e.attempt, "due_us", e.due_us,
-    "name", e.name, "value", out.raw(e.value), "detail", e.detail)
+    "name", e.name, "id", e.id, "value", out.raw(e.value), "options", out.raw(e.options), "detail", e.detail)
 end
 
 --- What `run --json` and `start --wait --json` end with.

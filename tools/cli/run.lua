@@ -60,13 +60,15 @@ end
 
 -- ---- Progress ----
 
-local GLYPHS = { ActivityCompleted = "✓", ActivityFailed = "✗", ActivityRetried = "↻", TimerFired = "⏰", EventRaised = "✉" }
+local GLYPHS = { ActivityCompleted = "✓", ActivityFailed = "✗", ActivityRetried = "↻", TimerFired = "⏰", EventRaised = "✉",
+  ChildCompleted = "✓", ChildFailed = "✗", ChildRetried = "↻", ContinuedAsNew = "⟳" }
+local CALLS = { ActivityScheduled = true, ChildScheduled = true }
 
 --- A line for each step that ends.
 local function progress(began_us)
   local names, begins = {}, {}
   return function(event)
-    if event.kind == "ActivityScheduled" then names[event.seq], begins[event.seq] = event.name, event.time_us end
+    if CALLS[event.kind] then names[event.seq], begins[event.seq] = event.name, event.time_us end
     if event.kind == "EventAwaited" then out.say(out.paint(2, "dim", ("  … waits for the event '%s'"):format(event.name))) end
     if event.kind == "TimerCreated" and event.due_us then
       out.say(out.paint(2, "dim", ("  … waits until %s"):format(out.time(event.due_us))))
@@ -75,7 +77,8 @@ local function progress(began_us)
     if not glyph then return end
     local took = begins[event.seq] and "  " .. out.duration(event.time_us - begins[event.seq]) or ""
     local name = event.name or names[event.seq] or event.kind == "TimerFired" and "timer" or ""
-    local colour = event.kind == "ActivityFailed" and "red" or event.kind == "ActivityCompleted" and "green" or "yellow"
+    if event.kind == "ContinuedAsNew" then name = "continues as new" end
+    local colour = event.kind:find("Failed$") and "red" or event.kind:find("Completed$") and "green" or "yellow"
     out.say(("  %s %s%s%s"):format(out.paint(2, colour, glyph), name, out.paint(2, "dim", took),
       out.paint(2, "dim", ("  at %s"):format(out.duration(math.max(0, event.time_us - began_us))))))
   end

@@ -1,19 +1,28 @@
 -- show.lua: `lunation show`: one instance, read from the data directory, beside a server or without one.
+local args = require "args"
 local data = require "data"
 local out = require "out"
 
 local show = {
   name = "show",
   summary = "Show one instance: status, input, result",
-  usage = "show ID",
+  usage = "show ID [--run N]",
   arguments = { 1, 1 },
-  options = { { "--full", "do not shorten long values" } },
+  options = {
+    { "--full", "do not shorten long values" },
+    { "--run N", "an earlier run, such as a generation that continued as new (lunation ls --status continued_as_new)" },
+  },
   examples = "  lunation show trip-7\n  lunation show trip-7 --json | jq .output",
 }
 
+--- The run that --run asks for; nil: the newest.
+function show.run_number(parsed, command)
+  return parsed.run and args.number(command, parsed, "run", nil, 1, 2 ^ 53) or nil
+end
+
 --- Get an instance, or fail and say how to find one.
-function show.get(rt, parsed)
-  local instance, message, code = rt:get(parsed[1], { json = true })
+function show.get(rt, parsed, command)
+  local instance, message, code = rt:get(parsed[1], { json = true, run = show.run_number(parsed, command) })
   if not instance then
     if code == "LNT_ENOTFOUND" then message = message .. ("\n`lunation ls` lists the instances of '%s'"):format(data.dir(parsed)) end
     data.fail(message, code)
@@ -36,9 +45,9 @@ local function block(label, json, full)
   io.write(out.paint(1, "bold", label), "\n", table.concat(lines, "\n"), "\n")
 end
 
-function show.run(parsed)
+function show.run(parsed, command)
   local rt = data.open_to_read(parsed)
-  local i = show.get(rt, parsed)
+  local i = show.get(rt, parsed, command)
   data.close(rt)
   if parsed.json then
     io.write(out.instance(i), "\n")
@@ -54,6 +63,8 @@ function show.run(parsed)
   end
   io.write(("  history   %d events, %d bytes\n"):format(i.history_events, i.history_bytes))
   io.write("  code      ", i.code_hash or "unknown", "\n")
+  if i.parent_run then io.write("  child of  ", i.parent or ("run " .. i.parent_run .. ", which is gone"), "\n") end
+  if i.generation > 1 or i.status == "CONTINUED_AS_NEW" then io.write(("  run       %d, generation %d\n"):format(i.run, i.generation)) end
   if i.failure then io.write(out.paint(1, "red", "failure"), "\n    ", out.failure(i.failure), "\n") end
   block("custom status", i.custom_status, parsed.full)
   block("attributes", i.attributes, parsed.full)
