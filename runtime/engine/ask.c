@@ -208,7 +208,7 @@ void lnt__update_fold(lnt__turn *turn, const lnt__event *event) {
 
 void lnt__turn_update_answered(lnt__turn *turn, lnt_value id, bool ok, lnt_value value) {
   turn->updates_answered++;
-  if (turn->replaying) return;
+  if (turn->replaying || lnt__half_event(turn, LNT_EVENT_UPDATE_ANSWERED, 0, id)) return;
   lnt__event event = {.kind = LNT_EVENT_UPDATE_ANSWERED, .id = id};
   if (ok) event.value = value;
   else event.options = value;

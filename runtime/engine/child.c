@@ -296,7 +296,7 @@ void lnt__child_timed_out(lnt__turn *turn, lnt__cmd *cmd, lnt__buf *failure) {
   snprintf(message, sizeof(message), "child workflow '%s' (%s) did not end within its timeout", cmd->memory, lnt__cmd_id(cmd));
   write_failure(failure, "Timeout", message, lnt__cmd_id(cmd));
   if (failure->failed) lnt__poison(turn->engine);
-  if (turn->replaying) return;
+  if (turn->replaying || cmd->state == LNT__CMD_PAST) return; /* PAST: it was let go before the turn stalled */
   cmd->state = LNT__CMD_PAST; /* its end comes too late */
   lnt__child_let_go(turn, cmd, "its parent waited no longer: the timeout of the call ran out");
 }

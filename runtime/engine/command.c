@@ -164,14 +164,18 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
     }
   }
   lnt__cmd *cmd = lnt__cmd_find(turn, seq);
-  if (cmd) return LNT__COMMAND_WAITING; /* an activity or a child that still runs */
   bool child = command->kind == LNT_EVENT_CHILD_SCHEDULED;
+  if (cmd) { /* an activity or a child that still runs */
+    if (!turn->replaying && child && cmd->due_us) lnt__timer_watch(turn, cmd);
+    return LNT__COMMAND_WAITING;
+  }
   cmd = child ? lnt__cmd_add_child(turn, seq, command->name, LNT_VALUE_NIL, LNT_VALUE_NIL, recorded->id)
               : lnt__cmd_add(turn, seq, command->kind, command->name, LNT_VALUE_NIL, LNT_VALUE_NIL);
   if (!cmd) return LNT__COMMAND_REFUSED;
   cmd->due_us = recorded->due_us;
   cmd->timer_durable = recorded->due_us != 0 && !child;
   if (child || command->kind == LNT_EVENT_ACTIVITY_SCHEDULED) lnt__cmd_set_state(turn, cmd, LNT__CMD_PAST);
+  else if (!turn->replaying && cmd->due_us) lnt__timer_watch(turn, cmd);
   return LNT__COMMAND_WAITING;
 }
 
@@ -243,14 +247,19 @@ static lnt__command_state new_command(lnt__turn *turn, const lnt__command *comma
 
 lnt__command_state lnt__turn_command(lnt__turn *turn, const lnt__command *command, uint32_t *seq, lnt__delivery *answer) {
   if (turn->refusal != LNT__REFUSAL_NONE || turn->engine->poisoned) return LNT__COMMAND_REFUSED;
+  bool recorded = lnt__in_history(turn);
   *seq = turn->next_seq++;
-  if (turn->replaying) return replay_command(turn, command, *seq, answer);
+  if (recorded) return replay_command(turn, command, *seq, answer);
   return new_command(turn, command, *seq, answer);
 }
 
 void lnt__turn_cancel(lnt__turn *turn, uint32_t seq) {
   lnt__cmd *cmd = lnt__cmd_find(turn, seq);
   if (!cmd) return;
+  if (lnt__half_event(turn, LNT_EVENT_COMMAND_CANCELED, seq, LNT_VALUE_NIL)) {
+    lnt__cmd_remove(turn, cmd);
+    return;
+  }
   if (!turn->replaying) {
     lnt__event event = {.kind = LNT_EVENT_COMMAND_CANCELED, .seq = seq};
     lnt__emit(turn, &event);
@@ -280,7 +289,7 @@ uint64_t lnt__turn_history_events(const lnt__turn *turn) { return turn->seen.eve
 bool lnt__turn_advises(lnt__turn *turn) {
   const lnt_limits *limits = &turn->engine->limits;
   if (turn->seen.advised) return true;
-  if (turn->replaying) {
+  if (lnt__in_history(turn)) {
     const lnt__event *recorded = lnt__replay_command(turn, turn->next_seq);
     turn->seen.advised = recorded && recorded->kind == LNT_EVENT_CONTINUE_ADVISED;
   } else {

@@ -248,6 +248,7 @@ void lnt__engine_committed(lnt__engine *engine) {
     turn->pins--;
     if (lnt__asks_wait(turn)) lnt__ready_asked(turn);
     if (turn->evict && lnt__instance_idle(turn)) lnt__instance_drop_body(turn), turn->evict = false;
+    if (turn->retry && turn->stall_batch <= engine->committed) turn->retry = false, lnt__ready_retry(turn);
     lnt__instance_release(turn);
   }
   lnt__commit_finish(commit, LNT_OK);
@@ -270,6 +271,7 @@ lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **
   lnt__strmap_init(&engine->by_id);
   lnt__heap_init(&engine->heap);
   lnt__history_init(&engine->replay.history);
+  lnt__history_init(&engine->aside);
   lnt__buf_init(&engine->scratch);
   lnt__buf_init(&engine->instant);
   lnt__buf_init(&engine->late);
@@ -316,6 +318,7 @@ void lnt__engine_destroy(lnt__engine *engine) {
   lnt__strmap_finish(&engine->by_id);
   lnt__heap_finish(&engine->heap);
   lnt__history_finish(&engine->replay.history);
+  lnt__history_finish(&engine->aside);
   lnt__free(engine->replay.inbox.items);
   lnt__free(engine->replay.commands.items);
   lnt__free(engine->replay.turns.items);

@@ -30,7 +30,8 @@ typedef enum lnt__body_state {
   LNT__BODY_CANCELED,    /* the same, with the failure of the cancel that was delivered to it */
   LNT__BODY_CONTINUED,   /* asked for a new generation: `value` is its input */
   LNT__BODY_REFUSED,     /* stopped because lnt__turn_command answered REFUSED; the engine knows why */
-  LNT__BODY_UNAVAILABLE  /* the pinned code cannot be had or does not load: `error` says why. The instance stalls. */
+  LNT__BODY_UNAVAILABLE  /* not the instance's fault: its code cannot be had or does not load, memory or time ran out: `error` says why.
+                            The instance stalls. */
 } lnt__body_state;
 
 typedef struct lnt__outcome {

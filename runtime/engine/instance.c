@@ -205,10 +205,10 @@ static bool sleeps(const lnt__turn *turn, const lnt__history *history) {
 /* Events that were accepted before the load stand behind the stored ones. */
 lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   lnt__engine *engine = turn->engine;
-  lnt__replay *replay = &engine->replay;
+  lnt__history *history = engine->current ? &engine->aside : &engine->replay.history; /* a body that runs may need the other one */
   if (turn->loaded) return LNT_OK;
   lnt__buf beats;
-  lnt_status status = lnt__journal_history(engine->store, turn->run, &replay->history, err);
+  lnt_status status = lnt__journal_history(engine->store, turn->run, history, err);
   if (status == LNT_OK) status = lnt__beats_read(turn, &beats, err);
   if (status != LNT_OK) return status;
   lnt__buf accepted = turn->inbox;
@@ -216,10 +216,10 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   lnt__buf_init(&turn->inbox);
   turn->inbox_last_us = turn->inbox_read_us = 0;
   turn->inbox_count = 0;
-  fold(turn, &replay->history);
+  fold(turn, history);
   lnt__attempts_resume(turn, &beats);
-  turn->sleeping = sleeps(turn, &replay->history);
-  turn->start_us = turn->sleeping ? replay->history.events[0].due_us : 0;
+  turn->sleeping = sleeps(turn, history);
+  turn->start_us = turn->sleeping ? history->events[0].due_us : 0;
   bool active = turn->pending_activities || (turn->inbox_count && !turn->sleeping) || turn->status == LNT_RUN_STALLED;
   if (lnt__instance_full(turn)) turn->active_durable = LNT__ACTIVE_FULL;
   else if (active) turn->active_durable = LNT__ACTIVE_YES;
@@ -232,9 +232,9 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   }
   lnt__buf_finish(&accepted);
   if (last_us > turn->last_us) turn->last_us = last_us;
-  turn->next_record = replay->history.records;
-  turn->history_events += replay->history.count;
-  turn->history_bytes += replay->history.bytes;
+  turn->next_record = history->records;
+  turn->history_events += history->count;
+  turn->history_bytes += history->bytes;
   turn->loaded = true;
   return LNT_OK;
 }

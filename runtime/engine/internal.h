@@ -99,6 +99,7 @@ struct lnt__turn {
   lnt__cmd *cmds; /* sorted by seq */
   size_t cmd_count, cmd_capacity, cmd_gone;
   uint32_t next_seq;           /* number of the body's next command */
+  uint32_t recorded;           /* while it is rebuilt: commands that its history has. Those of a turn that stalled midway have no TURN */
   uint32_t pending_activities; /* QUEUED .. BEGUN, and deferred ones that must give signs of life */
   uint32_t queued, new_timers, fresh_beats;
   lnt__buffered *buffered;
@@ -110,14 +111,17 @@ struct lnt__turn {
   lnt__seen seen;
   void *body;
   lnt__refusal refusal;
-  bool replaying;      /* the history scratch of the engine is this instance's */
+  bool rebuilt;        /* the history scratch of the engine is this instance's */
+  bool replaying;      /* so it is, and what it has up to its last TURN is being fed */
   bool loaded;         /* the history was folded: next_record and activities are known */
   bool warned;         /* that its history is large */
   bool has_turns;      /* the store holds finished turns: a body must be rebuilt from them */
+  bool retry;          /* it shall try again when `stall_batch` is durable */
   uint8_t active_durable; /* lnt__active: the row that the store has, or that is on its way there */
   bool ready, dirty, row_dirty, is_new, evict;
   uint32_t pins;       /* batches on their way that name it */
   uint64_t last_batch; /* newest batch with records of it */
+  uint64_t stall_batch; /* that has what it did until it stalled: its history is complete only then */
   struct lnt__turn *ready_next, *lru_prev, *lru_next;
 };
 
@@ -162,6 +166,7 @@ typedef struct lnt__replay {
   LNT__VECTOR(uint32_t) commands; /* index of the event of command seq: commands.items[seq - 1] */
   LNT__VECTOR(lnt__turn_mark) turns;
   size_t inbox_at, turn_at;
+  size_t half; /* index of the first event after the last TURN: what was accepted since, and what half a turn did before it stalled */
 } lnt__replay;
 
 enum { LNT__DUE_TIMER, LNT__DUE_RETRY, LNT__DUE_TIMEOUT, LNT__DUE_DEFERRED };
@@ -193,6 +198,7 @@ struct lnt__engine {
   bool sealed;       /* the other one is on its way */
   uint64_t committed; /* number of the newest durable batch */
   lnt__replay replay;
+  lnt__history aside; /* of an instance that is loaded while another one's body runs */
   lnt__outcome outcome;
   lnt__buf scratch;
   lnt__turn *current; /* whose body runs */
@@ -261,6 +267,11 @@ void lnt__outcome_reset(lnt__outcome *outcome);
 const lnt__event *lnt__replay_command(const lnt__turn *turn, uint32_t seq); /* NULL: none recorded */
 const lnt__event *lnt__replay_peek(lnt__turn *turn);                 /* the next inbox event of the replayed history, or NULL */
 void lnt__refuse(lnt__turn *turn, lnt__refusal refusal, const char *format, ...) LNT__PRINTF(3, 4);
+void lnt__refuse_short(lnt__turn *turn); /* unless the body made all commands of its history */
+/* An event that the body made in the half of this turn that ran before it stalled; NULL: not there. */
+const lnt__event *lnt__half_event(const lnt__turn *turn, lnt_event_kind kind, uint32_t seq, lnt_value id);
+/* Is the body's next command in its history? */
+static inline bool lnt__in_history(const lnt__turn *turn) { return turn->replaying || turn->next_seq <= turn->recorded; }
 /* A command as its author would write it: call_activity('plan', {...}). */
 void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value id, char *out, size_t size);
 lnt__cmd *lnt__waiter_for(lnt__turn *turn, lnt_value name);
@@ -342,6 +353,8 @@ void lnt__start_arm(lnt__turn *turn);    /* a new instance that is `sleeping` */
 void lnt__start_disarm(lnt__turn *turn); /* it will not start */
 void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd);    /* a new timer or wait with due_us */
 void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd); /* its row is no longer wanted */
+void lnt__timer_watch(lnt__turn *turn, const lnt__cmd *cmd); /* its row stands, or is on its way: wake for it */
+void lnt__timers_keep(lnt__turn *turn); /* the body is given up in the middle of a turn: put the rows of its new timers now */
 lnt_status lnt__timers_forget(lnt__turn *turn, lnt_error *err); /* all rows of an instance that closes without its body */
 void lnt__retry_later(lnt__turn *turn, lnt__cmd *cmd);
 void lnt__timeouts_arm(lnt__turn *turn, lnt__cmd *cmd); /* an activity with timeouts: wake for the next of them */

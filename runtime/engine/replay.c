@@ -20,13 +20,14 @@ static void index_history(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
   lnt__replay *replay = &engine->replay;
   replay->inbox.count = replay->commands.count = replay->turns.count = 0;
-  replay->inbox_at = replay->turn_at = 0;
+  replay->inbox_at = replay->turn_at = replay->half = 0;
   uint32_t answers = 0;
   for (size_t i = 0; i < replay->history.count; i++) {
     const lnt__event *event = &replay->history.events[i];
     if (event->kind == LNT_EVENT_TURN) {
       lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count, answers};
       LNT__PUSH(engine, replay->turns, mark);
+      replay->half = i + 1;
     } else if (lnt__event_is_command(event->kind)) {
       LNT__PUSH(engine, replay->commands, (uint32_t)i);
     } else if (lnt__event_is_inbox(event->kind)) {
@@ -47,10 +48,12 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   turn->inbox_at = 0;
   turn->inbox_read_us = 0;
   turn->now_us = 0;
-  if (!turn->has_turns) return LNT_OK;
+  if (!turn->has_turns && !turn->failure_size) return LNT_OK; /* only one that stalled has a failure, and commands of half a turn */
   if (!in_scratch) status = lnt__journal_history(engine->store, turn->run, &engine->replay.history, err);
   if (status != LNT_OK) return status;
   index_history(turn);
+  turn->rebuilt = true;
+  turn->recorded = (uint32_t)engine->replay.commands.count;
   turn->replaying = engine->replay.turns.count > 0;
   engine->stats.replays++;
   return engine->poisoned ? LNT_ENOMEM : LNT_OK;
@@ -119,6 +122,22 @@ static void refuse_missing(lnt__turn *turn, const lnt__turn_mark *mark) {
   lnt__refuse(turn, LNT__REFUSAL_DIVERGED,
               "event %zu of the history records command %u, %s, but the code does not make it there; was the call removed or moved?",
               (size_t)(event - replay->history.events) + 1, turn->next_seq, recorded);
+}
+
+const lnt__event *lnt__half_event(const lnt__turn *turn, lnt_event_kind kind, uint32_t seq, lnt_value id) {
+  const lnt__replay *replay = &turn->engine->replay;
+  if (turn->replaying || !turn->rebuilt) return NULL;
+  for (size_t i = replay->half; i < replay->history.count; i++) {
+    const lnt__event *event = &replay->history.events[i];
+    if (event->kind != kind || event->seq != seq || event->id.size != id.size) continue;
+    if (id.size == 0 || memcmp(event->id.data, id.data, id.size) == 0) return event;
+  }
+  return NULL;
+}
+
+void lnt__refuse_short(lnt__turn *turn) {
+  const lnt__turn_mark all = {.commands = turn->recorded};
+  if (turn->next_seq - 1 < turn->recorded) refuse_missing(turn, &all);
 }
 
 static bool close_recorded_turns(lnt__turn *turn) {

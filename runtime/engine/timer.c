@@ -61,6 +61,26 @@ lnt_status lnt__timers_forget(lnt__turn *turn, lnt_error *err) {
   return status;
 }
 
+void lnt__timer_watch(lnt__turn *turn, const lnt__cmd *cmd) {
+  if (cmd->due_us < turn->engine->horizon_us) push_due(turn->engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMER);
+  else turn->engine->far = true;
+}
+
+void lnt__timers_keep(lnt__turn *turn) {
+  lnt__commit *commit = lnt__open_commit(turn->engine);
+  uint8_t key[LNT__KEY_TIMER_BYTES];
+  for (size_t i = 0; i < turn->cmd_count && turn->new_timers; i++) {
+    lnt__cmd *cmd = &turn->cmds[i];
+    if (!cmd->timer_new) continue;
+    lnt__key_timer(key, cmd->due_us, turn->run, cmd->seq);
+    if (!lnt__batch_put(commit->batch, LNT__TABLE_TIMER, key, sizeof(key), NULL, 0)) lnt__poison(turn->engine);
+    commit->extra++;
+    cmd->timer_new = false;
+    cmd->timer_durable = true;
+    turn->new_timers--;
+  }
+}
+
 void lnt__retry_later(lnt__turn *turn, lnt__cmd *cmd) {
   lnt__cmd_set_state(turn, cmd, LNT__CMD_DELAYED);
   push_due(turn->engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_RETRY);

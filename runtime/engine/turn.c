@@ -151,13 +151,15 @@ void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind
   if (over) settle(turn);
 }
 
-/* Nothing is guessed around: the instance keeps its inbox, says why it stopped, and tries again when its code changes. */
+/* Nothing is guessed around: the instance keeps its inbox, says why it stopped, and tries again when its code changes. What it did in
+ * the turn that it did not finish stands: it has happened, also to others. The next try must do the same again. */
 static void stall(lnt__turn *turn, const char *type, const char *message) {
   lnt__buf failure;
   lnt__buf_init(&failure);
   lnt__failure_text(&failure, type, message, false);
   lnt_value value = {failure.data, failure.size};
   bool again = turn->status == LNT_RUN_STALLED && turn->failure_size == value.size && memcmp(turn->failure, value.data, value.size) == 0;
+  lnt__timers_keep(turn);
   lnt__instance_drop_body(turn);
   turn->inbox_at = 0;
   turn->inbox_read_us = 0;
@@ -171,6 +173,7 @@ static void stall(lnt__turn *turn, const char *type, const char *message) {
     settle(turn);
     if (turn->engine->effects.log) turn->engine->effects.log(turn->engine->effects.user, LNT_LOG_WARN, turn->id, message);
   }
+  if (turn->dirty) turn->stall_batch = lnt__open_commit(turn->engine)->number;
   lnt__buf_finish(&failure);
 }
 
@@ -229,12 +232,17 @@ static void close_by(lnt__turn *turn, const lnt__outcome *outcome) {
   else lnt__turn_close(turn, ends[outcome->state].status, ends[outcome->state].kind, value, detail);
 }
 
+static const char *unavailable_type(lnt_status code) {
+  return code == LNT_ETIMEOUT ? "TurnTimeout" : code == LNT_ENOMEM ? "OutOfMemory" : "CodeUnavailable";
+}
+
 static void finish(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
   lnt__outcome *outcome = &engine->outcome;
   if (lnt__instance_closed(turn) || engine->poisoned) return;
   if (turn->replaying && outcome->state != LNT__BODY_UNAVAILABLE) refuse_early_end(turn);
-  if (outcome->state == LNT__BODY_UNAVAILABLE) stall(turn, "CodeUnavailable", outcome->error.message);
+  if (!turn->replaying) lnt__refuse_short(turn);
+  if (outcome->state == LNT__BODY_UNAVAILABLE) stall(turn, unavailable_type(outcome->error.code), outcome->error.message);
   else if (turn->refusal == LNT__REFUSAL_DIVERGED) stall(turn, "Diverged", engine->refusal);
   else if (turn->refusal == LNT__REFUSAL_LIMIT) fail_limit(turn);
   else if (outcome->state == LNT__BODY_WAITING) finish_waiting(turn);
@@ -254,6 +262,8 @@ void lnt__turn_execute(lnt__turn *turn) {
   engine->current = NULL;
   finish(turn);
   turn->replaying = false;
+  turn->recorded = 0;
+  turn->rebuilt = false;
 }
 
 void lnt__turn_replay_copy(lnt__turn *copy) {
@@ -267,6 +277,10 @@ void lnt__turn_replay_copy(lnt__turn *copy) {
 
 static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
   if (lnt__instance_closed(turn) || lnt__instance_held(turn)) return LNT_OK;
+  if (!turn->body && turn->stall_batch > turn->engine->committed) {
+    turn->retry = true;
+    return LNT_OK;
+  }
   lnt_status status = turn->body ? LNT_OK : lnt__replay_begin(turn, err);
   if (status == LNT_ECORRUPT) {
     stall(turn, "Corrupt", err && err->message[0] ? err->message : "the history cannot be read");

@@ -154,6 +154,7 @@ typedef void (*lnt_wake_fn)(void *user);     /* any thread: the runtime has work
   X(buffered_events_max, 10000, "external events of one instance that nobody has waited for")                          \
   X(child_depth_max, 64, "levels of children: a child of a child of a child ...")                                       \
   X(turn_instructions_max, 100000000, "VM instructions between two waits of one branch")                                 \
+  X(turn_us_max, 10000000, "microseconds of processor time between two waits: a last resort, the instance stalls")          \
   X(workflow_memory_bytes_max, 1024u << 20, "bytes of the workflow VM, all instances together")                        \
   X(turn_memory_bytes_max, 64u << 20, "bytes one instance may add to the workflow VM between two waits")               \
   X(activity_memory_bytes_max, 1024u << 20, "bytes of each activity VM")                                               \

@@ -32,7 +32,10 @@ void lnt__watch_open(lnt__avm *avm) {
 
 /* ---- Slices ---- */
 
-static uint64_t slice_ns_max(const lnt__avm *avm) { return avm->options.slice_us_max * 1000; }
+static uint64_t slice_ns_max(const lnt__avm *avm) {
+  uint64_t us_max = avm->options.slice_us_max;
+  return us_max < UINT64_MAX / LASTED_PER_SLICE / 1000 ? us_max * 1000 : 0;
+}
 
 void lnt__watch_begin(lnt__avm *avm, const char *file) {
   lnt__watch *watch = &avm->watch;

@@ -14,8 +14,8 @@
  *    issue 1066). A yield of the author's outside his own coroutines is refused by coroutine.yield: lua_resume never sees one.
  *  - Nothing of the sandbox calls Lua from C, so a C function called by an author can always yield (check lua_isyieldable all the same).
  *  - JIT is off; the count hook belongs to the guard. Do not call lua_sethook on this state.
- *  - The budget bounds everything but the few VM instructions that take as long as their strings are (s .. t, s < t, s + 0: up to some
- *    ms on the largest). Only the clock sees those: set turn_ns_max, generously.
+ *  - The budget sees everything but the length of strings in VM instructions (s .. t, s < t, s + 0: some ms on the largest). What such
+ *    instructions allocate is bounded by turn_bytes_max; what they merely look at, only by the processor's clock: turn_ns_max.
  */
 #ifndef LNT__SANDBOX_H
 #define LNT__SANDBOX_H
@@ -33,7 +33,7 @@
   X(INSTRUCTIONS, "the turn spent its instruction budget")                                                             \
   X(MEMORY, "the turn, or the whole VM, is out of memory")                                                             \
   X(STACK, "a function recursed without end")                                                                          \
-  X(TIME, "the turn ran too long by the clock (only where turn_ns_max is set)")                                        \
+  X(TIME, "the turn took too much processor time (only where turn_ns_max is set)")                                     \
   X(HOST, "the VM stopped the body: a divergence, a limit of the engine, a termination")
 
 typedef enum lnt__kill {
@@ -44,15 +44,16 @@ typedef enum lnt__kill {
 
 const char *lnt__kill_name(lnt__kill kill); /* "INSTRUCTIONS" ... */
 
-#define LNT__GUARD_HOOK_INSTRUCTIONS 1000 /* the budget is counted in steps of this many */
+#define LNT__GUARD_HOOK_INSTRUCTIONS 250 /* the budget is counted in steps of this many */
 #define LNT__GUARD_TEXT_MAX 512
 
 typedef struct lnt__guard_limits {
   uint64_t turn_instructions_max; /* lnt_limits.turn_instructions_max */
   uint64_t state_bytes_max;       /* lnt_limits.workflow_memory_bytes_max */
-  uint64_t turn_bytes_max;        /* lnt_limits.turn_memory_bytes_max: net growth during one turn. 512 times it is the limit of all that one
+  uint64_t turn_bytes_max;        /* lnt_limits.turn_memory_bytes_max: net growth during one turn. 64 times it is the limit of all that one
                                    * turn may ask for, freed or not, so that churning huge strings ends too. */
-  uint64_t turn_ns_max;           /* wall time of one turn; 0: none. Not deterministic: a last resort, journal it as such */
+  uint64_t turn_ns_max;           /* lnt_limits.turn_us_max: processor time of one turn; 0: none. Not deterministic: it must not fail an
+                                   * instance, only stall it */
 } lnt__guard_limits;
 
 /* What the environment asks of whoever runs the body. Set guard->host before each resume. NULL, or functions that are NULL, while a file
@@ -84,7 +85,8 @@ typedef struct lnt__guard {
   bool stack_at_limit; /* a Lua stack grew to its limit in this turn */
   bool collecting;     /* the collector was told to run a whole cycle at once */
   int step_mul;        /* the collector's pace outside of that */
-  uint64_t turn_began_ns;
+  uint64_t turn_began_ns; /* coarse clock at the turn's first hook; 0: none yet */
+  uint64_t turn_cpu_ns;   /* processor time when a hook saw that clock move; 0: not yet */
 } lnt__guard;
 
 /* Prepare; then lua_newstate(lnt__guard_alloc, guard), then lnt__sandbox_open(). The guard must outlive the state. */

@@ -10,12 +10,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "vm/sandbox_lib.h"
 
 #define OVERDRAFT_BYTES (2u << 20)          /* above the largest Lua stack (0.5 MB), twice over */
-#define GROSS_PER_TURN 512                  /* turn_bytes_max times this may be asked for in one turn */
+#define GROSS_PER_TURN 64                   /* turn_bytes_max times this may be asked for in one turn */
 #define STACK_LIMIT_BYTES (65500u * 8)      /* LuaJIT's LUAI_MAXSTACK slots: only an overflow grows a stack beyond */
 #define STEP_MUL_DEFAULT 200
 #define STEP_MUL_WHOLE_CYCLE 0              /* LuaJIT takes 0 as "no limit to one step" */
@@ -30,12 +30,6 @@ const char *lnt__kill_name(lnt__kill kill) {
 #undef LNT__X
   };
   return (size_t)kill < LNT__COUNT(names) ? names[kill] : "UNKNOWN";
-}
-
-static uint64_t monotonic_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static size_t add_capped(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
@@ -104,7 +98,9 @@ static bool turn_may_grow(lnt__guard *guard, size_t used) {
   size_t limit = add_capped(guard->turn_base, (size_t)limits->turn_bytes_max);
   if (limit > limits->state_bytes_max) limit = (size_t)limits->state_bytes_max;
   if (guard->gross / GROSS_PER_TURN > limits->turn_bytes_max) {
-    mark(guard, LNT__KILL_MEMORY, "out of memory: the turn asked for %llu times turn_memory_bytes_max (%llu bytes); work on smaller pieces",
+    mark(guard, LNT__KILL_MEMORY,
+         "out of memory: the turn asked for %llu times turn_memory_bytes_max (%llu bytes); build long texts with table.concat, or work on "
+         "smaller pieces",
          (unsigned long long)GROSS_PER_TURN, (unsigned long long)limits->turn_bytes_max);
   }
   if (used <= limit) return true;
@@ -164,7 +160,7 @@ void lnt__guard_refill(lnt__guard *guard) {
   guard->gross = 0;
   guard->stack_at_limit = false;
   collect_from(guard, guard->used);
-  if (guard->limits.turn_ns_max) guard->turn_began_ns = monotonic_ns();
+  guard->turn_began_ns = guard->turn_cpu_ns = 0;
   arm(guard->L, LNT__GUARD_HOOK_INSTRUCTIONS);
 }
 
@@ -281,10 +277,17 @@ int lnt__guard_caught(lua_State *L) {
   lnt__guard_rethrow(L);
 }
 
+/* Asking for processor time is a system call: a turn pays it only when it lasts. */
 static void check_time(lua_State *L, lnt__guard *guard) {
-  if (monotonic_ns() - guard->turn_began_ns <= guard->limits.turn_ns_max) return;
-  lnt__guard_kill(L, LNT__KILL_TIME, "the turn ran longer than %llu ms; do the work in an activity",
-                  (unsigned long long)(guard->limits.turn_ns_max / 1000000));
+  uint64_t now_ns = lnt__coarse_ns(), max_ns = guard->limits.turn_ns_max;
+  if (!guard->turn_began_ns) guard->turn_began_ns = now_ns;
+  if (now_ns == guard->turn_began_ns) return;
+  if (!guard->turn_cpu_ns) guard->turn_cpu_ns = lnt__thread_cpu_ns();
+  if (now_ns - guard->turn_began_ns <= max_ns || lnt__thread_cpu_ns() - guard->turn_cpu_ns <= max_ns) return;
+  lnt__guard_kill(L, LNT__KILL_TIME,
+                  "the turn took %g s of processor time (turn_us_max) without a wait, probably with very long texts; do the work in an "
+                  "activity",
+                  (double)max_ns / 1e9);
 }
 
 /* Every LNT__GUARD_HOOK_INSTRUCTIONS instructions, and at every single one once the turn is killed. */

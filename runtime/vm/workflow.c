@@ -292,6 +292,7 @@ static void init(lnt__wvm *wvm) {
       .turn_instructions_max = wvm->limits.turn_instructions_max,
       .state_bytes_max = wvm->limits.workflow_memory_bytes_max,
       .turn_bytes_max = wvm->limits.turn_memory_bytes_max,
+      .turn_ns_max = wvm->limits.turn_us_max < UINT64_MAX / 1000 ? wvm->limits.turn_us_max * 1000 : 0,
   };
   lnt__guard_init(&wvm->guard, &guard_limits);
   wvm->host = (lnt__sandbox_host){wvm, host_now_us, host_rng, host_log};

@@ -220,10 +220,15 @@ static void fail_with(lnt__outcome *outcome, const char *type, const char *messa
 
 static const char *kill_type(lnt__kill kill) {
   static const char *const types[] = {
-      [LNT__KILL_INSTRUCTIONS] = "BudgetExceeded", [LNT__KILL_TIME] = "BudgetExceeded", [LNT__KILL_MEMORY] = "OutOfMemory",
-      [LNT__KILL_STACK] = "StackOverflow", [LNT__KILL_HOST] = "Stopped",
+      [LNT__KILL_INSTRUCTIONS] = "BudgetExceeded", [LNT__KILL_MEMORY] = "OutOfMemory", [LNT__KILL_STACK] = "StackOverflow",
+      [LNT__KILL_TIME] = "TurnTimeout", [LNT__KILL_HOST] = "Stopped",
   };
   return (size_t)kill < LNT__COUNT(types) && types[kill] ? types[kill] : "Stopped";
+}
+
+/* The clock is no part of the history: what it stops has not failed. Nor has what got through with its memory when it ran first. */
+static bool not_its_fault(const lnt__body *body, lnt__kill kill) {
+  return kill == LNT__KILL_TIME || (kill == LNT__KILL_MEMORY && lnt__turn_replaying(body->turn));
 }
 
 bool lnt__raised(lnt__wvm *wvm, lua_State *co, lnt__outcome *outcome) {
@@ -259,6 +264,12 @@ void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
   bool killed = wvm->guard.killed != LNT__KILL_NONE;
   if (killed) lnt__traceback(co, &outcome->detail);
   else add_trace(body, co, &outcome->detail);
+  if (killed && not_its_fault(body, wvm->guard.killed)) {
+    lnt__guard_explain(&wvm->guard, co);
+    outcome->state = LNT__BODY_UNAVAILABLE;
+    lnt__fail(&outcome->error, wvm->guard.killed == LNT__KILL_TIME ? LNT_ETIMEOUT : LNT_ENOMEM, "%s", wvm->guard.text);
+    return;
+  }
   bool canceled = !killed && body->main.cancel.state == LNT__CANCEL_RAISED && lnt__is_canceled(co, -1);
   if (lnt__raised(wvm, co, outcome) && canceled) outcome->state = LNT__BODY_CANCELED;
 }

@@ -180,6 +180,90 @@ static void test_endless_activity_on_a_worker_thread(void) {
   CHECK_HAS(h.log, "the activity \"drill\" still runs on a worker thread, which is left behind");
 }
 
+/* ---- Workflows that spoil things for themselves only ---- */
+
+static const char poison[] =
+    "workflow('hogs', function() local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end end)\n"
+    "workflow('spins', function() while true do pcall(function() while true do end end) end end)\n"
+    "workflow('texts', function(ctx, n)\n"
+    "  local task = ctx.async:call_activity('count', 1)\n"
+    "  local a, less = ('x'):rep(4e6), 0\n"
+    "  local b, c = a .. 'a', a .. 'b'\n"
+    "  for _ = 1, n do if b < c then less = less + 1 end end\n" /* the budget does not see how long the texts are */
+    "  return less + ctx:when_all({task})[1] end)\n"
+    "workflow('gate', function(ctx) return ctx:wait_for_external_event('go') end)\n";
+
+static lnt_activity_result count_calls(void *user, lnt_runtime *rt, const lnt_activity *activity) {
+  ++*(int *)user;
+  CHECK_STATUS(lnt_complete(rt, activity->token, activity->input, NULL), LNT_OK);
+  return LNT_ACTIVITY_DONE;
+}
+
+static bool open_poisoned(host *h, uint64_t turn_us_max, int *calls) {
+  h->options.limits.turn_us_max = turn_us_max;
+  host_open(h, INLINE);
+  if (!h->rt) return false;
+  lnt_register_activity(h->rt, "count", count_calls, calls, NULL);
+  CHECK_STATUS(lnt_load_string(h->rt, "poison.lua", poison, sizeof poison - 1, &h->error), LNT_OK);
+  return true;
+}
+
+static void test_poison_leaves_others_alone(void) {
+  host h = {0};
+  int calls = 0;
+  lnt_options_init(&h.options);
+  h.options.limits.turn_instructions_max = 10000000;
+  h.options.limits.turn_memory_bytes_max = 32u << 20;
+  if (!open_poisoned(&h, 0, &calls)) return;
+  CHECK_STATUS(host_start(&h, "gate", "one", NULL), LNT_OK);
+  CHECK_STATUS(host_start(&h, "hogs", "hog", NULL), LNT_OK);
+  CHECK_STATUS(host_start(&h, "spins", "spin", NULL), LNT_OK);
+  CHECK_STATUS(host_start(&h, "gate", "two", NULL), LNT_OK);
+  await(&h, "hog");
+  await(&h, "spin");
+  CHECK_HAS(outcome(&h, "hog"), "FAILED ");
+  CHECK_HAS(outcome(&h, "hog"), "\"OutOfMemory\"");
+  CHECK_HAS(outcome(&h, "spin"), "\"BudgetExceeded\"");
+  CHECK_STATUS(lnt_close(h.rt), LNT_OK);
+  if (!open_poisoned(&h, 0, &calls)) return;
+  CHECK_STATUS(lnt_terminate(h.rt, "one", "not needed", NULL, NULL, &h.error), LNT_OK);
+  CHECK_STATUS(lnt_raise(h.rt, "two", "go", LNT_VALUE_NIL, NULL, NULL, &h.error), LNT_OK);
+  await(&h, "one");
+  await(&h, "two");
+  CHECK_HAS(outcome(&h, "one"), "TERMINATED ");
+  CHECK_EQ_STR(outcome(&h, "two"), "COMPLETED null");
+  host_close(&h);
+}
+
+/* Stopped by the clock, which the history knows nothing of: it stalls, what it had asked for is done once, and it goes on when it may. */
+static void test_a_slow_turn_stalls(void) {
+  host h = {0};
+  int calls = 0;
+  lnt_options_init(&h.options);
+  if (!open_poisoned(&h, 20000, &calls)) return;
+  CHECK_STATUS(host_start(&h, "texts", "t", "2000"), LNT_OK);
+  CHECK_STATUS(host_start(&h, "gate", "other", NULL), LNT_OK);
+  await(&h, "t");
+  CHECK_HAS(outcome(&h, "t"), "STALLED ");
+  CHECK_HAS(outcome(&h, "t"), "\"TurnTimeout\"");
+  CHECK_HAS(outcome(&h, "t"), "poison.lua:7: the turn took 0.02 s of processor time (turn_us_max)");
+  CHECK_STATUS(lnt_drain(h.rt, PATIENCE, NULL), LNT_OK);
+  CHECK_EQ_INT(calls, 1);
+  CHECK_STATUS(lnt_close(h.rt), LNT_OK);
+  if (!open_poisoned(&h, 20000, &calls)) return; /* in vain */
+  CHECK_STATUS(lnt_drain(h.rt, PATIENCE, NULL), LNT_OK);
+  CHECK_HAS(outcome(&h, "t"), "STALLED ");
+  CHECK_STATUS(lnt_terminate(h.rt, "other", NULL, NULL, NULL, NULL), LNT_OK);
+  await(&h, "other");
+  CHECK_HAS(outcome(&h, "other"), "TERMINATED ");
+  CHECK_STATUS(lnt_close(h.rt), LNT_OK);
+  if (!open_poisoned(&h, 0, &calls)) return;
+  CHECK_STATUS(lnt_drain(h.rt, PATIENCE, NULL), LNT_OK);
+  CHECK_EQ_STR(outcome(&h, "t"), "COMPLETED 2001");
+  CHECK_EQ_INT(calls, 1);
+  host_close(&h);
+}
+
 /* ---- Activities in C ---- */
 
 typedef struct native { /* what the activity `native` does, and what it saw */
@@ -1158,7 +1242,8 @@ static void test_headers_in_cxx(void) {
 
 CHECK_MAIN(test_memory, test_lmdb, test_committer, test_one_commit_per_step, test_answers_of_all_kinds, test_pending_inline,
            test_pending_committer, test_wake_hook, test_budget, test_wrong_thread, test_workers, test_endless_activity_on_the_owner_thread,
-           test_endless_activity_meets_its_timeout, test_endless_activity_on_a_worker_thread, test_callbacks, test_observer_and_history,
+           test_endless_activity_meets_its_timeout, test_endless_activity_on_a_worker_thread,
+           test_poison_leaves_others_alone, test_a_slow_turn_stalls, test_callbacks, test_observer_and_history,
            test_run_and_stop, test_list, test_terminate_and_get,
            test_missing_activity, test_timer_by_virtual_clock, test_eviction, test_limits, test_bad_arguments, test_load_all_or_nothing,
            test_commit_fails_once, test_full_and_room_again, test_full_store_bytes_max, test_close_without_commit,

@@ -8,12 +8,13 @@
 #include "engine/engine.h"
 
 /* ---- A body that follows a script: 'a' an activity, 'f' three activities at once, 'e' event "go", 'w' event with 1 s timeout,
- *      't' a 1 s timer, 'x' an activity with retries, 'q' ends with a failure. It ends when it is canceled,
- *      unless its script begins with 'k' ---- */
+ *      't' a 1 s timer, 'x' an activity with retries, 'q' ends with a failure; 'u' an activity and 'v' a timer after which the body
+ *      becomes unavailable while `broken` is set. It ends when it is canceled, unless its script begins with 'k' ---- */
 
 typedef struct script_body { char *script; size_t at; uint32_t waiting[3]; int pending; int got; } script_body;
 
 static char other_script[64]; /* replaces every script when set: code that changed */
+static bool broken;
 
 static void finish_body(script_body *body, char op, lnt__outcome *outcome) {
   outcome->state = op == 'q' ? LNT__BODY_FAILED : LNT__BODY_COMPLETED;
@@ -34,8 +35,8 @@ static bool make_command(script_body *body, lnt__turn *turn, char op, int number
   lnt__cbor_int(&input, (int64_t)body->at);
   command.input = (lnt_value){input.data, input.size};
   if (op == 'e' || op == 'w') command = (lnt__command){.kind = LNT_EVENT_EVENT_AWAITED, .name = {"go", 2}, .alone = true};
-  if (op == 't') command = (lnt__command){.kind = LNT_EVENT_TIMER_CREATED, .alone = true};
-  if (op == 't' || op == 'w') command.due_us = lnt__turn_now_us(turn) + 1000000;
+  if (op == 't' || op == 'v') command = (lnt__command){.kind = LNT_EVENT_TIMER_CREATED, .alone = true};
+  if (op == 't' || op == 'v' || op == 'w') command.due_us = lnt__turn_now_us(turn) + 1000000;
   if (op == 'x') {
     lnt__cbor_map_begin(&options, &map);
     lnt__cbor_cstring(&options, "retry");
@@ -68,6 +69,10 @@ static void run_body(script_body *body, lnt__turn *turn, lnt__outcome *outcome) 
     }
     int count = op == 'f' ? 3 : 1;
     for (int i = 0; i < count && outcome->state == LNT__BODY_WAITING; i++) make_command(body, turn, op, i, outcome);
+    if (broken && (op == 'u' || op == 'v') && outcome->state == LNT__BODY_WAITING) {
+      outcome->state = LNT__BODY_UNAVAILABLE;
+      lnt__fail(&outcome->error, LNT_ETIMEOUT, "too slow");
+    }
   }
 }
 
@@ -352,6 +357,90 @@ static void test_changed_code_stalls_and_resumes_when_mended(void) {
   host_finish(&h);
 }
 
+/* Without TURN, STALLED and RESUMED: what the instance observed and did. */
+static void story_of(host *h, char *out, size_t size) {
+  char all[512];
+  history_of(h, "one", all, sizeof(all));
+  size_t at = 0;
+  for (const char *c = all; *c && at + 1 < size; c++)
+    if (*c != '!' && *c != '>') out[at++] = *c;
+  out[at] = 0;
+}
+
+typedef enum again { WHEN_DURABLE, AT_ONCE, AFTER_A_CRASH, TWICE_IN_VAIN, AGAINS } again;
+
+/* Let it run until it stalls, and try again. */
+static void stall_once(host *h, again how) {
+  lnt_status status;
+  broken = true;
+  lnt__engine_set_now(h->engine, h->now_us);
+  if (how == AT_ONCE) {
+    while (lnt__engine_turn(h->engine, &status, NULL)) {}
+    h->now_us += 2000000; /* a timer that was just made comes due before its row is durable */
+    lnt__engine_set_now(h->engine, h->now_us);
+    CHECK_EQ_INT(lnt__engine_fire(h->engine, NULL), LNT_OK);
+  } else settle_all(h);
+  if (how == TWICE_IN_VAIN) lnt__engine_retry_stalled(h->engine, NULL), settle_all(h);
+  broken = false;
+  h->crash = how == AFTER_A_CRASH;
+  lnt__engine_retry_stalled(h->engine, NULL);
+  settle_all(h);
+  h->crash = false;
+  CHECK(status_of(h, "one", NULL, 0) != LNT_RUN_STALLED);
+}
+
+/* Run it to its end, with a stall at each chance or without; the story it leaves. */
+static void play_stalling(const char *script, int how, char *story, size_t size) {
+  host h;
+  host_init(&h);
+  start(&h, script, "one");
+  for (int i = 0; i < 30; i++) {
+    if (how < AGAINS) stall_once(&h, (again)how);
+    settle_all(&h);
+    h.now_us += 2000000;
+    settle_all(&h);
+    story_of(&h, story, size);
+    if (story[strlen(story) - 1] == 'E') raise_event(&h, "one");
+  }
+  CHECK_EQ_INT(status_of(&h, "one", NULL, 0), LNT_RUN_COMPLETED);
+  host_finish(&h);
+}
+
+/* What a body did in the turn in which it became unavailable stands, is done once, and is matched when the turn is run again. */
+static void test_a_stall_in_the_middle_of_a_turn(void) {
+  static const char *scripts[] = {"u", "v", "aua", "ava", "fuva", "uu", "vv", "auvuve", "eue"};
+  for (size_t i = 0; i < LNT__COUNT(scripts); i++) {
+    char plain[512], stalled[512];
+    play_stalling(scripts[i], AGAINS, plain, sizeof(plain));
+    for (int how = 0; how < AGAINS; how++) {
+      play_stalling(scripts[i], how, stalled, sizeof(stalled));
+      CHECK_EQ_STR(stalled, plain);
+    }
+  }
+}
+
+static void test_a_turn_that_stalled_midway_must_do_the_same_again(void) {
+  static const char *changed[] = {"aae", "ave", "a", "auu"};
+  for (size_t i = 0; i < LNT__COUNT(changed); i++) {
+    host h;
+    host_init(&h);
+    char message[200];
+    broken = true;
+    start(&h, "aue", "one");
+    settle_all(&h);
+    broken = false;
+    CHECK_EQ_INT(status_of(&h, "one", message, sizeof(message)), LNT_RUN_STALLED);
+    CHECK(strstr(message, "TurnTimeout") != NULL);
+    strcpy(other_script, changed[i]);
+    lnt__engine_retry_stalled(h.engine, NULL);
+    settle_all(&h);
+    bool diverges = i < 3;
+    CHECK_EQ_INT(status_of(&h, "one", NULL, 0), diverges ? LNT_RUN_STALLED : LNT_RUN_COMPLETED);
+    other_script[0] = 0;
+    host_finish(&h);
+  }
+}
+
 /* Resume lets a stalled instance try again; while it is suspended over its stall, nothing makes it try. */
 static void test_a_stalled_instance_is_resumed_and_suspended(void) {
   char history[128];
@@ -607,7 +696,8 @@ static void test_many_instances_share_each_commit(void) {
 
 CHECK_MAIN(test_scripts_end_alike_however_often_bodies_are_lost, test_answers_that_come_one_by_one_survive_a_crash_after_each,
            test_a_failed_attempt_is_tried_again_until_the_policy_ends, test_an_event_before_its_wait_is_kept,
-           test_changed_code_stalls_and_resumes_when_mended, test_a_stalled_instance_is_resumed_and_suspended,
+           test_changed_code_stalls_and_resumes_when_mended, test_a_stall_in_the_middle_of_a_turn,
+           test_a_turn_that_stalled_midway_must_do_the_same_again, test_a_stalled_instance_is_resumed_and_suspended,
            test_a_shorter_and_a_longer_body_are_divergences, test_terminate_stops_a_waiting_instance_and_its_timer,
            test_what_ended_right_after_a_restart_is_not_taken_up_again, test_what_ran_right_after_a_restart_is_found_by_the_next_one,
            test_cancel_is_told_to_the_body, test_cancel_before_the_first_turn, test_a_body_may_go_on_when_it_is_canceled,

@@ -47,10 +47,10 @@ static void sort_lines(lnt__buf *lines) {
   free(line);
 }
 
-/* Where turns end is not the workflow's business. In untimed programs an event that nobody needs may come before or after the end, a
- * pause too, and a start that was late anyway waits for nothing. */
+/* Where turns end, and that one had to be tried again, is not the workflow's business. In untimed programs an event that nobody needs may
+ * come before or after the end, a pause too, and a start that was late anyway waits for nothing. */
 static bool counts(const sim_program *program, const lnt__event *event) {
-  if (event->kind == LNT_EVENT_TURN) return false;
+  if (event->kind == LNT_EVENT_TURN || event->kind == LNT_EVENT_STALLED || event->kind == LNT_EVENT_RESUMED) return false;
   if (program->timed) return true;
   bool starts = event->kind == LNT_EVENT_TIMER_FIRED && event->seq == 0, pauses = event->kind == LNT_EVENT_SUSPENDED ||
                 event->kind == LNT_EVENT_UNSUSPENDED;

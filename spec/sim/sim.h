@@ -44,6 +44,7 @@ typedef struct sim_mode {
   int at;     /* the commit it happens to, from 0; -1: every one */
   bool evict; /* every body after every commit */
   bool slow;  /* one turn a tick: events are committed before anybody looks at them */
+  bool stall; /* now and then a body becomes unavailable in the middle of a turn, and is tried again */
 } sim_mode;
 
 typedef struct sim_result {

@@ -51,6 +51,7 @@ struct world {
   sim_result *result;
   lnt__store *store; /* the one that fails; owns the one in memory */
   lnt__wvm *vm;
+  lnt__vm inner; /* its interface; the engine has one that stalls now and then */
   lnt__engine *engine;
   int64_t now_us;
   lnt__rng rng; /* of what may differ between runs: downtimes, faults */
@@ -451,6 +452,27 @@ static bool starts_are_durable(const world *w) {
   return true;
 }
 
+/* ---- Bodies that become unavailable ---- */
+
+/* What ran for the first time, and waits now, may be told to have failed half way. */
+static void may_stall(world *w, const lnt__turn *turn, lnt__outcome *outcome) {
+  if (!w->mode->stall || outcome->state != LNT__BODY_WAITING || lnt__turn_replaying(turn) || lnt__rng_below(&w->rng, 4)) return;
+  outcome->state = LNT__BODY_UNAVAILABLE;
+  lnt__fail(&outcome->error, LNT_ETIMEOUT, "stalled by the simulation");
+}
+
+static world *stalling; /* whose engine runs: the VM knows nothing of it */
+
+static void stalling_start(void *vm, lnt__turn *turn, const lnt__start_info *start, void **body, lnt__outcome *outcome) {
+  stalling->inner.start(vm, turn, start, body, outcome);
+  may_stall(stalling, turn, outcome);
+}
+
+static void stalling_deliver(void *vm, lnt__turn *turn, void *body, const lnt__delivery *delivery, lnt__outcome *outcome) {
+  stalling->inner.deliver(vm, turn, body, delivery, outcome);
+  may_stall(stalling, turn, outcome);
+}
+
 /* Every second life has the code from the store alone. */
 static void open_process(world *w) {
   lnt__wvm_options vm = {.limits = &LIMITS, .user = w, .fetch = fetch};
@@ -459,7 +481,11 @@ static void open_process(world *w) {
   w->lives++;
   EXPECT_OK(w, lnt__wvm_create(&vm, &w->vm, &err_));
   if (w->lives % 2 || !starts_are_durable(w)) load(w);
-  options.vm = lnt__wvm_interface(w->vm);
+  lnt__vm outer = w->inner = *lnt__wvm_interface(w->vm);
+  outer.start = stalling_start;
+  outer.deliver = stalling_deliver;
+  options.vm = &outer;
+  stalling = w;
   options.fingerprint = lnt__wvm_fingerprint(w->vm);
   EXPECT_OK(w, lnt__journal_open(w->store, false, &options.last_run, &err_));
   EXPECT_OK(w, lnt__engine_create(&options, &w->engine, &err_));
@@ -531,6 +557,7 @@ static bool tick(world *w) {
   bool moved = false;
   lnt__engine_set_now(w->engine, w->now_us);
   EXPECT_OK(w, lnt__engine_fire(w->engine, &err_));
+  if (w->mode->stall) lnt__engine_retry_stalled(w->engine, NULL);
   moved |= submit_due(w);
   moved |= run_activities(w);
   while (lnt__engine_turn(w->engine, &status, &err)) {
