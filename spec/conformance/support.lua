@@ -34,7 +34,7 @@ local function open(world)
   if world.dir then options.store, options.dir, options.durability = "lmdb", world.dir, "process" end
   world.rt = assert(lunation.open(options))
   assert(world.rt:load_string(world.file, world.source))
-  for name, fn in pairs(world.hosts) do assert(world.rt:activity(name, fn)) end
+  for name, host in pairs(world.hosts) do assert(world.rt:activity(name, host.options, host.fn)) end
 end
 
 local function new_world(way, source, options)
@@ -44,10 +44,11 @@ local function new_world(way, source, options)
   return world
 end
 
---- An activity of the host, there after each reopening too.
-function World:host(name, fn)
-  self.hosts[name] = fn
-  assert(self.rt:activity(name, fn))
+--- An activity of the host, there after each reopening too: host(name, [options,] fn).
+function World:host(name, options, fn)
+  if not fn then options, fn = {}, options end
+  self.hosts[name] = { options = options, fn = fn }
+  assert(self.rt:activity(name, options, fn))
 end
 
 --- An answer that nobody waits for any more is refused, and changes nothing.
@@ -57,11 +58,12 @@ function World:complete_late(token, result)
   assert.equal("LNT_ENOTFOUND", code)
 end
 
---- A host activity that answers later: the returned table gathers what was begun, {input =, act =, token =}, oldest first.
-function World:deferred(name)
+--- A host activity that answers later: the returned table gathers what was begun, {input =, act =, token =}, oldest first. `how` is
+--- "pending" (after a restart it is begun again) or "complete_later" (it is not).
+function World:deferred(name, how, options)
   local begun = {}
-  self:host(name, function(input, act)
-    begun[#begun + 1] = { input = input, act = act, token = act:pending() }
+  self:host(name, options or {}, function(input, act)
+    begun[#begun + 1] = { input = input, act = act, token = act[how or "pending"](act) }
   end)
   return begun
 end
@@ -195,17 +197,22 @@ local function picture(world)
   return all
 end
 
-local function all_closed(world)
+-- Of what has not ended the runtime must know what it waits for. Answers whether there is any.
+local function check_reasons(world)
+  local any_open = false
   for _, instance in ipairs(world:list({ limit = 100000 })) do
-    if not instance.closed_us then return false end
+    if not instance.closed_us then
+      any_open = true
+      if not world:describe(instance.id).reason then error(("'%s' is %s for no reason"):format(instance.id, instance.status)) end
+    end
   end
-  return true
+  return any_open
 end
 
 -- A world in which all has ended holds nothing: no instance, no body, no activity, and no timer that is still to come.
 local function check_rest(world)
   local result = world:settle()
-  if not all_closed(world) then return end
+  if check_reasons(world) then return end
   local stats = world:stats()
   for _, gauge in ipairs({ "loaded", "resident", "ready", "running" }) do
     if stats[gauge] ~= 0 then error(("all has ended, but stats().%s is %d"):format(gauge, stats[gauge])) end
