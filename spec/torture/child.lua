@@ -25,17 +25,32 @@ local rt = must(lunation.open({ dir = dir, durability = durability, committer = 
   limits = life % 5 == 0 and { resident_max = 2 } or nil }))
 must(rt:load_file((arg[0]:gsub("child%.lua$", "workflow.lua"))))
 
--- An attempt whose answer comes later: some moment after it began.
+-- An attempt whose answer comes later, some moment after it began: of this process, or of whichever process is there then.
 local deferred = {}
-must(rt:activity("deferred", function(job, act)
-  local function note(word)
-    local file = assert(io.open(job.ledger, "a"))
-    file:write(("%s %s %s %s %d\n"):format(word, act.idempotency_key, act.instance_id, job.step, life))
-    file:close()
-  end
-  note("begin")
-  deferred[#deferred + 1] = { token = act:pending(), note = note, step = job.step }
+
+local function note(word, key, id)
+  local file = assert(io.open(ledger, "a"))
+  file:write(("%s %s %s deferred %d\n"):format(word, key, id, life))
+  file:close()
+end
+
+must(rt:activity("deferred", function(_, act)
+  local token = math.random() < 0.5 and act:pending() or act:complete_later()
+  note("begin", act.idempotency_key, act.instance_id)
+  deferred[#deferred + 1] = { token = token, key = act.idempotency_key, id = act.instance_id }
 end))
+
+-- What an earlier process left to be answered.
+local function take_over(id)
+  local run, left = must(rt:get(id)).run, {}
+  for _, event in ipairs(must(rt:history(id))) do
+    if event.kind == "ActivityDeferred" then left[event.seq] = event end
+    if event.kind == "ActivityCompleted" then left[event.seq] = nil end
+  end
+  for seq, event in pairs(left) do
+    deferred[#deferred + 1] = { token = ("%d:%d:%d"):format(run, seq, event.attempt), key = ("%016x%08x"):format(run, seq), id = id }
+  end
+end
 
 local live, started = {}, 0 -- live: id -> kind
 
@@ -153,7 +168,10 @@ for _, instance in ipairs(must(rt:list({ status = OPEN, limit = 10000 }))) do
   if instance.status == "SUSPENDED" then ask("resume", id) end
   if id:match("^[tcsk]%d+%-%d+$") then
     live[id] = id:sub(1, 1)
-    if live[id] == "t" then repeat_updates(id) end
+    if live[id] == "t" then
+      repeat_updates(id)
+      take_over(id)
+    end
     go_on(id, raised(instance) + 1)
   end
 end
@@ -173,8 +191,8 @@ end
 local function chores()
   while #deferred > 0 and math.random() < 0.5 do
     local attempt = table.remove(deferred, math.random(#deferred))
-    attempt.note("end")
-    local ok, message, code = rt:complete(attempt.token, { step = attempt.step })
+    note("end", attempt.key, attempt.id)
+    local ok, message, code = rt:complete(attempt.token, { step = "deferred" })
     if not ok and code ~= "LNT_ENOTFOUND" then must(ok, message) end -- its instance was stopped meanwhile
   end
   local id, count = any_live()

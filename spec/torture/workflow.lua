@@ -4,7 +4,7 @@
 --   saga     waits until it is canceled, and undoes what it did
 --   tree     waits with its children until it is terminated
 
-local RETRY = { retry = { max_attempts = 1000, interval = "3ms", backoff = 1 } }
+local RETRY = { heartbeat = "1m", retry = { max_attempts = 1000, interval = "3ms", backoff = 1 } }
 
 ---- Activities ----
 
@@ -19,6 +19,7 @@ end
 activity("step", function(job, act)
   act:append_file(job.ledger, line(job, act, "begin"))
   act:sleep((job.ms or 1) / 1000)
+  act:heartbeat({ attempt = act.attempt })
   flaky(job)
   act:append_file(job.ledger, line(job, act, "end"))
   return { step = job.step }
