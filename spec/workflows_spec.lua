@@ -110,6 +110,49 @@ describe("best_offer", function()
   end)
 end)
 
+describe("cart", function()
+  local rt
+
+  before_each(function()
+    rt = open("cart.lua")
+    assert(rt:start("cart", { id = "cart-3", input = {} }))
+  end)
+  after_each(function() rt:close() end)
+
+  it("takes items, tells the total, and is ordered", function()
+    assert.same({ place = 1, total = 20 }, rt:update("cart-3", "add", { name = "moon", count = 2 }))
+    assert.same({ place = 2, total = 21 }, rt:update("cart-3", "add", { name = "star" }))
+    assert.equal(21, rt:query("cart-3", "total"))
+    assert(rt:raise("cart-3", "check_out"))
+    local order = rt:wait("cart-3", 10).output
+    assert.equal("ordered", order.status)
+    assert.same({ { name = "moon", count = 2, price = 10 }, { name = "star", count = 1, price = 1 } }, order.items)
+    assert.equal(21, rt:query("cart-3", "total"))
+  end)
+
+  it("refuses what it cannot take", function()
+    assert.equal("UpdateRejected: an item needs a name", select(2, rt:update("cart-3", "add", {})))
+    assert.equal("UpdateRejected: a count must be 1 or more", select(2, rt:update("cart-3", "add", { name = "moon", count = 0 })))
+    assert.equal("NoSuchThing: we do not sell a comet", select(2, rt:update("cart-3", "add", { name = "comet" })))
+    assert.equal(0, rt:query("cart-3", "total"))
+  end)
+end)
+
+describe("import", function()
+  it("tells how far it is, in a stream and to those who ask", function()
+    local rt = open("import.lua")
+    assert(rt:start("import", { id = "import-1", input = { rows = 250, batch = 100 } }))
+    local instance = assert(rt:wait("import-1", 10))
+    assert.same({ imported = 250, batches = 3 }, instance.output)
+    assert.same({ rows = 250 }, instance.attributes)
+    local seen = {}
+    for i, item in ipairs((rt:stream("import-1", "progress"))) do seen[i] = item.value.done end
+    assert.same({ 100, 200, 250 }, seen)
+    assert.same({ done = 250, of = 250 }, rt:query("import-1", "progress"))
+    rt:close()
+  end)
+end)
+
 describe("fanout", function()
   it("gives the results in the order of the items", function()
     assert.same({ squares = { 9, 1, 4 }, sum = 14 }, run("fanout.lua", "fanout", { 3, 1, 2 }).output)

@@ -66,10 +66,10 @@ static const struct {
 } http_statuses[] = {
     {LNT_EINVAL, 400},   {LNT_EVALUE, 400},   {LNT_ENOTFOUND, 404}, {LNT_EEXIST, 409}, {LNT_ECLOSED, 409},
     {LNT_EDIVERGED, 409}, {LNT_ELIMIT, 413},  {LNT_EFULL, 507},     {LNT_EAGAIN, 503}, {LNT_EBUSY, 503},
-    {LNT_ETIMEOUT, 504}, {LNT_EREADONLY, 403},
+    {LNT_ETIMEOUT, 504}, {LNT_EREADONLY, 403}, {LNT_EFAILED, 422},
 };
 
-static unsigned http_status_of(lnt_status status) {
+unsigned lnt__http_status_of(lnt_status status) {
   for (size_t i = 0; i < sizeof http_statuses / sizeof *http_statuses; i++) {
     if (http_statuses[i].status == status) return http_statuses[i].http_status;
   }
@@ -99,7 +99,7 @@ void lnt__request_refuse(lnt__request *request, unsigned http_status, const char
 
 void lnt__request_fail(lnt__request *request, lnt_status status, const lnt_error *err) {
   const char *message = err && err->message[0] ? err->message : lnt_status_text(status);
-  lnt__request_refuse(request, http_status_of(status), lnt_status_name(status), message);
+  lnt__request_refuse(request, lnt__http_status_of(status), lnt_status_name(status), message);
 }
 
 static enum MHD_Result send_reply(lnt__request *request) {
@@ -140,8 +140,9 @@ static void on_wait_timer(uv_timer_t *timer) {
   uint64_t now = uv_now(http->loop);
   for (lnt__request *r = http->requests; r; r = r->next) {
     if (!r->waits || r->deadline_ms > now) continue;
-    lnt__request_refuse(r, 504, "LNT_ETIMEOUT",
-                        r->until_start ? "the instance has not started yet; wait again" : "the instance is not finished yet; wait again");
+    const char *refusal = r->until_start ? "the instance has not started yet; wait again" : "the instance is not finished yet; wait again";
+    if (r->follower) lnt__request_stream_timed_out(r);
+    else lnt__request_refuse(r, 504, "LNT_ETIMEOUT", refusal);
   }
   arm_waits(http);
 }
@@ -186,6 +187,7 @@ static void request_destroy(lnt__request *request) {
   if (!request->before) http->requests = request->next;
   if (request->next) request->next->before = request->before;
   if (request->pending) request->pending->request = NULL;
+  lnt__request_unfollow(request);
   end_wait(request);
   lnt__text_finish(&request->body);
   lnt__text_finish(&request->reply);

@@ -63,6 +63,9 @@ struct lnt__request {
   lnt__pending *pending;       /* NULL: no change is on its way */
   bool waits;                  /* for the end of instance `id`, or its start */
   bool until_start;
+  lnt_follower *follower;      /* waits for more of a stream from `cursor` on; NULL: it does not */
+  lnt_cursor cursor;
+  uint32_t limit;
   int existed;                 /* a start was answered by an instance that is there already */
 };
 
@@ -70,6 +73,7 @@ struct lnt__request {
 void lnt__request_answered(lnt__request *request, unsigned status);
 void lnt__request_fail(lnt__request *request, lnt_status status, const lnt_error *err);
 void lnt__request_refuse(lnt__request *request, unsigned http_status, const char *code, const char *message);
+unsigned lnt__http_status_of(lnt_status status);
 /* Answer when the instance request->id is finished, or when the time is up. */
 void lnt__request_wait(lnt__request *request, uint64_t timeout_ms);
 
@@ -86,6 +90,7 @@ bool lnt__request_body(lnt__request *request, lnt_value *value);
  * own that knows the request: make it, and hand it over with lnt__request_done; NULL: out of memory, and it was answered so. */
 lnt__pending *lnt__request_pending(lnt__request *request);
 void lnt__request_done(void *pending, lnt_status status);
+lnt__request *lnt__pending_finish(lnt__pending *pending); /* its request, or NULL: it ended before */
 void lnt__request_refused(lnt__request *request, lnt_status status, const lnt_error *err); /* the library did not take it */
 
 void lnt__request_route(lnt__request *request, const char *method);
@@ -94,6 +99,15 @@ void lnt__request_route(lnt__request *request, const char *method);
 
 void lnt__get_instances(lnt__request *request);
 void lnt__get_counts(lnt__request *request);
+
+/* ---- routes_ask.c ---- */
+
+void lnt__ask_query(lnt__request *request);
+void lnt__post_update(lnt__request *request);
+void lnt__get_describe(lnt__request *request);
+void lnt__get_stream(lnt__request *request);
+void lnt__request_stream_timed_out(lnt__request *request);
+void lnt__request_unfollow(lnt__request *request); /* also when it follows nothing */
 
 /* ---- routes_manage.c ---- */
 

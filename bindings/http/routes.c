@@ -93,7 +93,7 @@ lnt__pending *lnt__request_pending(lnt__request *request) {
   return pending;
 }
 
-static lnt__request *pending_finish(lnt__pending *pending) {
+lnt__request *lnt__pending_finish(lnt__pending *pending) {
   lnt__request *request = pending->request;
   if (request) request->pending = NULL;
   free(pending);
@@ -101,12 +101,12 @@ static lnt__request *pending_finish(lnt__pending *pending) {
 }
 
 void lnt__request_refused(lnt__request *request, lnt_status status, const lnt_error *err) {
-  pending_finish(request->pending);
+  lnt__pending_finish(request->pending);
   lnt__request_fail(request, status, err);
 }
 
 void lnt__request_done(void *user, lnt_status status) {
-  lnt__request *request = pending_finish(user);
+  lnt__request *request = lnt__pending_finish(user);
   if (!request) return;
   if (status) {
     lnt__request_fail(request, status, NULL);
@@ -248,6 +248,11 @@ static const route routes[] = {
     {"POST", {"v1", "instances", "{}", "resume"}, lnt__post_resume},       /* ?reason= */
     {"POST", {"v1", "instances", "{}", "cancel"}, lnt__post_cancel},       /* ?reason= */
     {"POST", {"v1", "instances", "{}", "terminate"}, lnt__post_terminate}, /* ?reason= */
+    {"GET", {"v1", "instances", "{}", "query", "{}"}, lnt__ask_query},     /* ?args= */
+    {"POST", {"v1", "instances", "{}", "query", "{}"}, lnt__ask_query},    /* body: the arguments */
+    {"POST", {"v1", "instances", "{}", "update", "{}"}, lnt__post_update}, /* ?update_id=  body: the arguments */
+    {"GET", {"v1", "instances", "{}", "describe"}, lnt__get_describe},     /* why it waits */
+    {"GET", {"v1", "instances", "{}", "stream", "{}"}, lnt__get_stream},   /* ?cursor=&limit=&wait_ms= */
     {"GET", {"v1", "health"}, get_health},
     {"GET", {"v1", "stats"}, get_stats},
 };

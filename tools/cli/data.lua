@@ -10,7 +10,7 @@ local data = {}
 
 data.EXIT_CODES = {
   { 0, "success" },
-  { 1, "the workflow failed, or was terminated or canceled" },
+  { 1, "the workflow failed, or was terminated or canceled; a query or an update failed" },
   { 2, "usage: an unknown command, a bad option, an argument or JSON that is not valid" },
   { 3, "not found: no such instance, workflow, file or data directory" },
   { 4, "conflict: the data directory is in use, the id is taken, the instance is finished" },
@@ -25,7 +25,7 @@ data.EXIT_CODES = {
 local EXITS = {
   LNT_EINVAL = 2, LNT_EVALUE = 2, LNT_ENOTFOUND = 3, LNT_EBUSY = 4, LNT_EEXIST = 4, LNT_ECLOSED = 4, LNT_EIO = 5, LNT_EFULL = 5,
   LNT_ECORRUPT = 5, LNT_EREADONLY = 5, LNT_ENOTOURS = 5, LNT_EVERSION = 5, LNT_ESYNTAX = 6, LNT_EDIVERGED = 6, LNT_ETIMEOUT = 7,
-  LNT_EAGAIN = 7, LNT_ELIMIT = 8, LNT_ENOMEM = 8,
+  LNT_EAGAIN = 7, LNT_EFAILED = 1, LNT_ELIMIT = 8, LNT_ENOMEM = 8,
 }
 
 --- End the command with a message. main.lua catches it, prints it and exits.
@@ -175,6 +175,12 @@ function data.served(parsed)
   return sys.request(data.socket(dir), "GET", "/v1/health", nil, 10000) == 200
 end
 
+--- Fail unless there is a server.
+function data.must_be_served(parsed)
+  if data.served(parsed) then return end
+  data.fail(("no server runs on '%s'; `lunation serve` is one"):format(data.dir(parsed)), "LNT_EINVAL")
+end
+
 --- Ask the server. Answers its JSON text; fails with its error. With `timeouts`, nil where the server says that time ran out.
 function data.ask(parsed, method, path, body, timeouts)
   local status, text = sys.request(data.socket(data.dir(parsed)), method, path, body, 0)
@@ -183,6 +189,7 @@ function data.ask(parsed, method, path, body, timeouts)
   local reply = lunation.json_decode(text)
   local problem = type(reply) == "table" and reply.error or { code = "LNT_EINTERNAL", message = text }
   if timeouts and problem.code == "LNT_ETIMEOUT" then return nil end
+  if problem.failure then problem.message = out.failure(lunation.json_encode(problem.failure)) end
   data.fail(problem.message, problem.code)
 end
 

@@ -49,13 +49,17 @@ local KINDS = {
   ContinueAdvised = { "⟳", "is advised to continue as new", "dim" },
   CancelRequested = { "■", "cancellation asked for", "red" },
   Canceled = { "■", "canceled", "red" },
+  SideEffect = { "=", "computed", nil },
+  Emitted = { "»", "emitted", "blue" },
+  UpdateAccepted = { "?", "update", "blue" },
+  UpdateAnswered = { "!", "answered update", "green" },
 }
 
 local FAILURES = {
   ActivityFailed = true, ActivityRetried = true, Failed = true, Terminated = true, Stalled = true, Canceled = true,
   ChildFailed = true, ChildRetried = true,
 }
-local ANSWERED_AT_ONCE = { DetachedStarted = true, EventSent = true } -- `options` is the failure
+local ANSWERED_AT_ONCE = { DetachedStarted = true, EventSent = true, SideEffect = true, UpdateAnswered = true } -- `options` is the failure
 local DONE = { ActivityCompleted = true, ChildCompleted = true }
 local LATER = { ActivityRetried = true, ChildRetried = true, TimerCreated = true }
 

@@ -186,6 +186,14 @@ static int sys_request(lua_State *L) {
   return results;
 }
 
+/* sys.sleep(seconds) */
+static int sys_sleep(lua_State *L) {
+  double seconds = luaL_checknumber(L, 1);
+  struct timespec time = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+  nanosleep(&time, NULL);
+  return 0;
+}
+
 /* ---- JSON ---- */
 
 /* sys.plain_json(text) -> the same value as the library writes it, so that two texts of one value are equal. Raises. */
@@ -209,7 +217,7 @@ static int sys_plain_json(lua_State *L) {
 static const luaL_Reg functions[] = {
     {"isatty", sys_isatty},     {"columns", sys_columns}, {"now_us", sys_now_us}, {"monotonic_us", sys_monotonic_us},
     {"realpath", sys_realpath}, {"kind", sys_kind},       {"mkdir", sys_mkdir},   {"temporary_folder", sys_temporary_folder},
-    {"list", sys_list},         {"request", sys_request}, {"plain_json", sys_plain_json}, {NULL, NULL},
+    {"list", sys_list},         {"request", sys_request}, {"sleep", sys_sleep}, {"plain_json", sys_plain_json}, {NULL, NULL},
 };
 
 int lnt__cli_open_sys(lua_State *L) {
