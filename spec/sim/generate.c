@@ -496,18 +496,51 @@ static void next_generation(gen *g) {
   LINE(g, "if type(input) ~= \"table\" or not input.round then ctx:continue_as_new({ round = 2, before = #out }) end");
 }
 
+/* ---- Attempts of activities ---- */
+
+/* Its attempts are answered from outside, whatever becomes of the process; some are never answered. */
+static void later_step(gen *g) {
+  char value[160];
+  value_text(g, value, sizeof value);
+  LINE(g, "out[#out + 1] = ctx:call_activity(\"later\", %s, { timeout = \"20s\", retry = { max_attempts = 3, interval = 0.2 } })", value);
+}
+
+/* Its attempts tell how far they are; some fall silent. */
+static void pulse_step(gen *g) {
+  char value[160];
+  value_text(g, value, sizeof value);
+  LINE(g, "out[#out + 1] = ctx:call_activity(\"pulse\", %s, { heartbeat = 2.5, retry = { max_attempts = 3, interval = 0.1 } })", value);
+}
+
+/* No attempt succeeds: nobody begins it, nobody answers, or all fail until the time for delays is used up. */
+static void out_of_time(gen *g) {
+  static const char *const calls[] = {
+      "ctx:call_activity(\"starved\", %s, { schedule_to_start = 3 })",
+      "ctx:call_activity(\"never\", %s, { schedule_to_close = 5 })",
+      "ctx:call_activity(\"stubborn\", %s, { retry = { max_attempts = 50, interval = 0.1, backoff = 2, timeout = 1 } })"};
+  char value[160], call[400];
+  value_text(g, value, sizeof value);
+  const char *text = calls[below(g, 3)], *at = strchr(text, '%');
+  snprintf(call, sizeof call, "%.*s%s%s", (int)(at - text), text, value, at + 2);
+  LINE(g, "local ok, e = pcall(function() return %s end)", call);
+  LINE(g, "out[#out + 1] = { ok, why(e), type(e.details) == \"table\" and e.details.timeout }");
+}
+
 static void (*const STATEMENTS[])(gen *g) = {activity_step, activity_step, fan_out, branches, timer_step, wait_step, compensated, loop,
                                              choice, over_pairs, status, helper, give_up, activity_step,
                                              scoped, shielded, mapped, canceled_branch, decided_early,
                                              child_step, children_at_once, child_let_go, talk, detached, note_to_self,
+                                             pulse_step, out_of_time, later_step,
                                              /* timed only: */ race, race, wait_with_timeout, wait_with_timeout, note_time, loose_branch,
                                              scope_with_timeout, cancel_at_a_time, fast_map, event_back,
                                              child_in_a_race};
-enum { UNTIMED_STATEMENTS = 25 };
+enum { UNTIMED_ONLY = 25, UNTIMED_STATEMENTS = 28 }; /* the two at UNTIMED_ONLY hang on when a process dies */
 
 static void statement(gen *g) {
   size_t count = g->program->timed ? LNT__COUNT(STATEMENTS) : UNTIMED_STATEMENTS;
-  void (*make)(gen *) = STATEMENTS[below(g, (int)count)];
+  int pick = below(g, (int)count);
+  if (g->program->timed && (pick == UNTIMED_ONLY || pick == UNTIMED_ONLY + 1)) pick = UNTIMED_ONLY + 2;
+  void (*make)(gen *) = STATEMENTS[pick];
   if (g->depth >= 4 || g->budget <= 0) make = activity_step;
   g->budget--;
   LINE(g, "do");

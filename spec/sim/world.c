@@ -40,6 +40,10 @@ typedef struct attempt {
   int64_t begin_us, answer_us; /* INT64_MAX: not known */
   int begun;                   /* how often */
   bool queued, runs;           /* in this life of the process */
+  bool outside, sent;          /* somebody outside has its token; and has answered, in this life */
+  int asked;                   /* how often they were told that nobody waits */
+  int beats;                   /* given since it began */
+  int64_t beat_us;
   verdict verdict;
   lnt__buf input, answer;
   char name[SIM_NAME_BYTES], key[48];
@@ -142,6 +146,22 @@ static void plan(world *w) {
 }
 
 /* ---- What must be on disk before anything leaves ---- */
+
+/* Does the durable history say that this attempt will be answered from outside, or that its command has its answer? */
+static bool journaled(world *w, lnt_token token, bool deferral) {
+  lnt__history history;
+  bool found = false;
+  lnt__history_init(&history);
+  EXPECT_OK(w, lnt__journal_history(w->store, token.run, &history, &err_));
+  for (size_t i = 0; i < history.count; i++) {
+    const lnt__event *e = &history.events[i];
+    if (e->seq != token.seq) continue;
+    if (deferral) found |= e->kind == LNT_EVENT_ACTIVITY_DEFERRED && e->attempt == token.attempt;
+    else found |= e->kind == LNT_EVENT_ACTIVITY_COMPLETED || e->kind == LNT_EVENT_ACTIVITY_FAILED;
+  }
+  lnt__history_finish(&history);
+  return found;
+}
 
 /* Is activity `token` scheduled and unanswered in the durable history, is this its next attempt, and is nobody suspended? */
 static bool may_run(world *w, lnt_token token, bool *answered) {
@@ -310,8 +330,12 @@ static void on_dispatch(void *user, lnt_token token) {
     broken(w, "attempt %u of command %u of run %u was dispatched before it was durable, or while suspended", token.attempt, token.seq,
            (unsigned)token.run);
   if (answered) broken(w, "command %u of run %u was dispatched again after its result was journaled", token.seq, (unsigned)token.run);
+  if (journaled(w, token, true))
+    broken(w, "attempt %u of command %u of run %u was dispatched though it is deferred", token.attempt, token.seq, (unsigned)token.run);
   a->queued = true;
   a->begin_us = w->now_us + (w->program->timed ? 0 : (int64_t)lnt__rng_below(&w->rng, 400000));
+  const char *name = lnt__engine_attempt_name(w->engine, token);
+  if (name && !strcmp(name, "starved")) a->begin_us = INT64_MAX;
 }
 
 static void on_abandon(void *user, lnt_token token, lnt_cancel_reason why, const char *name) {
@@ -322,7 +346,10 @@ static void on_abandon(void *user, lnt_token token, lnt_cancel_reason why, const
 static verdict judge(const attempt *a, uint32_t sum) {
   if (!strcmp(a->name, "bad")) return VERDICT_FINAL;
   if (!strcmp(a->name, "flaky") && a->token.attempt <= sum % 3) return VERDICT_RETRYABLE;
-  if (!strcmp(a->name, "hang") && a->token.attempt <= sum % 3) return VERDICT_NONE;
+  bool fades = !strcmp(a->name, "hang") || !strcmp(a->name, "later") || !strcmp(a->name, "pulse");
+  if (fades && a->token.attempt <= sum % 3) return VERDICT_NONE;
+  if (!strcmp(a->name, "never")) return VERDICT_NONE;
+  if (!strcmp(a->name, "stubborn")) return VERDICT_RETRYABLE;
   return VERDICT_OK;
 }
 
@@ -362,6 +389,63 @@ static void remember(world *w, attempt *a, const lnt__attempt *given) {
   lnt__buf_append(&a->input, given->input.data, given->input.size);
 }
 
+/* ---- Signs of life ---- */
+
+enum { BEATS = 3, BEAT_US = 1000000 };
+
+/* Details are attempt * 100 + number. What an attempt is given was the last word of the one before, or its own of an earlier life: then it
+ * goes on from there. */
+static void take_details(world *w, attempt *a, lnt_value details) {
+  lnt__reader reader = lnt__reader_of(details.data, details.size);
+  lnt__cbor_item number = lnt__cbor_next(&reader);
+  int64_t given = number.type == LNT__CBOR_INT ? number.as.integer : 0, nth = a->token.attempt;
+  bool own = given / 100 == nth && a->begun, before = given == (nth - 1) * 100 + BEATS;
+  if (details.size ? !own && !before : nth > 1)
+    broken(w, "attempt %u of command %u was given the details %lld", a->token.attempt, a->token.seq, (long long)given);
+  a->beats = own ? (int)(given % 100) : 0;
+  a->beat_us = a->beats < BEATS ? w->now_us + BEAT_US : INT64_MAX;
+}
+
+static void beat(world *w, attempt *a) {
+  lnt__buf details;
+  lnt__buf_init(&details);
+  lnt__cbor_int(&details, (int64_t)a->token.attempt * 100 + ++a->beats);
+  lnt_status status = lnt__engine_heartbeat(w->engine, a->token, (lnt_value){details.data, details.size});
+  if (status == LNT_ENOTFOUND) a->runs = false; /* it is over */
+  else if (status) broken(w, "a heartbeat was not taken: %s", lnt_status_name(status));
+  a->beat_us = a->beats < BEATS ? w->now_us + BEAT_US : INT64_MAX;
+  lnt__buf_finish(&details);
+}
+
+/* ---- Answers from outside ---- */
+
+enum { ASKED_MAX = 200 };
+
+static void hand_out(world *w, attempt *a) {
+  a->runs = false;
+  a->outside = true;
+  a->asked = 0;
+  EXPECT_OK(w, lnt__engine_defer(w->engine, a->token));
+}
+
+/* Nobody tells them that an answer is durable: after a crash they answer again, until it is known. Before the attempt has begun again, or
+ * after its instance was stopped, nobody waits for it. */
+static void answer_outside(world *w, attempt *a) {
+  lnt_value value = {a->answer.data, a->answer.size};
+  if (a->verdict == VERDICT_NONE) {
+    a->outside = false;
+    return;
+  }
+  lnt_status status = lnt__engine_complete(w->engine, a->token, value);
+  a->sent = status == LNT_OK;
+  if (status == LNT_OK) return;
+  if (status != LNT_ENOTFOUND) broken(w, "an answer from outside was not taken: %s", lnt_status_name(status));
+  a->outside = !journaled(w, a->token, false) && ++a->asked < ASKED_MAX;
+  a->answer_us = w->now_us + 1000000;
+}
+
+/* ---- Attempts ---- */
+
 static void begin(world *w, attempt *a) {
   lnt__attempt given;
   lnt_value early = LNT_VALUE_NIL;
@@ -373,11 +457,16 @@ static void begin(world *w, attempt *a) {
   uint64_t step = (uint64_t)lnt__checksum(given.instance_id, strlen(given.instance_id)) << 32 | a->token.seq; /* runs may differ */
   int64_t takes_us = 1 + (int64_t)(sim_mix(w->program->seed, step, a->token.attempt) % 2000000);
   if (!strcmp(a->name, "slow")) takes_us *= 10;
+  bool pulses = !strcmp(a->name, "pulse");
+  a->beat_us = INT64_MAX;
+  if (pulses) take_details(w, a, given.heartbeat);
+  if (pulses) takes_us = (BEATS - a->beats) * BEAT_US + 500000;
   make_answer(a, sum);
   if (!a->begun || !w->program->timed) a->answer_us = w->now_us + takes_us;
   a->begun++;
   a->runs = true;
   w->result->steps++;
+  if (!strcmp(a->name, "later")) hand_out(w, a);
 }
 
 static void answer(world *w, attempt *a) {
@@ -398,7 +487,9 @@ static bool run_activities(world *w) {
   for (int i = 0; i < w->attempt_count; i++) {
     attempt *a = &w->attempts[i];
     if (a->queued && a->begin_us <= w->now_us) begin(w, a), moved = true;
+    if (a->runs && a->beat_us <= w->now_us) beat(w, a), moved = true;
     if (a->runs && a->answer_us <= w->now_us) answer(w, a), moved = true;
+    if (a->outside && !a->sent && a->answer_us <= w->now_us) answer_outside(w, a), moved = true;
   }
   return moved;
 }
@@ -509,7 +600,7 @@ static void crash(world *w, bool landed) {
     item *it = &w->items[i];
     if (it->state == ITEM_SUBMITTED) it->state = landed && it->kind != ITEM_START ? ITEM_SETTLED : ITEM_NEW;
   }
-  for (int i = 0; i < w->attempt_count; i++) w->attempts[i].queued = w->attempts[i].runs = false;
+  for (int i = 0; i < w->attempt_count; i++) w->attempts[i].queued = w->attempts[i].runs = w->attempts[i].sent = false;
   if (!w->program->timed) w->now_us += (int64_t)lnt__rng_below(&w->rng, 2000000);
   w->result->crashes++;
   open_process(w);
@@ -584,7 +675,9 @@ static int64_t next_time(world *w) {
   for (int i = 0; i < w->attempt_count; i++) {
     const attempt *a = &w->attempts[i];
     if (a->queued) sooner(&at_us, a->begin_us);
+    if (a->runs) sooner(&at_us, a->beat_us);
     if (a->runs && a->verdict != VERDICT_NONE) sooner(&at_us, a->answer_us);
+    if (a->outside && !a->sent) sooner(&at_us, a->answer_us);
   }
   return at_us > w->now_us ? at_us : w->now_us;
 }
@@ -616,10 +709,12 @@ static int count_row(void *user, lnt__slice key, lnt__slice value) {
 
 /* When everything is closed nothing may be left to look at, and nothing to come due. */
 static void check_leftovers(world *w) {
-  int active = 0, timers = 0;
+  int active = 0, timers = 0, beats = 0;
   lnt__slice all = {0};
   EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_ACTIVE, all, all, false, count_row, &active, &err_));
   EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_TIMER, all, all, false, count_row, &timers, &err_));
+  EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_HEARTBEAT, all, all, false, count_row, &beats, &err_));
+  if (beats) broken(w, "%d rows are left in HEARTBEAT", beats);
   if (active) broken(w, "%d rows are left in ACTIVE", active);
   if (timers) broken(w, "%d rows are left in TIMER", timers);
 }
@@ -667,9 +762,13 @@ static void check_index(world *w) {
 /* Does the history hold what the attempt really answered? */
 static bool true_answer(world *w, uint64_t run, const lnt__event *event) {
   const attempt *a = attempt_of(w, (lnt_token){run, event->seq, event->attempt});
+  size_t size = 0;
+  const char *type = lnt__cbor_member_string(event->value, "type", &size);
+  bool timeout = event->kind != LNT_EVENT_ACTIVITY_COMPLETED && type && size == 7 && memcmp(type, "Timeout", 7) == 0;
+  if (a && !a->begun && a->begin_us == INT64_MAX) return timeout; /* nobody begins it */
   if (!a || !a->begun) return false;
   if (event->kind == LNT_EVENT_ACTIVITY_COMPLETED && a->verdict != VERDICT_OK) return false;
-  if (a->verdict == VERDICT_NONE) return true; /* its failure is the engine's own: Timeout */
+  if (a->verdict == VERDICT_NONE) return timeout; /* its failure is the engine's own */
   return a->answer.size == event->value.size && memcmp(a->answer.data, event->value.data, event->value.size) == 0;
 }
 
