@@ -357,32 +357,8 @@ static void run_all(lnt__turn *turn) {
 
 /* ---- Apart: on a copy that is rebuilt from the durable history ---- */
 
-static void copy_begin(lnt__turn *copy, const lnt__turn *turn) {
-  memset(copy, 0, sizeof(*copy));
-  copy->engine = turn->engine;
-  copy->run = turn->run;
-  copy->id = turn->id;
-  copy->workflow = turn->workflow;
-  memcpy(copy->hash, turn->hash, LNT__SHA256_BYTES);
-  copy->status = LNT_RUN_RUNNING;
-  copy->created_us = turn->created_us;
-  copy->generation = turn->generation;
-  copy->parent_run = turn->parent_run;
-  copy->parent_seq = turn->parent_seq;
-  copy->loaded = true; /* nothing of it is folded: it does no work */
-}
-
-void lnt__copy_end(lnt__turn *copy) {
-  lnt__instance_drop_body(copy);
-  lnt__cmds_clear(copy, false);
-  lnt__buf_finish(&copy->record);
-  lnt__buf_finish(&copy->inbox);
-  lnt__free(copy->cmds);
-  lnt__free(copy->buffered);
-}
-
 lnt_status lnt__copy_rebuild(lnt__turn *copy, const lnt__turn *turn, lnt_error *err) {
-  copy_begin(copy, turn);
+  lnt__copy_init(copy, turn);
   lnt_status status = lnt__replay_copy_begin(copy, err);
   if (status == LNT_OK && copy->replaying) lnt__turn_replay_copy(copy);
   return status;
@@ -427,7 +403,7 @@ static void answer_apart(lnt__turn *turn) {
   if (queries) {
     lnt_status status = lnt__copy_rebuild(&copy, turn, &err);
     if (status == LNT_OK) ask_copy(turn, &copy);
-    lnt__copy_end(&copy);
+    lnt__copy_finish(&copy);
     while (status != LNT_OK && lnt__asks_wait(turn)) answer_failure(turn, take_first(turn->asked), status, "StoreFailed", err.message);
   }
   while (lnt__instance_closed(turn) && lnt__asks_wait(turn)) answer_update_of_closed(turn, take_first(turn->asked));

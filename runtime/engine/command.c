@@ -5,17 +5,28 @@
 
 /* ---- Matching with the history ---- */
 
+static void place_of_call(lnt__turn *turn, const lnt__command *command, lnt__divergence *out) {
+  const lnt__vm *vm = &turn->engine->vm;
+  lnt__command_text(command->kind, command->name, command->input, command->id, out->wanted, sizeof(out->wanted));
+  if (vm->where) vm->where(vm->vm, turn, out->at, sizeof(out->at));
+  if (!out->at[0]) snprintf(out->at, sizeof(out->at), "an unknown line");
+}
+
 static void refuse_different(lnt__turn *turn, const lnt__event *recorded, const lnt__command *command, uint32_t seq) {
-  lnt__engine *engine = turn->engine;
-  char was[300], now[300], where[200] = "", difference[300] = "";
-  lnt__command_text(recorded->kind, recorded->name, recorded->value, recorded->id, was, sizeof(was));
-  lnt__command_text(command->kind, command->name, command->input, command->id, now, sizeof(now));
-  if (engine->vm.where) engine->vm.where(engine->vm.vm, turn, where, sizeof(where));
+  lnt__divergence *d = lnt__diverged(turn, recorded, seq);
+  place_of_call(turn, command, d);
   if (recorded->kind == command->kind && lnt__name_equal(recorded->name, command->name))
-    lnt__cbor_diff(recorded->value, command->input, "input", difference, sizeof(difference));
-  lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "event %zu of the history records command %u as %s; the code now makes %s at %s%s%s",
-              (size_t)(recorded - engine->replay.history.events) + 1, seq, was, now, where[0] ? where : "an unknown line",
-              difference[0] ? "; first difference: " : "", difference);
+    lnt__cbor_diff(recorded->value, command->input, "input", d->difference, sizeof(d->difference));
+  lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "event %llu of the history records command %u as %s; the code now makes %s at %s%s%s",
+              (unsigned long long)d->event, seq, d->recorded, d->wanted, d->at, d->difference[0] ? "; first difference: " : "",
+              d->difference);
+}
+
+static void refuse_unrecorded(lnt__turn *turn, const lnt__command *command, uint32_t seq) {
+  lnt__divergence *d = lnt__diverged(turn, NULL, seq);
+  place_of_call(turn, command, d);
+  lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "the code makes command %u, %s at %s, where the recorded run made no call", seq, d->wanted,
+              d->at);
 }
 
 /* What a command must have in common with the recorded one of its number. A side effect makes another value in every process; a timer
@@ -140,11 +151,7 @@ bool lnt__turn_return_event(lnt__turn *turn, lnt_value name, lnt_value value, ui
 static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *command, uint32_t seq, lnt__delivery *answer) {
   const lnt__event *recorded = lnt__replay_command(turn, seq);
   if (!recorded) {
-    char now[300], where[200] = "";
-    lnt__command_text(command->kind, command->name, command->input, command->id, now, sizeof(now));
-    if (turn->engine->vm.where) turn->engine->vm.where(turn->engine->vm.vm, turn, where, sizeof(where));
-    lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "the code makes command %u, %s at %s, where the recorded run made no call", seq, now,
-                where[0] ? where : "an unknown line");
+    refuse_unrecorded(turn, command, seq);
     return LNT__COMMAND_REFUSED;
   }
   if (!agrees(recorded, command)) {
@@ -249,6 +256,8 @@ lnt__command_state lnt__turn_command(lnt__turn *turn, const lnt__command *comman
   if (turn->refusal != LNT__REFUSAL_NONE || turn->engine->poisoned) return LNT__COMMAND_REFUSED;
   bool recorded = lnt__in_history(turn);
   *seq = turn->next_seq++;
+  if (*seq == turn->engine->probe_seq)
+    turn->engine->vm.where(turn->engine->vm.vm, turn, turn->engine->divergence.was_at, sizeof(turn->engine->divergence.was_at));
   if (recorded) return replay_command(turn, command, *seq, answer);
   return new_command(turn, command, *seq, answer);
 }
@@ -297,6 +306,34 @@ bool lnt__turn_advises(lnt__turn *turn) {
   }
   if (!turn->seen.advised) return false;
   lnt__command command = {.kind = LNT_EVENT_CONTINUE_ADVISED};
+  lnt__delivery answer;
+  uint32_t seq;
+  lnt__turn_command(turn, &command, &seq, &answer);
+  return true;
+}
+
+static bool remembered_patch(const lnt__turn *turn, lnt_value name, bool *taken) {
+  lnt__reader reader = lnt__reader_of(turn->patches.data, turn->patches.size);
+  while (reader.at < reader.end) {
+    bool same = same_bytes(lnt__read_bytes(&reader), name), was_taken = lnt__read_u8(&reader) != 0;
+    if (same) *taken = was_taken;
+    if (same) return true;
+  }
+  return false;
+}
+
+bool lnt__turn_patched(lnt__turn *turn, lnt_value name) {
+  bool taken = true;
+  if (remembered_patch(turn, name, &taken)) return taken;
+  if (lnt__in_history(turn)) {
+    const lnt__event *recorded = lnt__replay_command(turn, turn->next_seq);
+    taken = recorded && recorded->kind == LNT_EVENT_PATCHED && same_bytes(recorded->name, name);
+  }
+  lnt__buf_bytes(&turn->patches, name.data, name.size);
+  lnt__buf_u8(&turn->patches, taken);
+  if (turn->patches.failed) lnt__poison(turn->engine);
+  if (!taken) return false;
+  lnt__command command = {.kind = LNT_EVENT_PATCHED, .name = name};
   lnt__delivery answer;
   uint32_t seq;
   lnt__turn_command(turn, &command, &seq, &answer);

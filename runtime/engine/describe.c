@@ -568,7 +568,7 @@ static lnt_status describe_loaded(lnt__turn *turn, const lnt__row *row, const ln
   }
   if (body) status = vm->inspect(vm->vm, body, body->body, &inspected, err);
   if (status == LNT_OK) status = describe(row, history, (lnt_value){inspected.data, inspected.size}, body, turn, out, err);
-  if (copied) lnt__copy_end(&copy);
+  if (copied) lnt__copy_finish(&copy);
   lnt__buf_finish(&inspected);
   return status;
 }

@@ -134,6 +134,21 @@ void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text); /* s
 /* The handler of update `id` ended: with a value, or (not ok) a failure. */
 void lnt__turn_update_answered(lnt__turn *turn, lnt_value id, bool ok, lnt_value value);
 
+/* Did the body take patch `name`? Yes where the history says so or where the answer is made first, outside a replay (then it is recorded);
+ * no where a replay passes a place that was passed before the patch was there. One answer for the whole run. */
+bool lnt__turn_patched(lnt__turn *turn, lnt_value name);
+
+/* ---- Where code and history part ---- */
+
+typedef struct lnt__divergence {
+  uint64_t event;       /* place in the history, from 1; 0: the code makes a call where none is recorded */
+  uint32_t seq;         /* of the command */
+  int64_t recorded_us;  /* when the event was recorded */
+  char recorded[300], wanted[300];      /* both calls as an author would write them; empty: none */
+  char at[200], was_at[200];            /* file:line of the call that is made now; of the recorded one, in the code that made it */
+  char difference[300]; /* the first difference of the arguments */
+} lnt__divergence;
+
 /* ---- Effects: called after the batch they depend on is durable ---- */
 
 typedef struct lnt__effects {
@@ -260,6 +275,29 @@ const lnt__batch *lnt__engine_seal(lnt__engine *engine);
 /* The sealed batch is durable: run its effects and its `done` callbacks. */
 void lnt__engine_committed(lnt__engine *engine);
 bool lnt__engine_dirty(const lnt__engine *engine); /* something waits to be sealed */
+
+/* ---- Other code for instances that run ---- */
+
+typedef enum lnt__trial_state {
+  LNT__TRIAL_COMPATIBLE,  /* the code makes what is recorded */
+  LNT__TRIAL_DIVERGES,    /* `divergence` says where, `message` all of it in a sentence */
+  LNT__TRIAL_UNAVAILABLE, /* the code does not load or does not define the workflow: `message` */
+  LNT__TRIAL_BUSY,        /* something of the instance is not durable yet: try again after the commit */
+  LNT__TRIAL_OVER         /* the instance is finished or gone */
+} lnt__trial_state;
+
+typedef struct lnt__trial {
+  lnt__trial_state state;
+  uint64_t events; /* of the history that was replayed */
+  char id[LNT_ID_BYTES_MAX + 1];
+  char message[LNT_ERROR_MESSAGE_MAX];
+  lnt__divergence divergence;
+} lnt__trial;
+
+/* Replay the durable history of `run` against other code, in scratch: nothing of the instance changes. Between turns only. */
+lnt_status lnt__engine_try(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt__trial *out, lnt_error *err);
+/* Let `run` go on with other code, from its next turn. The move is journaled. LNT_EAGAIN: something of it is not durable yet. */
+lnt_status lnt__engine_move(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt_error *err);
 
 void lnt__engine_observe(lnt__engine *engine, bool on);
 void lnt__engine_watch(lnt__engine *engine, bool on);

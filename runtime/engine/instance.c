@@ -20,10 +20,12 @@ bool lnt__name_equal(lnt_value a, lnt_value b) {
   return true;
 }
 
-bool lnt__instance_closed(const lnt__turn *turn) {
-  return turn->status == LNT_RUN_COMPLETED || turn->status == LNT_RUN_FAILED || turn->status == LNT_RUN_TERMINATED ||
-         turn->status == LNT_RUN_CANCELED || turn->status == LNT_RUN_CONTINUED_AS_NEW;
+bool lnt__status_closed(lnt_run_status status) {
+  return status == LNT_RUN_COMPLETED || status == LNT_RUN_FAILED || status == LNT_RUN_TERMINATED || status == LNT_RUN_CANCELED ||
+         status == LNT_RUN_CONTINUED_AS_NEW;
 }
+
+bool lnt__instance_closed(const lnt__turn *turn) { return lnt__status_closed(turn->status); }
 
 bool lnt__instance_full(const lnt__turn *turn) { return turn->engine->full.count && lnt__u64map_get(&turn->engine->full, turn->run); }
 
@@ -67,6 +69,7 @@ void lnt__instance_free(lnt__turn *turn) {
   lnt__asks_finish(turn);
   lnt__buf_finish(&turn->record);
   lnt__buf_finish(&turn->inbox);
+  lnt__buf_finish(&turn->patches);
   lnt__free(turn->cmds);
   lnt__free(turn->buffered);
   lnt__free(turn->custom_status);

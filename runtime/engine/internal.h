@@ -109,6 +109,7 @@ struct lnt__turn {
   lnt__asked *asked;   /* NULL: nobody ever asked; owned */
 
   lnt__seen seen;
+  lnt__buf patches; /* is_patched() answered so far: for each a varint size, the name, a byte */
   void *body;
   lnt__refusal refusal;
   bool rebuilt;        /* the history scratch of the engine is this instance's */
@@ -207,6 +208,8 @@ struct lnt__engine {
   char *answer_hold; /* memory of the value last answered in place */
   lnt__buf instant;  /* the answer of the instant command under way */
   char refusal[LNT_ERROR_MESSAGE_MAX];
+  lnt__divergence divergence; /* what the refusal is about, when it is a divergence */
+  uint32_t probe_seq;         /* a trial wants to know where this command is made; 0: none */
   bool has_beats; /* there may be rows in table HEARTBEAT */
   lnt__answers answers; /* that depend on nothing which is not durable */
   bool observing, watching;
@@ -230,6 +233,7 @@ void lnt__instance_touch(lnt__turn *turn);   /* it was used: head of the LRU */
 void lnt__instance_evict_over(lnt__engine *engine);
 bool lnt__instance_clean(const lnt__turn *turn);
 bool lnt__instance_idle(const lnt__turn *turn);
+bool lnt__status_closed(lnt_run_status status);
 bool lnt__instance_closed(const lnt__turn *turn);
 bool lnt__instance_full(const lnt__turn *turn); /* buffered_events_max, of events that are in a batch */
 /* It only gathers: no turn runs and no attempt begins. */
@@ -261,6 +265,9 @@ static inline void lnt__see(lnt__turn *turn, const lnt__event *event) {
   turn->seen.bytes += LNT__SEEN_BYTES + event->name.size + event->value.size + event->options.size + event->id.size;
 }
 lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err);
+/* A copy stands in no map and writes nothing; what it runs is replayed in scratch. It borrows id and workflow of `turn`. */
+void lnt__copy_init(lnt__turn *copy, const lnt__turn *turn);
+void lnt__copy_finish(lnt__turn *copy);
 lnt_status lnt__replay_copy_begin(lnt__turn *copy, lnt_error *err); /* of a run that may be closed; copy->replaying: there is something */
 void lnt__turn_replay_copy(lnt__turn *copy);                        /* to the end of what was recorded; nothing is written */
 void lnt__outcome_reset(lnt__outcome *outcome);
@@ -272,6 +279,10 @@ void lnt__refuse_short(lnt__turn *turn); /* unless the body made all commands of
 const lnt__event *lnt__half_event(const lnt__turn *turn, lnt_event_kind kind, uint32_t seq, lnt_value id);
 /* Is the body's next command in its history? */
 static inline bool lnt__in_history(const lnt__turn *turn) { return turn->replaying || turn->next_seq <= turn->recorded; }
+/* Begin to tell a divergence at command `seq`; recorded: its event, or NULL. Then lnt__refuse(). */
+lnt__divergence *lnt__diverged(lnt__turn *turn, const lnt__event *recorded, uint32_t seq);
+void lnt__refuse_early_end(lnt__turn *turn);
+void lnt__turn_feed(lnt__turn *turn, const lnt__event *event); /* one event to the body, by its kind */
 /* A command as its author would write it: call_activity('plan', {...}). */
 void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value id, char *out, size_t size);
 lnt__cmd *lnt__waiter_for(lnt__turn *turn, lnt_value name);
@@ -345,7 +356,6 @@ void lnt__update_fold(lnt__turn *turn, const lnt__event *event);
 void lnt__updates_abandon(lnt__turn *turn);
 /* A copy of an instance for looking at, as its durable history makes it; its memory is the caller's. End it in any case. */
 lnt_status lnt__copy_rebuild(lnt__turn *copy, const lnt__turn *turn, lnt_error *err);
-void lnt__copy_end(lnt__turn *copy);
 void lnt__answers_tell(lnt__answers *answers, lnt_status status); /* status not LNT_OK: that instead of each answer */
 
 /* timer.c */

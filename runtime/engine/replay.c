@@ -15,6 +15,20 @@ void lnt__refuse(lnt__turn *turn, lnt__refusal refusal, const char *format, ...)
   va_end(args);
 }
 
+lnt__divergence *lnt__diverged(lnt__turn *turn, const lnt__event *recorded, uint32_t seq) {
+  lnt__engine *engine = turn->engine;
+  lnt__divergence *d = &engine->divergence;
+  if (turn->refusal == LNT__REFUSAL_NONE) memset(d, 0, sizeof(*d));
+  d->seq = seq;
+  if (!recorded) return d;
+  d->event = (uint64_t)(recorded - engine->replay.history.events) + 1;
+  d->recorded_us = recorded->time_us;
+  if (lnt__event_is_command(recorded->kind))
+    lnt__command_text(recorded->kind, recorded->name, recorded->value, recorded->id, d->recorded, sizeof(d->recorded));
+  else snprintf(d->recorded, sizeof(d->recorded), "%s", lnt_event_kind_name(recorded->kind));
+  return d;
+}
+
 /* Lay out where inbox events, commands and turn ends stand in the history. */
 static void index_history(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
@@ -45,6 +59,7 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   turn->next_seq = 1;
   turn->raised = turn->updates_answered = 0;
   turn->seen = (lnt__seen){0};
+  lnt__buf_clear(&turn->patches);
   turn->inbox_at = 0;
   turn->inbox_read_us = 0;
   turn->now_us = 0;
@@ -57,6 +72,33 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   turn->replaying = engine->replay.turns.count > 0;
   engine->stats.replays++;
   return engine->poisoned ? LNT_ENOMEM : LNT_OK;
+}
+
+/* ---- Copies: replays in scratch ---- */
+
+void lnt__copy_init(lnt__turn *copy, const lnt__turn *turn) {
+  memset(copy, 0, sizeof(*copy));
+  copy->engine = turn->engine;
+  copy->run = turn->run;
+  copy->id = turn->id;
+  copy->workflow = turn->workflow;
+  memcpy(copy->hash, turn->hash, LNT__SHA256_BYTES);
+  copy->status = LNT_RUN_RUNNING;
+  copy->created_us = turn->created_us;
+  copy->generation = turn->generation;
+  copy->parent_run = turn->parent_run;
+  copy->parent_seq = turn->parent_seq;
+  copy->loaded = true; /* nothing of it is folded: it does no work */
+}
+
+void lnt__copy_finish(lnt__turn *copy) {
+  lnt__instance_drop_body(copy);
+  lnt__cmds_clear(copy, false);
+  lnt__buf_finish(&copy->record);
+  lnt__buf_finish(&copy->inbox);
+  lnt__buf_finish(&copy->patches);
+  lnt__free(copy->cmds);
+  lnt__free(copy->buffered);
 }
 
 /* The last turn of a closed run has no TURN event: its end stands for it. */
@@ -108,20 +150,19 @@ void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, lnt
 
 /* The body waits (or ended) before it made a command that its history has. */
 static void refuse_missing(lnt__turn *turn, const lnt__turn_mark *mark) {
-  lnt__replay *replay = &turn->engine->replay;
-  char recorded[300];
   if (turn->next_seq - 1 > mark->commands) {
     uint32_t extra = mark->commands + 1;
+    lnt__divergence *d = lnt__diverged(turn, lnt__replay_command(turn, extra), extra);
+    memcpy(d->wanted, d->recorded, sizeof(d->wanted));
     lnt__refuse(turn, LNT__REFUSAL_DIVERGED,
                 "the code now makes command %u earlier than recorded: by this point the history has %u commands, the code made %u; "
                 "did a branch or a loop change?", extra, mark->commands, turn->next_seq - 1);
     return;
   }
-  const lnt__event *event = lnt__replay_command(turn, turn->next_seq);
-  lnt__command_text(event->kind, event->name, event->value, event->id, recorded, sizeof(recorded));
+  const lnt__divergence *d = lnt__diverged(turn, lnt__replay_command(turn, turn->next_seq), turn->next_seq);
   lnt__refuse(turn, LNT__REFUSAL_DIVERGED,
-              "event %zu of the history records command %u, %s, but the code does not make it there; was the call removed or moved?",
-              (size_t)(event - replay->history.events) + 1, turn->next_seq, recorded);
+              "event %llu of the history records command %u, %s, but the code does not make it there; was the call removed or moved?",
+              (unsigned long long)d->event, turn->next_seq, d->recorded);
 }
 
 const lnt__event *lnt__half_event(const lnt__turn *turn, lnt_event_kind kind, uint32_t seq, lnt_value id) {

@@ -3,6 +3,8 @@
 
 #include "engine/internal.h"
 
+static lnt_value text_of(const char *text) { return (lnt_value){text, strlen(text)}; }
+
 void lnt__outcome_reset(lnt__outcome *outcome) {
   outcome->state = LNT__BODY_WAITING;
   outcome->error.code = LNT_OK;
@@ -100,6 +102,8 @@ static void (*const HANDLERS[])(lnt__turn *, const lnt__event *) = {
     [LNT_EVENT_CANCEL_REQUESTED] = on_cancel,   [LNT_EVENT_UPDATE_ACCEPTED] = on_update,
 };
 
+void lnt__turn_feed(lnt__turn *turn, const lnt__event *event) { HANDLERS[event->kind](turn, event); }
+
 /* ---- How a turn ends ---- */
 
 static void settle(lnt__turn *turn) {
@@ -151,12 +155,62 @@ void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind
   if (over) settle(turn);
 }
 
+static size_t put_member(lnt__buf *out, const char *name, const char *text) {
+  if (!text[0]) return 0;
+  lnt__cbor_cstring(out, name);
+  lnt__cbor_cstring(out, text);
+  return 1;
+}
+
+/* What may have led here: only what is known, from the history and from the interpreter that runs. */
+static const char *likely_cause(lnt__turn *turn) {
+  const lnt__history *history = &turn->engine->replay.history;
+  lnt_value made_by = LNT_VALUE_NIL, now = text_of(turn->engine->fingerprint);
+  bool moved = false;
+  for (size_t i = 0; i < history->count; i++) {
+    const lnt__event *event = &history->events[i];
+    if (event->kind == LNT_EVENT_STARTED || event->kind == LNT_EVENT_CODE_CHANGED) made_by = event->engine;
+    moved = moved || event->kind == LNT_EVENT_CODE_CHANGED;
+  }
+  if (moved) return "the instance was moved to other code, which makes other calls than its history has";
+  if (made_by.size != now.size || memcmp(made_by.data, now.data, now.size) != 0)
+    return "the history was made by another interpreter or processor; results of floating point or of '#' on tables with holes may differ";
+  return "the same code made another call than before: something that it computes is not the same in every replay, such as '#' on a table "
+         "with holes";
+}
+
+/* A divergence as a value: where, both calls, the first difference, the cause. */
+static void write_details(lnt__turn *turn, lnt__buf *out) {
+  const lnt__divergence *d = &turn->engine->divergence;
+  lnt__cbor_map map;
+  lnt__cbor_map_begin(out, &map);
+  size_t count = put_member(out, "recorded", d->recorded) + put_member(out, "made", d->wanted) + put_member(out, "at", d->at) +
+                 put_member(out, "difference", d->difference) + put_member(out, "cause", likely_cause(turn));
+  lnt__cbor_cstring(out, "command");
+  lnt__cbor_int(out, d->seq);
+  lnt__cbor_cstring(out, "event");
+  lnt__cbor_int(out, (int64_t)d->event);
+  lnt__cbor_cstring(out, "recorded_at_us");
+  lnt__cbor_int(out, d->recorded_us);
+  lnt__cbor_map_end(out, &map, count + 3, false);
+}
+
+static void write_stall(lnt__turn *turn, const char *type, const char *message, lnt__buf *out) {
+  lnt__buf details;
+  lnt__buf_init(&details);
+  if (turn->refusal == LNT__REFUSAL_DIVERGED) write_details(turn, &details);
+  lnt_failure failure = {type, message, 1, {details.data, details.size}};
+  lnt__failure_write(out, &failure);
+  if (details.failed) lnt__poison(turn->engine);
+  lnt__buf_finish(&details);
+}
+
 /* Nothing is guessed around: the instance keeps its inbox, says why it stopped, and tries again when its code changes. What it did in
  * the turn that it did not finish stands: it has happened, also to others. The next try must do the same again. */
 static void stall(lnt__turn *turn, const char *type, const char *message) {
   lnt__buf failure;
   lnt__buf_init(&failure);
-  lnt__failure_text(&failure, type, message, false);
+  write_stall(turn, type, message, &failure);
   lnt_value value = {failure.data, failure.size};
   bool again = turn->status == LNT_RUN_STALLED && turn->failure_size == value.size && memcmp(turn->failure, value.data, value.size) == 0;
   lnt__timers_keep(turn);
@@ -208,12 +262,14 @@ static void finish_waiting(lnt__turn *turn) {
 }
 
 /* A body that ended while its history goes on did not make what was recorded. What it has not been fed stays in its inbox. */
-static void refuse_early_end(lnt__turn *turn) {
+void lnt__refuse_early_end(lnt__turn *turn) {
   lnt__event event;
   size_t inbox_at = turn->inbox_at;
   int64_t inbox_read_us = turn->inbox_read_us;
   while (turn->replaying && turn->refusal == LNT__REFUSAL_NONE && lnt__next_event(turn, &event)) {
     if (!turn->replaying) break;
+    lnt__diverged(turn, &turn->engine->replay.history.events[turn->engine->replay.inbox.items[turn->engine->replay.inbox_at - 1]],
+                  turn->next_seq);
     lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "the code ends where the recorded run went on (%s follows)", lnt_event_kind_name(event.kind));
   }
   turn->inbox_at = inbox_at;
@@ -240,7 +296,7 @@ static void finish(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
   lnt__outcome *outcome = &engine->outcome;
   if (lnt__instance_closed(turn) || engine->poisoned) return;
-  if (turn->replaying && outcome->state != LNT__BODY_UNAVAILABLE) refuse_early_end(turn);
+  if (turn->replaying && outcome->state != LNT__BODY_UNAVAILABLE) lnt__refuse_early_end(turn);
   if (!turn->replaying) lnt__refuse_short(turn);
   if (outcome->state == LNT__BODY_UNAVAILABLE) stall(turn, unavailable_type(outcome->error.code), outcome->error.message);
   else if (turn->refusal == LNT__REFUSAL_DIVERGED) stall(turn, "Diverged", engine->refusal);
@@ -256,7 +312,7 @@ void lnt__turn_execute(lnt__turn *turn) {
   lnt__outcome_reset(&engine->outcome);
   engine->current = turn;
   while (engine->outcome.state == LNT__BODY_WAITING && !lnt__instance_closed(turn) && lnt__next_event(turn, &event)) {
-    HANDLERS[event.kind](turn, &event);
+    lnt__turn_feed(turn, &event);
     if (engine->late.size) lnt__inbox_take_late(turn);
   }
   engine->current = NULL;

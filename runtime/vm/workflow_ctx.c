@@ -252,6 +252,12 @@ static int is_replaying(lua_State *L) {
   return 1;
 }
 
+static int is_patched(lua_State *L) {
+  lnt__body *body = lnt__ctx_body(L, "is_patched");
+  lua_pushboolean(L, lnt__turn_patched(body->turn, lnt__name_argument(L, 2, "is_patched", "the patch")));
+  return 1;
+}
+
 static int history_length(lua_State *L) {
   lua_pushnumber(L, (lua_Number)lnt__turn_history_events(lnt__ctx_reader(L, "history_length")->turn));
   return 1;
@@ -276,16 +282,12 @@ static int log_text(lua_State *L) {
 
 /* ---- The objects ---- */
 
-static const char *const later = "is not in this version of Lunation";
-
 /* A field that is not among the functions: a fact about the instance, or a mistake. */
 static int ctx_field(lua_State *L) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
   if (wvm->body && strcmp(key, "instance_id") == 0) lua_pushstring(L, lnt__turn_id(wvm->body->turn));
   else if (wvm->body && strcmp(key, "workflow_name") == 0) lua_pushstring(L, lnt__turn_workflow(wvm->body->turn));
-  else if (strcmp(key, "is_patched") == 0)
-    lnt__mistake(L, "ctx.%s %s", key, later);
   else
     lnt__mistake(L, "ctx has no '%s'; it has %s, instance_id, workflow_name", key, lua_tostring(L, lua_upvalueindex(1)));
   return 1;
@@ -378,7 +380,8 @@ static const luaL_Reg waiting[] = {
 
 static const luaL_Reg plain[] = {
     {"set_custom_status", set_custom_status}, {"now", now}, {"current_utc_datetime", current_utc_datetime}, {"uuid", uuid},
-    {"random", random_number}, {"is_replaying", is_replaying}, {"history_length", history_length}, {"log", log_text}};
+    {"random", random_number}, {"is_replaying", is_replaying}, {"is_patched", is_patched},
+    {"history_length", history_length}, {"log", log_text}};
 
 static void add_functions(lua_State *L, const luaL_Reg *functions, size_t count) {
   for (size_t i = 0; i < count; i++) {

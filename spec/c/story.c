@@ -171,7 +171,8 @@ void result_of(world *w, const char *id, char *out, size_t size) {
   CHECK_STATUS(lnt__journal_history(w->store, run, &history, &err), LNT_OK);
   for (size_t i = 0; i < history.count; i++) {
     lnt_event_kind kind = history.events[i].kind;
-    if (kind != LNT_EVENT_COMPLETED && kind != LNT_EVENT_FAILED && kind != LNT_EVENT_CANCELED) continue;
+    if (kind != LNT_EVENT_COMPLETED && kind != LNT_EVENT_FAILED && kind != LNT_EVENT_CANCELED && kind != LNT_EVENT_STALLED) continue;
+    lnt__buf_clear(&json);
     CHECK_STATUS(lnt__json_write(history.events[i].value, 0, &json, &err), LNT_OK);
     snprintf(out, size, "%.*s", (int)json.size, (const char *)json.data);
   }

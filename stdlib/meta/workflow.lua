@@ -101,6 +101,13 @@ function ctx:raise_event(id, name, data) end
 ---@param options? ContinueOptions
 function ctx:continue_as_new(input, options) end
 
+---May the changed part of the code run? True, and recorded, where a run gets here first; false where a run that began before the change
+---passes again. The answer of a name never changes within a run; a new generation (continue_as_new) asks afresh.
+---    if ctx:is_patched("notify-first") then ctx:call_activity("notify") end
+---@param name string of the change, for ever
+---@return boolean
+function ctx:is_patched(name) end
+
 ---Is the history so long that the workflow should continue as new? True from half of history_events_max or history_bytes_max on.
 ---@return boolean
 function ctx:should_continue_as_new() end

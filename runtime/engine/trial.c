@@ -1,0 +1,98 @@
+/* trial.c - would an instance go on with other code? Its durable history is replayed against the code in scratch, by an instance that
+ * stands in no map and writes nothing. And the move to that code. Called by the driver between turns.
+ *
+ * A history that diverges is replayed once more, with the code that made it, to learn the line where the recorded call stands. */
+#include <stdio.h>
+
+#include "engine/internal.h"
+
+static bool is_busy(const lnt__turn *turn) { return !lnt__instance_clean(turn); }
+
+/* Replay to the end of the recorded turns, or to where the code parts from them. The history is in the engine's scratch afterwards. */
+static lnt_status replay(lnt__turn *copy, lnt_error *err) {
+  lnt__engine *engine = copy->engine;
+  lnt__event event;
+  lnt__outcome_reset(&engine->outcome);
+  lnt_status status = lnt__replay_copy_begin(copy, err);
+  if (status != LNT_OK || !copy->replaying) return status;
+  engine->stats.replays--; /* nobody was rebuilt */
+  engine->current = copy;
+  while (engine->outcome.state == LNT__BODY_WAITING && lnt__next_event(copy, &event)) lnt__turn_feed(copy, &event);
+  if (copy->replaying && copy->refusal == LNT__REFUSAL_NONE && engine->outcome.state != LNT__BODY_UNAVAILABLE) lnt__refuse_early_end(copy);
+  engine->current = NULL;
+  return engine->poisoned ? lnt__fail(err, LNT_ENOMEM, "out of memory while other code was tried") : LNT_OK;
+}
+
+/* Where the code that made the history makes its command `seq`. */
+static lnt_status find_recorded_line(const lnt__turn *turn, uint32_t seq, char *out, size_t size, lnt_error *err) {
+  lnt__engine *engine = turn->engine;
+  lnt__turn copy;
+  if (!engine->vm.where) return LNT_OK;
+  lnt__copy_init(&copy, turn);
+  memset(&engine->divergence, 0, sizeof(engine->divergence));
+  engine->probe_seq = seq;
+  lnt_status status = replay(&copy, err);
+  engine->probe_seq = 0;
+  snprintf(out, size, "%s", engine->divergence.was_at);
+  lnt__copy_finish(&copy);
+  return status;
+}
+
+static lnt_status judge(const lnt__turn *turn, const uint8_t *hash, lnt__trial *out, lnt_error *err) {
+  lnt__engine *engine = turn->engine;
+  lnt__turn copy;
+  lnt__copy_init(&copy, turn);
+  memcpy(copy.hash, hash, LNT__SHA256_BYTES);
+  lnt_status status = replay(&copy, err);
+  out->events = engine->replay.history.count;
+  if (status == LNT_OK && engine->outcome.state == LNT__BODY_UNAVAILABLE) {
+    out->state = LNT__TRIAL_UNAVAILABLE;
+    snprintf(out->message, sizeof(out->message), "%s", engine->outcome.error.message);
+  } else if (status == LNT_OK && copy.refusal != LNT__REFUSAL_NONE) {
+    out->state = LNT__TRIAL_DIVERGES;
+    out->divergence = engine->divergence;
+    snprintf(out->message, sizeof(out->message), "%s", engine->refusal);
+  }
+  lnt__copy_finish(&copy);
+  lnt__divergence *d = &out->divergence;
+  bool told = out->state == LNT__TRIAL_DIVERGES && d->event && memcmp(turn->hash, hash, LNT__SHA256_BYTES) != 0;
+  return status == LNT_OK && told ? find_recorded_line(turn, d->seq, d->was_at, sizeof(d->was_at), err) : status;
+}
+
+lnt_status lnt__engine_try(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt__trial *out, lnt_error *err) {
+  lnt_status status = LNT_OK;
+  memset(out, 0, sizeof(*out));
+  out->state = LNT__TRIAL_OVER;
+  lnt__turn *turn = lnt__instance_by_run(engine, run, &status, err);
+  if (!turn) return status == LNT_ENOTFOUND ? LNT_OK : status;
+  snprintf(out->id, sizeof(out->id), "%s", turn->id);
+  if (is_busy(turn)) {
+    out->state = LNT__TRIAL_BUSY;
+    return LNT_OK;
+  }
+  if (!lnt__instance_closed(turn)) {
+    out->state = LNT__TRIAL_COMPATIBLE;
+    status = judge(turn, hash, out, err);
+  }
+  lnt__instance_release(turn);
+  return status;
+}
+
+lnt_status lnt__engine_move(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt_error *err) {
+  lnt_status status = LNT_OK;
+  lnt__turn *turn = lnt__instance_by_run(engine, run, &status, err);
+  if (!turn) return status;
+  if (lnt__instance_closed(turn)) {
+    lnt__instance_release(turn);
+    return lnt__fail(err, LNT_ECLOSED, "the instance is finished; it needs no other code");
+  }
+  if (is_busy(turn)) return lnt__fail(err, LNT_EAGAIN, "something of instance '%s' is not durable yet; move it after the commit", turn->id);
+  lnt__event event = {.kind = LNT_EVENT_CODE_CHANGED, .hash = {hash, LNT__SHA256_BYTES},
+                      .engine = {engine->fingerprint, strlen(engine->fingerprint)}};
+  lnt__instance_drop_body(turn);
+  memcpy(turn->hash, hash, LNT__SHA256_BYTES);
+  turn->row_dirty = true;
+  lnt__emit(turn, &event);
+  if (turn->status == LNT_RUN_STALLED || turn->inbox_count) lnt__ready_retry(turn);
+  return LNT_OK;
+}
