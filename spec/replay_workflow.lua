@@ -18,6 +18,25 @@ local function weathered(ctx, size)
   return t
 end
 
+workflow("kid", function(ctx, job)
+  ctx:create_timer(ctx:random(50) / 1000)
+  ctx:raise_event(job.parent, "note", { describe(job), ctx:uuid(), math.random(1000) })
+  if job.again then ctx:continue_as_new({ parent = job.parent, [7] = job.again, after = { ctx:random(), ctx:uuid() } }) end
+  return ctx:call_activity("echo", { ctx.instance_id, describe(job), ctx:random(100) })
+end)
+
+-- Each kid draws numbers of its own, and so does each generation of it.
+local function children(ctx)
+  local kids, notes = {}, {}
+  for name, n in pairs({ north = 1, east = 2, south = 3, west = 4 }) do
+    local job = { parent = ctx.instance_id, [name] = n, again = n % 2 == 0 and ctx:random(9) or nil }
+    kids[#kids + 1] = ctx.async:call_child_workflow("kid", job, { retry = { max_attempts = 2, non_retryable = { "B", "A" } }, timeout = 9 })
+  end
+  notes[1] = ctx:start_workflow("kid", { parent = ctx.instance_id, apart = true }, { id = "apart-" .. ctx:uuid() })
+  for i = 1, 7 do notes[#notes + 1] = ctx:wait_for_external_event("note")[i % 2 + 1] end
+  return { kids = ctx:when_all(kids), notes = notes, seen = ctx:history_length(), advised = ctx:should_continue_as_new() }
+end
+
 workflow("w0", function(ctx, input)
   local log = { input }
 
@@ -53,6 +72,8 @@ workflow("w0", function(ctx, input)
 
   local ok, failure = pcall(function() return ctx:call_activity("bad", { [10] = "ten", [9] = "nine", nine = 9 }) end)
   log[#log + 1] = { ok, failure.type, describe(failure) }
+
+  log[#log + 1] = children(ctx)
 
   table.sort(names, function(a, b) return a > b end)
   return { log = log, names = names, text = describe({ b = 1, a = 2, [1] = 3 }), seen = ("x=1, y=2"):gsub("(%w)=(%w)", "%2=%1") }

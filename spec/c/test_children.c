@@ -181,6 +181,38 @@ static void test_a_child_that_takes_too_long_is_terminated(void) {
   story(WITH("return ctx:call_child_workflow('child', 5, {timeout = '1h'})", CHILD("ctx:sleep(3) return input")), NULL, "5");
 }
 
+/* ---- Many ---- */
+
+/* The parent is not in the list of what must be looked at while it only waits for children. */
+static void test_thousands_of_children_of_one_parent(void) {
+  for (int how = 0; how < CRASH; how++) {
+    world w;
+    lnt_error err;
+    char out[100];
+    world_init(&w, (mode)how);
+    w.limits.turn_memory_bytes_max = 64u << 20;
+    close_engine(&w);
+    open_engine(&w);
+    CHECK_STATUS(load(&w, "story.lua", WITH("local t = {} for i = 1, 5000 do t[i] = ctx.async:call_child_workflow('child', i) end "
+                      "local sum = 0 for _, v in ipairs(ctx:when_all(t)) do sum = sum + v end return sum",
+                      CHILD("ctx:sleep(5 + input % 7) return input")), &err), LNT_OK);
+    start(&w, "main", "one", NULL);
+    settle(&w);
+    CHECK_EQ_INT(rows_in(&w, LNT__TABLE_INSTANCE), 5001);
+    CHECK_EQ_INT(rows_in(&w, LNT__TABLE_ACTIVE), 0);
+    for (int i = 0; i < 20; i++) {
+      w.now_us += 1000000;
+      settle(&w);
+    }
+    result_of(&w, "one", out, sizeof out);
+    CHECK_EQ_STR(out, "12502500");
+    lnt_stats stats = {.size = sizeof stats};
+    lnt__engine_stats(w.engine, &stats);
+    CHECK_EQ_UINT(stats.loaded, 0);
+    world_finish(&w);
+  }
+}
+
 /* ---- When the parent lets go ---- */
 
 /* Tell "main", and answer what became of its child "kid". */
@@ -564,6 +596,7 @@ CHECK_MAIN(test_a_child_gives_its_result_to_its_parent, test_children_run_side_b
            test_recursion_without_end_meets_the_limit, test_options_of_children_are_checked,
            test_an_id_without_room_for_a_child_is_told_at_the_call, test_a_child_that_fails_is_tried_again,
            test_an_attempt_that_waits_is_let_go_like_one_that_runs, test_a_child_that_takes_too_long_is_terminated,
+           test_thousands_of_children_of_one_parent,
            test_what_becomes_of_children_when_the_parent_ends, test_termination_goes_down_the_tree,
            test_a_child_ended_from_outside_fails_its_parent, test_a_detached_workflow_is_nobodys_child, test_events_go_to_other_instances,
            test_an_event_that_cannot_be_sent_is_a_failure, test_a_workflow_continues_as_new, test_each_generation_draws_other_numbers,

@@ -116,12 +116,15 @@ static void add_instance(const sim_program *program, lnt__store *store, const ru
   add_history(program, store, name->run, out);
 }
 
+static void read_names(lnt__store *store, run_names *names) {
+  lnt__slice all = {0};
+  store->vtable->scan(store, LNT__TABLE_INSTANCE, all, all, false, add_run, names, NULL);
+  if (names->count) qsort(names->items, names->count, sizeof *names->items, compare_names);
+}
+
 void sim_outcome(const sim_program *program, lnt__store *store, lnt__buf *out) {
   run_names names = {0};
-  lnt__slice all = {0};
-  lnt_error err = {0};
-  if (store->vtable->scan(store, LNT__TABLE_INSTANCE, all, all, false, add_run, &names, &err)) lnt__buf_printf(out, "%s\n", err.message);
-  if (names.count) qsort(names.items, names.count, sizeof *names.items, compare_names);
+  read_names(store, &names);
   for (size_t i = 0; i < names.count; i++) add_instance(program, store, &names.items[i], out);
   free(names.items);
   lnt__buf_u8(out, 0);
@@ -134,18 +137,19 @@ static void add_hex(lnt__buf *out, lnt_value value) {
   for (size_t i = 0; i < value.size; i++) lnt__buf_printf(out, "%02x", bytes[i]);
 }
 
-void sim_commands(lnt__store *store, lnt__buf *out) {
-  uint64_t run;
+static void add_commands(lnt__store *store, const run_name *name, lnt__buf *out) {
   lnt__history history;
-  if (lnt__journal_find(store, "i0", &run, NULL)) return;
   lnt__history_init(&history);
-  if (lnt__journal_history(store, run, &history, NULL) == LNT_OK) {
+  lnt__buf_printf(out, "-- %s, generation %llu\n", name->id, (unsigned long long)name->generation);
+  if (lnt__journal_history(store, name->run, &history, NULL) == LNT_OK) {
     for (size_t i = 0; i < history.count; i++) {
       const lnt__event *e = &history.events[i];
-      bool ends = e->kind == LNT_EVENT_COMPLETED || e->kind == LNT_EVENT_FAILED || e->kind == LNT_EVENT_CANCELED;
+      bool ends = e->kind == LNT_EVENT_COMPLETED || e->kind == LNT_EVENT_FAILED || e->kind == LNT_EVENT_CANCELED ||
+                  e->kind == LNT_EVENT_CONTINUED_AS_NEW;
       if (!lnt__event_is_command(e->kind) && !ends) continue;
-      lnt__buf_printf(out, "%s %u %.*s due %lld ", lnt_event_kind_name(e->kind), e->seq, (int)e->name.size,
-                      e->name.size ? (const char *)e->name.data : "", (long long)e->due_us);
+      lnt__buf_printf(out, "%s %u %.*s %.*s due %lld ", lnt_event_kind_name(e->kind), e->seq, (int)e->name.size,
+                      e->name.size ? (const char *)e->name.data : "", (int)e->id.size, e->id.size ? (const char *)e->id.data : "",
+                      (long long)e->due_us);
       add_hex(out, e->value);
       lnt__buf_u8(out, ' ');
       add_hex(out, e->options);
@@ -153,4 +157,11 @@ void sim_commands(lnt__store *store, lnt__buf *out) {
     }
   }
   lnt__history_finish(&history);
+}
+
+void sim_commands(lnt__store *store, lnt__buf *out) {
+  run_names names = {0};
+  read_names(store, &names);
+  for (size_t i = 0; i < names.count; i++) add_commands(store, &names.items[i], out);
+  free(names.items);
 }

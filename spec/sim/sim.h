@@ -59,6 +59,6 @@ void sim_result_finish(sim_result *result);
 
 /* outcome.c: append every instance's status, failure and history, by id and generation. */
 void sim_outcome(const sim_program *program, lnt__store *store, lnt__buf *out);
-void sim_commands(lnt__store *store, lnt__buf *out); /* of instance i0: its commands, with inputs in hex, and its output */
+void sim_commands(lnt__store *store, lnt__buf *out); /* of each run: its commands, with inputs in hex, and its output */
 
 #endif
