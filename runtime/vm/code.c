@@ -34,6 +34,7 @@ void lnt__code_free(lnt__wvm *wvm, lnt__code *code) {
   lnt__free(code->names);
   lnt__release(wvm, &code->slot);
   lnt__free(code->modules);
+  lnt__free(code->tails);
   lnt__free(code->file);
   lnt__free(code->folder);
   lnt__free(code);
@@ -55,6 +56,37 @@ lnt__module *lnt__code_add_module(lnt__code *code, const char *name, const char 
   lnt__free(module.name);
   lnt__free(module.file);
   return NULL;
+}
+
+typedef struct tails { lnt__code *code; const char *file; } tails;
+
+static void note_tail(void *user, const char *verb, size_t verb_size, int line) {
+  const tails *t = user;
+  lnt__code *code = t->code;
+  lnt__tail tail = {lnt__hash64(verb, verb_size), t->file, line};
+  if (code->tail_count < LNT__TAILS_MAX &&
+      lnt__grow((void **)&code->tails, &code->tail_capacity, code->tail_count + 1, sizeof *code->tails))
+    code->tails[code->tail_count++] = tail; /* else messages know less */
+}
+
+static void note_tails(lnt__code *code, const char *file, const char *source, size_t size) {
+  tails t = {code, file};
+  lnt__sandbox_tail_calls(source, size, note_tail, &t);
+}
+
+bool lnt__code_tail(const lnt__code *code, const char *verb, char *out, size_t size) {
+  enum { PLACES_MAX = 4 };
+  uint64_t hash = lnt__hash64(verb, strlen(verb));
+  const char *file = "";
+  int places = 0, at = 0;
+  for (size_t i = 0; i < code->tail_count && places <= PLACES_MAX && at < (int)size; i++) {
+    const lnt__tail *tail = &code->tails[i];
+    if (tail->verb != hash) continue;
+    bool same = places > 0 && strcmp(file, tail->file) == 0;
+    at += snprintf(out + at, size - (size_t)at, "%s%s%s%d", places++ ? " or " : "", same ? "" : tail->file, same ? "" : ":", tail->line);
+    file = tail->file;
+  }
+  return places > 0 && places <= PLACES_MAX && at < (int)size;
 }
 
 static uint64_t hash_key(const uint8_t *hash) { return lnt__get_be64(hash); }
@@ -161,7 +193,9 @@ static lnt_status read_stored(lnt__wvm *wvm, const uint8_t *hash, const void *bu
   if (memcmp(found, hash, sizeof found) != 0)
     return lnt__fail(err, LNT_ECORRUPT, "the stored code does not have the hash it is stored under");
   lnt_status status = lnt__bundle_read((lnt_value){bundle, size}, code, &source, err);
-  return status ? status : compile(wvm, code->file, source.data, source.size, &code->slot, err);
+  if (!status) status = compile(wvm, code->file, source.data, source.size, &code->slot, err);
+  if (!status) note_tails(code, code->file, source.data, source.size);
+  return status;
 }
 
 static lnt_status code_register(lnt__wvm *wvm, lnt__code *code, const uint8_t *hash, lnt_error *err) {
@@ -292,7 +326,7 @@ static void module_problem(lnt__module *module, const char *text) {
 }
 
 /* Compile a module once; false: it has a problem. */
-static bool module_ready(lnt__wvm *wvm, lua_State *L, lnt__module *module) {
+static bool module_ready(lnt__wvm *wvm, lua_State *L, lnt__code *code, lnt__module *module) {
   lnt_error err;
   char chunk[MODULE_NAME_BYTES_MAX + 32];
   if (module->slot) return true;
@@ -305,6 +339,7 @@ static bool module_ready(lnt__wvm *wvm, lua_State *L, lnt__module *module) {
   else compile_entry(L, &job);
   if (job.status) module_problem(module, err.message);
   module->slot = slot;
+  if (slot) note_tails(code, module->file, module->source, module->size);
   return slot != 0;
 }
 
@@ -394,7 +429,7 @@ static void push_module(lua_State *L, lnt__wvm *wvm, lnt__code *code, const char
   }
   lnt__module *module = known_module(L, wvm, code, name);
   if (!module) push_missing(L, wvm, code, name);
-  else if (!module_ready(wvm, L, module))
+  else if (!module_ready(wvm, L, code, module))
     push_stub(L, "module '%s' cannot be used in a workflow: %s. If only activities need it, use it inside an activity", name,
               module->problem ? module->problem : "out of memory");
   else run_module(L, wvm, module);
@@ -729,6 +764,7 @@ static lnt_status load(lnt__wvm *wvm, lnt__run *run, const char *file, const cha
                        lnt_error *err) {
   lnt_status status = prepare(run->code, file, err);
   if (!status) status = compile(wvm, run->code->file, source, size, &run->code->slot, err);
+  if (!status) note_tails(run->code, run->code->file, source, size);
   if (!status) status = run_file(wvm, run, err);
   if (!status) status = check_names(wvm, run, file, err);
   if (!status) status = add_all_mentioned(wvm, run->code, source, size, err);

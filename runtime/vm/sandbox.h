@@ -158,4 +158,9 @@ void lnt__sandbox_where(lua_State *L, int level, char *out, size_t size);
  * the line reads: local function x y"), LNT_ELIMIT, LNT_ENOMEM. */
 lnt_status lnt__sandbox_compile(lua_State *L, const char *name, const char *source, size_t size, lnt_error *err);
 
+/* Call fn for each `return ctx:verb(...)` of the text, whose call leaves no frame behind: when it raises, nothing else knows the line. What
+ * stands before the colon is any name, or names with dots. */
+void lnt__sandbox_tail_calls(const char *source, size_t size, void (*fn)(void *user, const char *verb, size_t verb_size, int line),
+                             void *user);
+
 #endif

@@ -189,6 +189,50 @@ static const char *objection(const char *source, size_t size, int *line) {
   return NULL;
 }
 
+/* ---- Calls in the tail position ---- */
+
+/* From an opening bracket to after the one that closes it. */
+static void skip_brackets(scanner *s) {
+  int depth = 0;
+  do {
+    if (s->kind == TOKEN_OTHER && strchr("([{", *s->token)) depth++;
+    if (s->kind == TOKEN_OTHER && strchr(")]}", *s->token)) depth--;
+    next_token(s);
+  } while (depth > 0 && s->kind != TOKEN_END);
+}
+
+/* After `return`: is it `name.name:verb(...)` and nothing more? */
+static bool is_tail_call(scanner *s, const char **verb, size_t *verb_size) {
+  static const char *const ends[] = {"end", "else", "elseif", "until", ";"};
+  while (s->kind == TOKEN_NAME) {
+    if (next_token(s) != TOKEN_OTHER || !is(s, ".")) break;
+    next_token(s);
+  }
+  if (!is(s, ":") || next_token(s) != TOKEN_NAME) return false;
+  *verb = s->token;
+  *verb_size = s->size;
+  next_token(s);
+  if (is(s, "(") || is(s, "{")) skip_brackets(s);
+  else if (s->kind == TOKEN_STRING) next_token(s);
+  else return false;
+  for (size_t i = 0; i < LNT__COUNT(ends); i++)
+    if (is(s, ends[i])) return true;
+  return s->kind == TOKEN_END;
+}
+
+void lnt__sandbox_tail_calls(const char *source, size_t size, void (*fn)(void *user, const char *verb, size_t verb_size, int line),
+                             void *user) {
+  scanner s = {.at = source, .end = source + size, .line = 1};
+  const char *verb;
+  size_t verb_size;
+  while (next_token(&s) != TOKEN_END) {
+    scanner ahead = s;
+    if (s.kind != TOKEN_NAME || !is(&s, "return") || next_token(&ahead) != TOKEN_NAME) continue;
+    int line = ahead.line;
+    if (is_tail_call(&ahead, &verb, &verb_size)) fn(user, verb, verb_size, line);
+  }
+}
+
 /* ---- Messages ---- */
 
 /* Text for people: what is not printable ASCII or UTF-8 becomes '?'. */

@@ -18,6 +18,7 @@
 
 #define LNT__CODES_MAX 64           /* code versions kept without an instance or a name that needs them */
 #define LNT__MODULES_MAX 256        /* modules in one bundle */
+#define LNT__TAILS_MAX 1000         /* calls in the tail position whose lines are kept, of one bundle */
 #define LNT__REQUIRE_DEPTH_MAX 40   /* modules that require modules */
 #define LNT__BRANCHES_MAX 10000     /* branches of one instance */
 #define LNT__SPAWNS_MAX 100000      /* branches made between two waits: a chain of them has a budget of its own for each link */
@@ -36,6 +37,8 @@ typedef struct lnt__module {
   char *problem;     /* it cannot be compiled: why */
 } lnt__module;
 
+typedef struct lnt__tail { uint64_t verb; const char *file; int line; } lnt__tail; /* `return ctx:verb(...)`; verb: its hash */
+
 typedef struct lnt__code {
   uint8_t hash[LNT__SHA256_BYTES];
   char hex[2 * LNT__SHA256_BYTES + 1];
@@ -44,6 +47,8 @@ typedef struct lnt__code {
   uint32_t slot;
   lnt__module *modules;
   size_t module_count, module_capacity;
+  lnt__tail *tails;
+  size_t tail_count, tail_capacity;
   char **names; /* of the workflows that it defines, once it has been run */
   size_t name_count, name_capacity;
   bool names_known;
@@ -213,6 +218,7 @@ struct lnt__wvm {
   lnt__branch *branch;
   lnt__run *run;       /* a top level runs */
   lua_State *calling;  /* the coroutine that asked for the command under way */
+  const char *verb;    /* of ctx that was called last */
   int require_depth;
   lnt__apart apart;    /* runs now */
   char apart_where[LUA_IDSIZE + 80]; /* where its function begins, for a tail call, which leaves no line */
@@ -380,6 +386,8 @@ void lnt__code_push_main(lua_State *L, const lnt__code *code); /* RAISES. Push a
 void lnt__code_free(lnt__wvm *wvm, lnt__code *code);
 bool lnt__code_defines(const lnt__code *code, const char *workflow); /* of code that has been run */
 lnt__module *lnt__code_module(lnt__code *code, const char *name);
+/* Where `return ctx:verb(...)` stands, "quests.lua:12", or some places: "quests.lua:12 or 31". false: nowhere, or in too many places. */
+bool lnt__code_tail(const lnt__code *code, const char *verb, char *out, size_t size);
 /* owns source; NULL: no memory */
 lnt__module *lnt__code_add_module(lnt__code *code, const char *name, const char *file, char *source, size_t size);
 

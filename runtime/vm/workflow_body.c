@@ -185,10 +185,17 @@ static void add_trace(lnt__body *body, lua_State *co, lnt__buf *out) {
   lnt__traceback(co, out);
 }
 
+/* The verb that was called last, where no frame tells the place. */
+static bool tail_place(const lnt__wvm *wvm, char *out, size_t size) {
+  return wvm->body && wvm->verb && lnt__code_tail(wvm->body->code, wvm->verb, out, size);
+}
+
 void lnt__where(lua_State *L, char *out, size_t size) {
   lua_Debug ar;
+  char place[2 * LUA_IDSIZE];
   const lnt__body *body = lnt__wvm_of(L)->body;
-  if (body) snprintf(out, size, "%s:%d, in a return of the function that begins here", body->code->file, body->line);
+  if (body && tail_place(lnt__wvm_of(L), place, sizeof place)) snprintf(out, size, "%s, in a return", place);
+  else if (body) snprintf(out, size, "%s:%d, in a return of the function that begins here", body->code->file, body->line);
   else snprintf(out, size, "?");
   for (int level = 0; level < TRACEBACK_LEVELS_MAX && lua_getstack(L, level, &ar); level++) {
     if (!lua_getinfo(L, "nSl", &ar) || !is_author(&ar)) continue;
@@ -200,13 +207,14 @@ void lnt__where(lua_State *L, char *out, size_t size) {
 
 void lnt__mistake(lua_State *L, const char *format, ...) {
   const lnt__body *body = lnt__wvm_of(L)->body;
-  char text[LNT_ERROR_MESSAGE_MAX], where[LUA_IDSIZE + 16];
+  char text[LNT_ERROR_MESSAGE_MAX], where[LUA_IDSIZE + 16], place[2 * LUA_IDSIZE];
   va_list args;
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
   lnt__sandbox_where(L, 0, where, sizeof where);
   if (where[0] || !body) lnt__sandbox_error(L, "%s", text);
+  if (tail_place(lnt__wvm_of(L), place, sizeof place)) lnt__sandbox_error(L, "%s: %s", place, text);
   lnt__sandbox_error(L, "%s:%d: in a return of the function that begins here: %s", body->code->file, body->line, text);
 }
 

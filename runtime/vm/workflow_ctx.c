@@ -14,6 +14,7 @@
 lnt__body *lnt__ctx_reader(lua_State *L, const char *verb) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   const void *self = lua_touserdata(L, 1);
+  wvm->verb = verb;
   if (!self || (self != wvm->ctx && self != wvm->async)) lnt__mistake(L, "call it with a colon: ctx:%s(...)", verb);
   if (!wvm->body || (!wvm->branch && !wvm->apart)) lnt__mistake(L, "%s: ctx is for a running workflow", verb);
   wvm->calling = L;
