@@ -269,8 +269,12 @@ local function curl_pool()
   end
   pool = curl.pool()
   lib.at_close(function()
-    pool:close(lib.owe())
+    local closing, paid = pool, lib.owe()
     pool = nil
+    closing:close(function()
+      closing = nil -- held until here: the collector would drop it, and nobody be told
+      paid()
+    end)
   end)
   return pool
 end
