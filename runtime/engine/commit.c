@@ -44,18 +44,9 @@ static bool put_record(lnt__turn *turn, lnt__commit *commit) {
 }
 
 static bool put_timers(lnt__turn *turn, lnt__commit *commit) {
-  uint8_t key[LNT__KEY_TIMER_BYTES];
   bool good = true;
-  for (size_t i = turn->cmd_count; i > 0 && turn->new_timers; i--) {
-    lnt__cmd *cmd = &turn->cmds[i - 1];
-    if (!cmd->timer_new) continue;
-    lnt__key_timer(key, cmd->due_us, turn->run, cmd->seq);
-    size_t size = cmd->kind == LNT_EVENT_ACTIVITY_SCHEDULED ? sizeof(LNT__TIMER_DEFERRED) : 0;
-    good = good && lnt__batch_put(commit->batch, LNT__TABLE_TIMER, key, sizeof(key), LNT__TIMER_DEFERRED, size);
-    cmd->timer_new = false;
-    cmd->timer_durable = true;
-    turn->new_timers--;
-  }
+  for (size_t i = turn->cmd_count; i > 0 && turn->new_timers; i--)
+    if (turn->cmds[i - 1].timer_new) good = good && lnt__timer_put(turn, &turn->cmds[i - 1], commit->batch);
   return good;
 }
 

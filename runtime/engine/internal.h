@@ -364,6 +364,7 @@ void lnt__start_disarm(lnt__turn *turn); /* it will not start */
 void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd);    /* a new timer or wait with due_us */
 void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd); /* its row is no longer wanted */
 void lnt__timer_watch(lnt__turn *turn, const lnt__cmd *cmd); /* its row stands, or is on its way: wake for it */
+bool lnt__timer_put(lnt__turn *turn, lnt__cmd *cmd, lnt__batch *batch); /* its TIMER row, new until now; false: no memory */
 void lnt__timers_keep(lnt__turn *turn); /* the body is given up in the middle of a turn: put the rows of its new timers now */
 lnt_status lnt__timers_forget(lnt__turn *turn, lnt_error *err); /* all rows of an instance that closes without its body */
 void lnt__retry_later(lnt__turn *turn, lnt__cmd *cmd);

@@ -66,18 +66,22 @@ void lnt__timer_watch(lnt__turn *turn, const lnt__cmd *cmd) {
   else turn->engine->far = true;
 }
 
+bool lnt__timer_put(lnt__turn *turn, lnt__cmd *cmd, lnt__batch *batch) {
+  uint8_t key[LNT__KEY_TIMER_BYTES];
+  size_t size = cmd->kind == LNT_EVENT_ACTIVITY_SCHEDULED ? sizeof(LNT__TIMER_DEFERRED) : 0;
+  lnt__key_timer(key, cmd->due_us, turn->run, cmd->seq);
+  cmd->timer_new = false;
+  cmd->timer_durable = true;
+  turn->new_timers--;
+  return lnt__batch_put(batch, LNT__TABLE_TIMER, key, sizeof(key), LNT__TIMER_DEFERRED, size);
+}
+
 void lnt__timers_keep(lnt__turn *turn) {
   lnt__commit *commit = lnt__open_commit(turn->engine);
-  uint8_t key[LNT__KEY_TIMER_BYTES];
   for (size_t i = 0; i < turn->cmd_count && turn->new_timers; i++) {
-    lnt__cmd *cmd = &turn->cmds[i];
-    if (!cmd->timer_new) continue;
-    lnt__key_timer(key, cmd->due_us, turn->run, cmd->seq);
-    if (!lnt__batch_put(commit->batch, LNT__TABLE_TIMER, key, sizeof(key), NULL, 0)) lnt__poison(turn->engine);
+    if (!turn->cmds[i].timer_new) continue;
+    if (!lnt__timer_put(turn, &turn->cmds[i], commit->batch)) lnt__poison(turn->engine);
     commit->extra++;
-    cmd->timer_new = false;
-    cmd->timer_durable = true;
-    turn->new_timers--;
   }
 }
 

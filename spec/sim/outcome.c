@@ -57,8 +57,24 @@ static bool counts(const sim_program *program, const lnt__event *event) {
   return !starts && !pauses && event->kind != LNT_EVENT_EVENT_RAISED;
 }
 
-/* In the order they came; but what the instance was told and what it asked for apart: where an answer from another instance stands among
- * its commands depends on whose turn was first at that very time. */
+/* What an instance was told, how its attempts fared, and what its body made. Where an answer stands among the commands depends on whose
+ * turn was first at that very time, and on whether the turn was tried again in its middle. */
+enum { TOLD, ATTEMPTED, MADE, GROUPS };
+
+static int group_of(lnt_event_kind kind) {
+  if (lnt__event_is_inbox(kind)) return TOLD;
+  return kind == LNT_EVENT_ACTIVITY_DEFERRED || kind == LNT_EVENT_ACTIVITY_RETRIED ? ATTEMPTED : MADE;
+}
+
+/* A turn that is tried again stops once more the children that it stopped before. */
+static bool is_said_again(const lnt__history *history, size_t i) {
+  const lnt__event *event = &history->events[i];
+  for (size_t k = 0; event->kind == LNT_EVENT_TERMINATE_REQUESTED && k < i; k++)
+    if (history->events[k].kind == event->kind && history->events[k].time_us == event->time_us) return true;
+  return false;
+}
+
+/* In the order they came within their groups. */
 static void add_history(const sim_program *program, lnt__store *store, uint64_t run, lnt__buf *out) {
   lnt__history history;
   lnt__buf lines;
@@ -66,9 +82,9 @@ static void add_history(const sim_program *program, lnt__store *store, uint64_t 
   lnt__history_init(&history);
   lnt__buf_init(&lines);
   if (lnt__journal_history(store, run, &history, &err)) lnt__buf_printf(&lines, "  unreadable: %s\n", err.message);
-  for (int told = 1; told >= 0; told--)
+  for (int group = 0; group < GROUPS; group++)
     for (size_t i = 0; i < history.count; i++)
-      if (lnt__event_is_inbox(history.events[i].kind) == (told == 1) && counts(program, &history.events[i]))
+      if (group_of(history.events[i].kind) == group && counts(program, &history.events[i]) && !is_said_again(&history, i))
         add_event(program, &history.events[i], &lines);
   if (!program->timed) sort_lines(&lines);
   lnt__buf_append(out, lines.data, lines.size);
