@@ -48,8 +48,8 @@ describe("lunation", function()
     it("has help for itself and for each command", function()
       local help = cli("--help")
       assert.equal(0, help.code)
-      for _, name in ipairs({ "run", "serve", "start", "wait", "ls", "show", "history", "raise", "suspend", "resume", "cancel", "terminate",
-        "bench" }) do
+      for _, name in ipairs({ "run", "serve", "start", "wait", "ls", "show", "history", "raise", "suspend", "resume", "cancel",
+        "terminate", "purge", "bench" }) do
         assert.matches("  " .. name .. " ", help.out, 1, true)
         local own = cli(name, "--help")
         assert.equal(0, own.code)
@@ -302,6 +302,25 @@ describe("lunation", function()
       assert.equal("hello you\n", with_data("wait", "w", "--timeout", "60").out)
       assert.equal("COMPLETED\n", with_data("wait", "w", "--start").out)
       assert.equal(3, with_data("wait", "nobody").code)
+    end)
+
+    it("purges through it, and without it", function()
+      local server = serve()
+      for _, id in ipairs({ "a", "b", "c" }) do with_data("start", "greeter", "--id", id, "--wait") end
+      with_data("start", "waiter", "--id", "w")
+      assert.equal("1 purged\n", with_data("purge", "a").out)
+      assert.equal(3, with_data("show", "a").code)
+      local running = with_data("purge", "w")
+      assert.equal(4, running.code)
+      assert.matches("'w' is RUNNING", running.err, 1, true)
+      assert.same({ purged = 0 }, json(with_data("purge", "--older-than", "1h", "--json")))
+      assert.same({ purged = 1 }, json(with_data("purge", "--prefix", "b", "--json")))
+      assert.equal(2, with_data("purge").code)
+      support.stop(server)
+      assert.equal("1 purged\n", with_data("purge", "--all", "--status", "completed").out)
+      assert.equal("1 purged\n", with_data("purge", "w", "--force").out)
+      assert.same({ total = 0 }, json(with_data("ls", "--count", "--json")))
+      assert.equal(3, with_data("purge", "w").code)
     end)
 
     it("suspends and resumes through it, and without it", function()

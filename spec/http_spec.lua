@@ -154,6 +154,25 @@ describe("the HTTP API", function()
     request("POST", "/v1/instances/late/terminate")
   end)
 
+  it("purges one, and all that match", function()
+    for i = 1, 3 do request("POST", "/v1/workflows/echo/start?id=gone-" .. i) end
+    for i = 1, 3 do request("GET", "/v1/instances/gone-" .. i .. "/wait") end
+    local status, reply = request("POST", "/v1/instances/gone-1/purge")
+    assert.equal(200, status)
+    assert.same({ id = "gone-1", purged = 1 }, reply)
+    assert.equal(404, (request("GET", "/v1/instances/gone-1")))
+    local _, first = request("POST", "/v1/purge?prefix=gone-&limit=1&closed_before_us=" .. ("%.0f"):format((os.time() + 60) * 1e6))
+    assert.equal(1, first.purged)
+    local _, second = request("POST", "/v1/purge?prefix=gone-&cursor=" .. first.next)
+    assert.same({ purged = 1 }, second)
+    request("POST", "/v1/workflows/waiter/start?id=stays")
+    local refused, failure = request("POST", "/v1/instances/stays/purge?recursive=false")
+    assert.equal("LNT_EOPEN", failure.error.code)
+    assert.equal(409, refused)
+    assert.equal(200, (request("POST", "/v1/instances/stays/purge?force=true")))
+    assert.equal(400, (request("POST", "/v1/instances/stays/purge?force=perhaps")))
+  end)
+
   it("names what is wrong with a request", function()
     local cases = {
       { 404, "LNT_ENOTFOUND", "GET", "/v1/nonsense" },

@@ -134,6 +134,25 @@ describe("the Lua module", function()
     assert.equal("", ids({ parent = "n1" }))
   end)
 
+  it("purges one, and all that match", function()
+    open()
+    for i = 1, 5 do assert(rt:start(i == 5 and "waiter" or "echo", { id = "n" .. i, attributes = { odd = i % 2 == 1 } })) end
+    assert(rt:drain(30))
+    local told
+    assert.equal(1, rt:purge("n1", { done = function(ok) told = ok end }))
+    assert.equal("LNT_ENOTFOUND", select(3, rt:purge("n1")))
+    assert.equal("LNT_EOPEN", select(3, rt:purge("n5")))
+    assert(rt:flush())
+    assert.is_true(told)
+    assert.same({ 1, nil }, { rt:purge_matching({ attributes = { odd = true } }) })
+    local count, next = rt:purge_matching({ limit = 1 })
+    assert.equal(1, count)
+    assert.same({ 1, nil }, { rt:purge_matching({ cursor = next }) })
+    assert.equal(1, rt:purge("n5", { force = true }))
+    assert(rt:drain(30))
+    assert.same({ total = 0 }, rt:count())
+  end)
+
   it("suspends and resumes", function()
     open()
     local answers = {}

@@ -21,6 +21,7 @@ void lnt__text_raw(lnt__text *text, const char *raw);
 void lnt__text_string(lnt__text *text, const char *string);                   /* quoted and escaped; NULL: null */
 void lnt__text_member(lnt__text *text, const char *name, const char *string); /* ,"name":"string"; nothing for NULL */
 void lnt__text_number(lnt__text *text, const char *name, int64_t number);     /* ,"name":number */
+void lnt__text_cursor(lnt__text *text, uint64_t next);                        /* ,"next":"..."; nothing for 0 */
 void lnt__text_value(lnt__text *text, const char *name, lnt_value value);     /* ,"name":value; nothing for nil */
 void lnt__text_instance(lnt__text *text, const lnt_instance *instance, bool whole);
 void lnt__text_event(lnt__text *text, const lnt_event *event);
@@ -66,6 +67,8 @@ struct lnt__request {
   lnt_follower *follower;      /* waits for more of a stream from `cursor` on; NULL: it does not */
   lnt_cursor cursor;
   uint32_t limit;
+  bool purges;                 /* it tells how many went, and where to go on */
+  uint64_t purged, purge_next;
   int existed;                 /* a start was answered by an instance that is there already */
 };
 
@@ -97,6 +100,17 @@ void lnt__request_route(lnt__request *request, const char *method);
 
 /* ---- routes_list.c ---- */
 
+/* The conditions in a query, and their texts. The caller frees options.attributes. */
+typedef struct lnt__filters {
+  lnt_list_options options;
+  char statuses[256];
+  char workflow[LNT_NAME_BYTES_MAX + 1];
+  char prefix[LNT_ID_BYTES_MAX + 1];
+  char parent[LNT_ID_BYTES_MAX + 1];
+  char attributes[8192];
+} lnt__filters;
+bool lnt__request_filters(lnt__request *request, lnt__filters *f); /* false: the request was refused */
+
 void lnt__get_instances(lnt__request *request);
 void lnt__get_counts(lnt__request *request);
 
@@ -119,5 +133,7 @@ void lnt__post_suspend(lnt__request *request);
 void lnt__post_resume(lnt__request *request);
 void lnt__post_cancel(lnt__request *request);
 void lnt__post_terminate(lnt__request *request);
+void lnt__post_purge(lnt__request *request);
+void lnt__post_purge_matching(lnt__request *request);
 
 #endif

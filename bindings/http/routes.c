@@ -114,9 +114,11 @@ void lnt__request_done(void *user, lnt_status status) {
   }
   bool started = !request->segments[4] && !strcmp(request->segments[1], "workflows");
   lnt__text_raw(&request->reply, "{");
-  lnt__text_member(&request->reply, "id", request->id);
+  lnt__text_member(&request->reply, "id", request->id[0] ? request->id : NULL);
   lnt__text_member(&request->reply, started ? "workflow" : "event", request->name[0] ? request->name : NULL);
   if (request->existed) lnt__text_raw(&request->reply, ",\"existed\":true");
+  if (request->purges) lnt__text_number(&request->reply, "purged", (int64_t)request->purged);
+  lnt__text_cursor(&request->reply, request->purge_next);
   lnt__text_raw(&request->reply, "}");
   lnt__request_answered(request, started && !request->existed ? 201 : 200);
 }
@@ -248,6 +250,8 @@ static const route routes[] = {
     {"POST", {"v1", "instances", "{}", "resume"}, lnt__post_resume},       /* ?reason= */
     {"POST", {"v1", "instances", "{}", "cancel"}, lnt__post_cancel},       /* ?reason= */
     {"POST", {"v1", "instances", "{}", "terminate"}, lnt__post_terminate}, /* ?reason= */
+    {"POST", {"v1", "instances", "{}", "purge"}, lnt__post_purge},         /* ?recursive=&force= */
+    {"POST", {"v1", "purge"}, lnt__post_purge_matching},                   /* ?closed_before_us=&recursive=&force= and conditions */
     {"GET", {"v1", "instances", "{}", "query", "{}"}, lnt__ask_query},     /* ?args= */
     {"POST", {"v1", "instances", "{}", "query", "{}"}, lnt__ask_query},    /* body: the arguments */
     {"POST", {"v1", "instances", "{}", "update", "{}"}, lnt__post_update}, /* ?update_id=  body: the arguments */

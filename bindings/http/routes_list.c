@@ -26,16 +26,7 @@ static bool read_statuses(char *text, uint32_t *mask) {
   return true;
 }
 
-typedef struct filters {
-  lnt_list_options options;
-  char statuses[256];
-  char workflow[LNT_NAME_BYTES_MAX + 1];
-  char prefix[LNT_ID_BYTES_MAX + 1];
-  char parent[LNT_ID_BYTES_MAX + 1];
-  char attributes[8192];
-} filters;
-
-static const char *read_texts(lnt__request *request, filters *f) {
+static const char *read_texts(lnt__request *request, lnt__filters *f) {
   bool bad = false;
   if (lnt__request_parameter(request, "status", f->statuses, sizeof f->statuses, &bad))
     bad = !read_statuses(f->statuses, &f->options.status_mask);
@@ -51,7 +42,7 @@ static const char *read_texts(lnt__request *request, filters *f) {
   return bad ? "the parameter `attributes` is not a JSON object, such as {\"customer\":\"ada\"}, percent-encoded" : NULL;
 }
 
-static const char *read_numbers(lnt__request *request, filters *f) {
+static const char *read_numbers(lnt__request *request, lnt__filters *f) {
   bool bad = false;
   uint64_t limit = 100, from_us = 0, to_us = 0;
   lnt__request_number(request, "limit", &limit, &bad);
@@ -67,8 +58,7 @@ static const char *read_numbers(lnt__request *request, filters *f) {
   return bad ? "the parameter `cursor` must be the `next` of the page before" : NULL;
 }
 
-/* false: the request was refused. */
-static bool read_filters(lnt__request *request, filters *f) {
+bool lnt__request_filters(lnt__request *request, lnt__filters *f) {
   lnt_list_options_init(&f->options);
   const char *refusal = read_texts(request, f);
   if (!refusal) refusal = read_numbers(request, f);
@@ -79,8 +69,8 @@ static bool read_filters(lnt__request *request, filters *f) {
 }
 
 void lnt__get_instances(lnt__request *request) {
-  filters f;
-  if (!read_filters(request, &f)) return;
+  lnt__filters f;
+  if (!lnt__request_filters(request, &f)) return;
   lnt_error err = {LNT_OK, ""};
   uint64_t next = 0;
   lnt__text_raw(&request->reply, "{\"instances\":[");
@@ -91,16 +81,14 @@ void lnt__get_instances(lnt__request *request) {
     return;
   }
   lnt__text_raw(&request->reply, "]");
-  char cursor[24];
-  snprintf(cursor, sizeof cursor, "%llu", (unsigned long long)next);
-  lnt__text_member(&request->reply, "next", next ? cursor : NULL); /* text: not every reader keeps 64 bits of a number */
+  lnt__text_cursor(&request->reply, next);
   lnt__text_raw(&request->reply, "}");
   lnt__request_answered(request, 200);
 }
 
 void lnt__get_counts(lnt__request *request) {
-  filters f;
-  if (!read_filters(request, &f)) return;
+  lnt__filters f;
+  if (!lnt__request_filters(request, &f)) return;
   lnt_error err = {LNT_OK, ""};
   lnt_counts counts = {.size = sizeof counts};
   lnt_status status = lnt_count(request->rt, &f.options, &counts, &err);

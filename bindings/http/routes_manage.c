@@ -1,4 +1,4 @@
-/* routes_manage.c - URLs that manage instances: start, wait, suspend, resume, cancel, terminate. */
+/* routes_manage.c - URLs that manage instances: start, wait, suspend, resume, cancel, terminate, purge. */
 #include <stdio.h>
 #include <string.h>
 
@@ -126,3 +126,56 @@ void lnt__post_suspend(lnt__request *request) { post_reasoned(request, lnt_suspe
 void lnt__post_resume(lnt__request *request) { post_reasoned(request, lnt_resume); }
 void lnt__post_cancel(lnt__request *request) { post_reasoned(request, lnt_cancel); }
 void lnt__post_terminate(lnt__request *request) { post_reasoned(request, lnt_terminate); }
+
+/* ---- purge ---- */
+
+static bool read_flag(lnt__request *request, const char *name, int *flag, bool *bad) {
+  char text[8];
+  if (!lnt__request_parameter(request, name, text, sizeof text, bad)) return !*bad;
+  *flag = !strcmp(text, "true") || !strcmp(text, "1");
+  *bad = !*flag && strcmp(text, "false") && strcmp(text, "0");
+  return !*bad;
+}
+
+/* false: the request was refused. */
+static bool read_purge(lnt__request *request, lnt_purge_options *options) {
+  bool bad = false;
+  uint64_t before_us = 0;
+  lnt_purge_options_init(options);
+  lnt__request_number(request, "closed_before_us", &before_us, &bad);
+  options->closed_before_us = (int64_t)before_us;
+  bool good = !bad && before_us <= INT64_MAX;
+  if (!good) lnt__request_bad_query(request, "the parameter `closed_before_us` is a number of microseconds since 1970");
+  if (good && (!read_flag(request, "recursive", &options->recursive, &bad) || !read_flag(request, "force", &options->force, &bad))) {
+    lnt__request_bad_query(request, "the parameters `recursive` and `force` are true or false");
+    good = false;
+  }
+  request->purges = true;
+  return good;
+}
+
+void lnt__post_purge(lnt__request *request) {
+  lnt_purge_options options;
+  if (!read_purge(request, &options)) return;
+  snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
+  options.done = lnt__request_done;
+  options.done_user = lnt__request_pending(request);
+  if (!options.done_user) return;
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = lnt_purge(request->rt, request->segments[2], &options, &request->purged, &err);
+  if (status) lnt__request_refused(request, status, &err);
+}
+
+void lnt__post_purge_matching(lnt__request *request) {
+  lnt_purge_options options;
+  lnt__filters f;
+  if (!read_purge(request, &options) || !lnt__request_filters(request, &f)) return;
+  options.done = lnt__request_done;
+  options.done_user = lnt__request_pending(request);
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = LNT_OK;
+  if (options.done_user)
+    status = lnt_purge_matching(request->rt, &f.options, &options, &request->purged, &request->purge_next, &err);
+  lnt_value_free(&f.options.attributes);
+  if (status) lnt__request_refused(request, status, &err);
+}

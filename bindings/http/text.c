@@ -67,6 +67,12 @@ void lnt__text_number(lnt__text *text, const char *name, int64_t number) {
   lnt__text_raw(text, digits);
 }
 
+void lnt__text_cursor(lnt__text *text, uint64_t next) {
+  char cursor[24];
+  snprintf(cursor, sizeof cursor, "%" PRIu64, next);
+  lnt__text_member(text, "next", next ? cursor : NULL); /* text: not every reader keeps 64 bits of a number */
+}
+
 void lnt__text_value(lnt__text *text, const char *name, lnt_value value) {
   char *json;
   size_t size;

@@ -66,6 +66,11 @@ void lnt__binding_push_value(lua_State *L, lnt_value value, bool json);
 /* Push an event of a history as a table. May raise. */
 void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json);
 
+/* The conditions of a list, from the table at 2 (or none). Leaves the texts on the stack, so that they stay valid; the caller frees
+ * options->attributes. */
+lnt_status lnt__binding_conditions(lua_State *L, lnt__binding *self, lnt_list_options *options, lnt_error *err);
+int lnt__binding_push_cursor(lua_State *L, uint64_t next); /* as text; answers 1, or 0 for the end */
+
 /* The rows of the method table that each file brings; ended by {NULL, NULL}. */
 extern const luaL_Reg lnt__binding_calls[];
 extern const luaL_Reg lnt__binding_managing[];

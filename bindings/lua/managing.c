@@ -1,4 +1,4 @@
-/* managing.c - how a Lua host manages instances: suspend, resume, cancel, terminate. */
+/* managing.c - how a Lua host manages instances: suspend, resume, cancel, terminate, purge. */
 #include "binding.h"
 
 typedef lnt_status (*reasoned_fn)(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user, lnt_error *err);
@@ -30,5 +30,70 @@ static int runtime_cancel(lua_State *L) { return reasoned(L, lnt_cancel); }
 /* rt:terminate(id, reason, {done =}) -> true */
 static int runtime_terminate(lua_State *L) { return reasoned(L, lnt_terminate); }
 
+/* ---- purge ---- */
+
+static int bool_field(lua_State *L, int index, const char *name, int otherwise) {
+  lua_getfield(L, index, name);
+  int value = lua_isnil(L, -1) ? otherwise : lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+static void read_purge(lua_State *L, int index, lnt_purge_options *options) {
+  lnt_purge_options_init(options);
+  if (!lua_istable(L, index)) return;
+  options->recursive = bool_field(L, index, "recursive", 1);
+  options->force = bool_field(L, index, "force", 0);
+  lua_getfield(L, index, "closed_before_us");
+  options->closed_before_us = (int64_t)luaL_optnumber(L, -1, 0);
+  lua_pop(L, 1);
+}
+
+/* rt:purge(id, {recursive =, force =, done =}) -> count */
+static int runtime_purge(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  const char *id = luaL_checkstring(L, 2);
+  lnt_purge_options options;
+  lua_settop(L, 3);
+  read_purge(L, 3, &options);
+  lnt__binding_done *done = lnt__binding_keep_done(L, self, 3);
+  if (done) options.done = lnt__binding_on_done, options.done_user = done;
+  lnt_error err = {LNT_OK, ""};
+  uint64_t count = 0;
+  lua_State *outer = lnt__binding_enter(self, L);
+  lnt_status status = lnt_purge(self->rt, id, &options, &count, &err);
+  lnt__binding_leave(self, outer);
+  if (status) lnt__binding_drop_done(L, done);
+  if (status) return lnt__binding_failed(L, status, &err);
+  lua_pushnumber(L, (lua_Number)count);
+  return 1;
+}
+
+/* rt:purge_matching({the conditions of rt:list, closed_before_us =, recursive =, force =, done =}) -> count, next cursor */
+static int runtime_purge_matching(lua_State *L) {
+  lnt__binding *self = lnt__binding_check(L, 1);
+  lnt_list_options which;
+  lnt_purge_options options;
+  lnt_error err = {LNT_OK, ""};
+  uint64_t count = 0, next = 0;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  read_purge(L, 2, &options);
+  lnt__binding_done *done = lnt__binding_keep_done(L, self, 2);
+  if (done) options.done = lnt__binding_on_done, options.done_user = done;
+  lnt_status status = lnt__binding_conditions(L, self, &which, &err);
+  if (!status) {
+    lua_State *outer = lnt__binding_enter(self, L);
+    status = lnt_purge_matching(self->rt, &which, &options, &count, &next, &err);
+    lnt__binding_leave(self, outer);
+  }
+  lnt_value_free(&which.attributes);
+  if (status) lnt__binding_drop_done(L, done);
+  if (status) return lnt__binding_failed(L, status, &err);
+  lua_pushnumber(L, (lua_Number)count);
+  return 1 + lnt__binding_push_cursor(L, next);
+}
+
 const luaL_Reg lnt__binding_managing[] = {
-    {"suspend", runtime_suspend}, {"resume", runtime_resume}, {"cancel", runtime_cancel}, {"terminate", runtime_terminate}, {NULL, NULL}};
+    {"suspend", runtime_suspend}, {"resume", runtime_resume}, {"cancel", runtime_cancel}, {"terminate", runtime_terminate},
+    {"purge", runtime_purge}, {"purge_matching", runtime_purge_matching}, {NULL, NULL}};

@@ -216,8 +216,7 @@ static double number_field(lua_State *L, const char *name) {
   return luaL_optnumber(L, -1, 0);
 }
 
-/* Leaves the texts on the stack, so that they stay valid. Whoever calls frees options->attributes. */
-static lnt_status read_filters(lua_State *L, lnt__binding *self, lnt_list_options *options, lnt_error *err) {
+lnt_status lnt__binding_conditions(lua_State *L, lnt__binding *self, lnt_list_options *options, lnt_error *err) {
   lnt_list_options_init(options);
   if (!lua_istable(L, 2)) return LNT_OK;
   lua_getfield(L, 2, "status");
@@ -240,13 +239,21 @@ static lnt_status read_filters(lua_State *L, lnt__binding *self, lnt_list_option
   return lnt_lua_encode(L, lua_gettop(L), "attributes", self->payload_bytes_max, &options->attributes, err);
 }
 
+int lnt__binding_push_cursor(lua_State *L, uint64_t next) {
+  char text[24];
+  if (!next) return 0;
+  snprintf(text, sizeof text, "%llu", (unsigned long long)next);
+  lua_pushstring(L, text);
+  return 1;
+}
+
 /* rt:list({status =, workflow =, prefix =, parent =, attributes =, limit =, cursor =, created_from_us =, created_to_us =, json =})
  * -> instances, next cursor */
 static int runtime_list(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
   lnt_list_options options;
   lnt_error err = {LNT_OK, ""};
-  lnt_status status = read_filters(L, self, &options, &err);
+  lnt_status status = lnt__binding_conditions(L, self, &options, &err);
   collector c;
   uint64_t next = 0;
   begin(L, &c, wants_json(L, 2));
@@ -257,11 +264,7 @@ static int runtime_list(lua_State *L) {
   }
   lnt_value_free(&options.attributes);
   int results = end(L, &c, status, &err);
-  if (results != 1 || !next) return results;
-  char text[24];
-  snprintf(text, sizeof text, "%llu", (unsigned long long)next);
-  lua_pushstring(L, text);
-  return 2;
+  return results == 1 ? 1 + lnt__binding_push_cursor(L, next) : results;
 }
 
 /* rt:count({the conditions of rt:list}) -> {total =, RUNNING =, FAILED = ...} */
@@ -270,7 +273,7 @@ static int runtime_count(lua_State *L) {
   lnt_list_options options;
   lnt_counts counts = {.size = sizeof counts};
   lnt_error err = {LNT_OK, ""};
-  lnt_status status = read_filters(L, self, &options, &err);
+  lnt_status status = lnt__binding_conditions(L, self, &options, &err);
   if (!status) status = lnt_count(self->rt, &options, &counts, &err);
   lnt_value_free(&options.attributes);
   if (status) return lnt__binding_failed(L, status, &err);

@@ -1,7 +1,6 @@
 /* list.c - many instances: lnt_list, lnt_count. Owner thread; works on a read-only runtime too. No transaction of the store is open while a
  * callback runs. */
 #include "api/instance.h"
-#include "driver/runtime.h"
 #include "journal/query.h"
 
 enum { LIST_LIMIT_DEFAULT = 100 };
@@ -11,10 +10,8 @@ void lnt_list_options_init(lnt_list_options *options) {
   options->size = sizeof *options;
 }
 
-static lnt_status take_options(lnt_runtime *rt, const char *call, const lnt_list_options *from, lnt_list_options *to, lnt_error *err) {
+lnt_status lnt__list_options_take(const char *call, const lnt_list_options *from, lnt_list_options *to, lnt_error *err) {
   lnt_list_options_init(to);
-  lnt_status status = lnt__enter(rt, 0, err);
-  if (status) return status;
   if (from && from->size < sizeof from->size)
     return lnt__fail(err, LNT_EINVAL, "%s: options.size is not set; call lnt_list_options_init() first", call);
   if (from) memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
@@ -60,7 +57,8 @@ lnt_status lnt_list(lnt_runtime *rt, const lnt_list_options *options, lnt_instan
   lnt__query q;
   bool more = false;
   if (next) *next = 0;
-  lnt_status status = take_options(rt, "lnt_list", options, &complete, err);
+  lnt_status status = lnt__enter(rt, 0, err);
+  if (!status) status = lnt__list_options_take("lnt_list", options, &complete, err);
   if (status) return status;
   if (!fn) return lnt__fail(err, LNT_EINVAL, "lnt_list: no function was given (NULL)");
   uint64_t cursor = complete.cursor;
@@ -75,7 +73,8 @@ lnt_status lnt_count(lnt_runtime *rt, const lnt_list_options *options, lnt_count
   lnt_list_options complete;
   lnt_counts counted = {0};
   lnt__query q;
-  lnt_status status = take_options(rt, "lnt_count", options, &complete, err);
+  lnt_status status = lnt__enter(rt, 0, err);
+  if (!status) status = lnt__list_options_take("lnt_count", options, &complete, err);
   if (status) return status;
   if (!counts || counts->size < sizeof counts->size)
     return lnt__fail(err, LNT_EINVAL, "lnt_count: no place for the counts was given, or its size is not set");

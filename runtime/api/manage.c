@@ -1,6 +1,6 @@
 /* manage.c - requests that change an instance: lnt_start, lnt_raise, lnt_terminate, lnt_suspend, lnt_resume. Owner thread, also from
  * callbacks. */
-#include "driver/runtime.h"
+#include "api/instance.h"
 
 void lnt_start_options_init(lnt_start_options *options) {
   memset(options, 0, sizeof *options);
@@ -8,7 +8,7 @@ void lnt_start_options_init(lnt_start_options *options) {
 }
 
 /* A store that found no room takes nothing new, so that what it holds can finish first. */
-static lnt_status check_request(lnt_runtime *rt, lnt_error *err) {
+lnt_status lnt__request_check(lnt_runtime *rt, lnt_error *err) {
   lnt_status status = lnt__enter(rt, LNT__WRITES, err);
   if (status) return status;
   if (rt->way.full) return lnt__fail(err, LNT_EFULL, "no new work is accepted: %s", rt->way.why);
@@ -47,7 +47,7 @@ lnt_status lnt_start(lnt_runtime *rt, const lnt_start_options *options, char *id
   uint8_t hash[LNT__SHA256_BYTES];
   char id[LNT_ID_BYTES_MAX + 1];
   bool existed = false;
-  lnt_status status = check_request(rt, err);
+  lnt_status status = lnt__request_check(rt, err);
   if (!status) status = check_start(options, &checked, err);
   if (!status) status = check_value(rt, "input", checked.workflow, checked.input, err);
   if (!status) status = check_attributes(rt, &checked, err);
@@ -63,7 +63,7 @@ lnt_status lnt_start(lnt_runtime *rt, const lnt_start_options *options, char *id
 
 lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_value data, lnt_done_fn done, void *done_user,
                      lnt_error *err) {
-  lnt_status status = check_request(rt, err);
+  lnt_status status = lnt__request_check(rt, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (!status) status = lnt__check_name("event name", event, LNT_NAME_BYTES_MAX, true, err);
   if (!status) status = check_value(rt, "data of event", event, data, err);
@@ -72,7 +72,7 @@ lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_val
 
 /* A request about one instance that carries a reason for people. */
 static lnt_status check_reasoned(lnt_runtime *rt, const char *verb, const char *id, const char *reason, lnt_error *err) {
-  lnt_status status = check_request(rt, err);
+  lnt_status status = lnt__request_check(rt, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (status) return status;
   if (reason && !lnt__utf8_valid(reason, strlen(reason)))

@@ -1,7 +1,6 @@
 /* read.c - what is durable: lnt_get, lnt_history; and lnt_observe, for what becomes durable from now on. Owner thread; reads
  * work on a read-only runtime too. No transaction of the store is open while a callback runs. */
 #include "api/instance.h"
-#include "driver/runtime.h"
 
 /* The run to read: `*run`, if that is one of the instance's; the newest if it is 0. */
 static lnt_status find(lnt_runtime *rt, const char *id, uint64_t *run, lnt_error *err) {

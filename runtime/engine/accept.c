@@ -69,17 +69,22 @@ lnt_status lnt__accepting(const lnt__engine *engine, lnt_error *err) {
 
 lnt_status lnt__id_is_free(lnt__engine *engine, const char *id, lnt_error *err) {
   uint64_t run;
-  if (lnt__strmap_get(&engine->by_id, id)) return lnt__fail(err, LNT_EEXIST, "an instance with the id '%s' exists; choose another id", id);
-  lnt_status status = lnt__journal_find(engine->store, id, &run, NULL);
+  lnt_error cause = {LNT_OK, ""};
+  const lnt__turn *turn = lnt__strmap_get(&engine->by_id, id);
+  lnt_status status = turn ? LNT_OK : lnt__journal_find(engine->store, id, &run, &cause);
   if (status == LNT_ENOTFOUND) return LNT_OK;
-  if (status == LNT_OK) return lnt__fail(err, LNT_EEXIST, "an instance with the id '%s' exists; choose another id", id);
-  return lnt__journal_find(engine->store, id, &run, err);
+  if (status != LNT_OK) return lnt__fail(err, status, "%s", cause.message);
+  if (!turn) turn = lnt__u64map_get(&engine->by_run, run);
+  if (turn && turn->purging) return LNT_OK;
+  return lnt__fail(err, LNT_EEXIST, "an instance with the id '%s' exists; choose another id", id);
 }
 
 void lnt__push_done(lnt__engine *engine, lnt_done_fn fn, void *user) {
   lnt__done done = {fn, user};
   if (fn) LNT__PUSH(engine, lnt__open_commit(engine)->dones, done);
 }
+
+void lnt__engine_when_durable(lnt__engine *engine, lnt_done_fn fn, void *user) { lnt__push_done(engine, fn, user); }
 
 /* Into the row, where lists find them, and into the history, where a replay does. */
 static void give_attributes(lnt__turn *turn, lnt_value attributes, lnt__event *started) {

@@ -79,9 +79,20 @@ static bool put_active(lnt__turn *turn, lnt__commit *commit) {
   return lnt__batch_put(commit->batch, LNT__TABLE_ACTIVE, key, sizeof(key), count, active == LNT__ACTIVE_FULL ? sizeof(count) : 0);
 }
 
-static void observe(lnt__turn *turn, lnt__commit *commit, uint64_t first_index) {
+static uint64_t events_in(const lnt__buf *record) {
+  lnt__reader events;
+  lnt__event event;
+  int64_t last_us = 0;
+  uint64_t count = 0;
+  if (!lnt__record_open((lnt__slice){record->data, record->size}, &events)) return 0;
+  while (events.at < events.end && lnt__event_read(&events, &last_us, &event)) count++;
+  return count;
+}
+
+static void observe(lnt__turn *turn, lnt__commit *commit) {
   lnt__engine *engine = turn->engine;
   if (!engine->observing || turn->record.size == 0) return;
+  uint64_t first_index = turn->history_events - events_in(&turn->record) + 1;
   lnt__observed observed = {lnt__strdup(turn->id), turn->status, first_index, lnt__alloc(turn->record.size), turn->record.size};
   if (!observed.id || !observed.record) {
     lnt__free(observed.id);
@@ -97,26 +108,20 @@ static void observe(lnt__turn *turn, lnt__commit *commit, uint64_t first_index) 
   lnt__free(observed.record);
 }
 
-static uint64_t events_in(const lnt__buf *record) {
-  lnt__reader events;
-  lnt__event event;
-  int64_t last_us = 0;
-  uint64_t count = 0;
-  if (!lnt__record_open((lnt__slice){record->data, record->size}, &events)) return 0;
-  while (events.at < events.end && lnt__event_read(&events, &last_us, &event)) count++;
-  return count;
-}
-
 enum { RECORD_KEEP_BYTES = 512 }; /* memory that an instance's record keeps between batches */
 
-static void seal_turn(lnt__turn *turn, lnt__commit *commit) {
-  lnt__engine *engine = turn->engine;
+static bool write_turn(lnt__turn *turn, lnt__commit *commit) {
+  if (turn->purging) return lnt__instance_unwrite(turn, commit->batch, commit->number);
   bool good = lnt__instance_load(turn, NULL) == LNT_OK && put_record(turn, commit) && put_timers(turn, commit) && put_active(turn, commit);
   if (good && turn->fresh_beats) good = lnt__beats_put(turn, commit);
   if (good && turn->is_new) good = put_id(turn, commit);
   if (good && turn->row_dirty) good = put_row(turn, commit) && lnt__instance_index(turn, commit->batch);
-  if (!good) lnt__poison(engine);
-  if (engine->observing && turn->record.size) observe(turn, commit, turn->history_events - events_in(&turn->record) + 1);
+  if (good) observe(turn, commit);
+  return good;
+}
+
+static void seal_turn(lnt__turn *turn, lnt__commit *commit) {
+  if (!write_turn(turn, commit)) lnt__poison(turn->engine);
   turn->is_new = turn->row_dirty = turn->dirty = false;
   turn->last_batch = commit->number;
   turn->pins++;
@@ -126,7 +131,8 @@ static void seal_turn(lnt__turn *turn, lnt__commit *commit) {
 
 bool lnt__engine_dirty(const lnt__engine *engine) {
   const lnt__commit *commit = &engine->commits[engine->open];
-  return commit->turns.count || commit->extra || commit->timer_deletes.count || commit->dones.count || commit->abandoned.count;
+  bool changed = commit->turns.count || commit->extra || commit->timer_deletes.count || lnt__sweep_ready(engine);
+  return changed || commit->dones.count || commit->abandoned.count;
 }
 
 const lnt__batch *lnt__engine_seal(lnt__engine *engine) {
@@ -134,6 +140,7 @@ const lnt__batch *lnt__engine_seal(lnt__engine *engine) {
   uint8_t key[LNT__KEY_TIMER_BYTES];
   LNT__ASSERT(!engine->sealed);
   if (engine->poisoned || !lnt__engine_dirty(engine)) return NULL;
+  if (lnt__sweep_ready(engine)) lnt__sweep(engine);
   for (size_t i = 0; i < commit->timer_deletes.count; i++) {
     const lnt__due *due = &commit->timer_deletes.items[i];
     lnt__key_timer(key, due->due_us, due->run, due->seq);
@@ -317,6 +324,7 @@ void lnt__engine_destroy(lnt__engine *engine) {
   lnt__buf_finish(&engine->scratch);
   lnt__buf_finish(&engine->outcome.value);
   lnt__buf_finish(&engine->outcome.detail);
+  lnt__free(engine->garbage.items);
   lnt__free(engine->answer_hold);
   lnt__buf_finish(&engine->instant);
   lnt__buf_finish(&engine->late);

@@ -229,6 +229,18 @@ lnt_status lnt__engine_update(lnt__engine *engine, const lnt__inquiry *inquiry, 
 lnt_status lnt__engine_describe(lnt__engine *engine, const char *id, lnt__buf *out, lnt_error *err);
 lnt_status lnt__describe_stored(lnt__store *store, uint64_t run, lnt__buf *out, lnt_error *err);
 
+typedef struct lnt__purge {
+  bool recursive; /* children, theirs and so on, too */
+  bool force;     /* one that is not finished is terminated */
+} lnt__purge;
+lnt_status lnt__engine_find(lnt__engine *engine, const char *id, uint64_t *run, lnt_error *err); /* also one that is not durable yet */
+/* Take a run out of the store, with the older runs of its id if it is the newest. *count: instances; 0: there was no such run any more.
+ * LNT_EOPEN: one is not finished. */
+lnt_status lnt__engine_purge(lnt__engine *engine, uint64_t run, const lnt__purge *purge, uint64_t *count, lnt_error *err);
+
+/* Call `fn` when everything accepted so far is durable. */
+void lnt__engine_when_durable(lnt__engine *engine, lnt_done_fn fn, void *user);
+
 /* Any other record that shall land with the current batch (source code). The value must be sealed. */
 lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value);
 

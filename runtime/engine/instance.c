@@ -116,7 +116,8 @@ static lnt__turn *from_row(lnt__engine *engine, const lnt__row *row) {
 
 lnt__turn *lnt__instance_by_run(lnt__engine *engine, uint64_t run, lnt_status *status, lnt_error *err) {
   lnt__turn *turn = lnt__u64map_get(&engine->by_run, run);
-  if (turn) return turn;
+  if (turn && turn->purging) *status = lnt__fail(err, LNT_ENOTFOUND, "there is no run %llu", (unsigned long long)run);
+  if (turn) return turn->purging ? NULL : turn;
   lnt__row row;
   void *memory;
   *status = lnt__journal_row(engine->store, run, &row, &memory, err);
@@ -132,7 +133,9 @@ lnt__turn *lnt__instance_by_id(lnt__engine *engine, const char *id, lnt_status *
   uint64_t run;
   if (turn) return turn;
   *status = lnt__journal_find(engine->store, id, &run, err);
-  return *status == LNT_OK ? lnt__instance_by_run(engine, run, status, err) : NULL;
+  turn = *status == LNT_OK ? lnt__instance_by_run(engine, run, status, err) : NULL;
+  if (!turn && *status == LNT_ENOTFOUND) lnt__fail(err, LNT_ENOTFOUND, "there is no instance '%s'", id); /* also when it is being purged */
+  return turn;
 }
 
 static void fold_command(lnt__turn *turn, const lnt__event *event) {

@@ -82,6 +82,8 @@ struct lnt__turn {
   uint8_t indexed;    /* 0: the index has no rows of it; else 1 + the status it has there */
   bool new_era;       /* it is the first one made after the clock was set back */
   uint64_t older_run; /* a new one took its id from this run; 0: from none */
+  bool purging;       /* the open batch or the one on its way takes it out of the store */
+  bool purge_id;      /* and its id with it */
   bool sleeping;      /* its time to start has not come; known once it is loaded */
   int64_t start_us;   /* when it is `sleeping` */
 
@@ -158,6 +160,8 @@ typedef struct lnt__commit {
   LNT__VECTOR(lnt__due) timer_deletes, beat_deletes;
 } lnt__commit;
 
+typedef struct lnt__garbage { uint64_t run, batch; } lnt__garbage; /* purged by that batch; its history is still there */
+
 typedef struct lnt__turn_mark { size_t inbox; uint32_t commands, answers; } lnt__turn_mark;
 
 /* The history being replayed: one at a time, memory reused. */
@@ -191,6 +195,9 @@ struct lnt__engine {
   size_t resident;
   LNT__VECTOR(uint64_t) recover;  /* runs to take up */
   size_t recover_at;
+  LNT__VECTOR(lnt__garbage) garbage;
+  size_t garbage_at;
+  bool sweep_failed;
   lnt__heap heap;
   int64_t horizon_us; /* TIMER rows due before this are in the heap */
   bool far;           /* there may be rows due after it */
@@ -369,6 +376,26 @@ void lnt__timers_keep(lnt__turn *turn); /* the body is given up in the middle of
 lnt_status lnt__timers_forget(lnt__turn *turn, lnt_error *err); /* all rows of an instance that closes without its body */
 void lnt__retry_later(lnt__turn *turn, lnt__cmd *cmd);
 void lnt__timeouts_arm(lnt__turn *turn, lnt__cmd *cmd); /* an activity with timeouts: wake for the next of them */
+
+/* manage.c */
+lnt_status lnt__terminate_now(lnt__turn *turn, const char *reason, lnt_error *err); /* an open instance, without a turn */
+
+/* family.c: runs that belong together. Zero-initialised with its engine; whoever walks `runs` may add to it. */
+enum { LNT__FAMILY_RUNS_MAX = 100000 };
+typedef struct lnt__family {
+  lnt__engine *engine;
+  LNT__VECTOR(uint64_t) runs;
+} lnt__family;
+void lnt__family_add(lnt__family *f, uint64_t run);
+lnt_status lnt__family_add_children(lnt__family *f, uint64_t run, lnt_error *err); /* of this run, not theirs */
+lnt_status lnt__family_add_older(lnt__family *f, const lnt__turn *newest, lnt_error *err); /* runs that had its id before */
+void lnt__family_finish(lnt__family *f);
+
+/* purge.c */
+bool lnt__instance_unwrite(lnt__turn *turn, lnt__batch *batch, uint64_t number); /* instead of writing it; false: the batch failed */
+bool lnt__sweep_ready(const lnt__engine *engine);
+void lnt__sweep(lnt__engine *engine); /* a slice of what was purged, into the open batch */
+void lnt__sweep_later(lnt__engine *engine, uint64_t run); /* a run in ACTIVE that has no row */
 
 /* index.c */
 void lnt__instance_set_attributes(lnt__turn *turn, lnt_value attributes); /* copied; the caller marks it dirty */

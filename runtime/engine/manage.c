@@ -1,4 +1,4 @@
-/* manage.c - requests that hold an instance or let it go on. Called by the driver between turns. */
+/* manage.c - requests that hold an instance, let it go on, or end it on the spot. Called by the driver between turns. */
 #include "engine/internal.h"
 
 /* The reason as a value: text, or nil. */
@@ -61,5 +61,20 @@ lnt_status lnt__engine_resume(lnt__engine *engine, const char *id, const char *r
   if (turn->status == LNT_RUN_STALLED) lnt__ready_retry(turn);
   lnt__push_done(engine, done, done_user);
   lnt__instance_release(turn);
+  return LNT_OK;
+}
+
+lnt_status lnt__terminate_now(lnt__turn *turn, const char *reason, lnt_error *err) {
+  lnt_status status = lnt__instance_load(turn, err);
+  if (status == LNT_OK) status = lnt__timers_forget(turn, err);
+  if (status != LNT_OK) return status;
+  lnt__buf value;
+  lnt__buf_init(&value);
+  lnt__failure_text(&value, "Terminated", reason, false);
+  lnt__event event = {.kind = LNT_EVENT_TERMINATE_REQUESTED, .value = {value.data, value.size}};
+  if (value.failed) lnt__poison(turn->engine);
+  lnt__emit(turn, &event);
+  lnt__turn_close(turn, LNT_RUN_TERMINATED, LNT_EVENT_TERMINATED, event.value, LNT_VALUE_NIL);
+  lnt__buf_finish(&value);
   return LNT_OK;
 }

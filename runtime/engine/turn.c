@@ -352,7 +352,12 @@ static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
 /* Take up one instance that was active when the store was last closed. */
 static lnt_status recover_one(lnt__engine *engine, lnt_error *err) {
   lnt_status status = LNT_OK;
-  lnt__turn *turn = lnt__instance_by_run(engine, engine->recover.items[engine->recover_at++], &status, err);
+  uint64_t run = engine->recover.items[engine->recover_at++];
+  lnt__turn *turn = lnt__instance_by_run(engine, run, &status, err);
+  if (!turn && status == LNT_ENOTFOUND) {
+    lnt__sweep_later(engine, run);
+    return LNT_OK;
+  }
   if (!turn) return status;
   if (lnt__instance_closed(turn)) { /* a timer or a request came first, and it ended */
     lnt__instance_release(turn);

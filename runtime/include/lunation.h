@@ -72,7 +72,8 @@ extern "C" {
   X(ETIMEOUT, -19, "the time given ran out")                                                                           \
   X(EAGAIN, -20, "not possible just now; nothing was done")                                                            \
   X(EINTERNAL, -21, "a bug in Lunation")                                                                               \
-  X(EFAILED, -22, "a query or an update ended with a failure")
+  X(EFAILED, -22, "a query or an update ended with a failure")                                                         \
+  X(EOPEN, -23, "the instance is not finished")
 
 typedef enum lnt_status {
 #define LNT__X(name, number, text) LNT_##name = number,
@@ -481,6 +482,31 @@ typedef struct lnt_counts {
  * counted by status and workflow, some more under other conditions. Errors as lnt_list(). */
 LNT_API lnt_status lnt_count(lnt_runtime *rt, const lnt_list_options *options, lnt_counts *counts, lnt_error *err);
 
+typedef struct lnt_purge_options {
+  size_t size;
+  int recursive; /* children, theirs and so on, too; lnt_purge_options_init() sets 1 */
+  int force;     /* instances that are not finished are terminated; 0: they are a reason to purge nothing */
+  int64_t closed_before_us; /* lnt_purge_matching() only: finished before this; 0: whenever */
+  lnt_done_fn done; /* may be NULL */
+  void *done_user;
+} lnt_purge_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_purge_options_init(lnt_purge_options *options);
+
+/* Take a finished instance out of the store: its row, its history, all its generations and everything else of it, and its children. When
+ * that is durable it does not exist any more and its id is free; the bytes of its history are given back with the commits that follow,
+ * some at a time. `*count` (may be NULL) is how many instances go. NULL options: the defaults. Errors: LNT_ENOTFOUND, LNT_EAGAIN (it, or
+ * a child of it, is not finished: the message names it; nothing was purged), LNT_ELIMIT (more than 100,000 runs belong to it),
+ * LNT_EINVAL, LNT_EFULL, LNT_EREADONLY, LNT_EIO, LNT_ENOMEM. */
+LNT_API lnt_status lnt_purge(lnt_runtime *rt, const char *id, const lnt_purge_options *options, uint64_t *count, lnt_error *err);
+
+/* The same for all that fulfil the conditions, at most which->limit of them in one call (0: 1000): `*next` goes on as in lnt_list().
+ * Without a status_mask: COMPLETED, FAILED, CANCELED, TERMINATED. A run that is not the newest of its id goes alone. Instances that are
+ * not finished, or have children that are not, are passed over. `*count` is how many instances go. Errors as lnt_list() and lnt_purge(). */
+LNT_API lnt_status lnt_purge_matching(lnt_runtime *rt, const lnt_list_options *which, const lnt_purge_options *options, uint64_t *count,
+                                      uint64_t *next, lnt_error *err);
+
 /* X(name, number, text): kinds of history events; the journal's FORMAT.md tells their bytes. Numbers never change. */
 #define LNT_EVENT_MAP(X)                                                                                               \
   X(STARTED, 1, "the instance was accepted: name, input, code")                                                        \
@@ -727,6 +753,7 @@ LNT_API lnt_status lnt_snapshot(lnt_runtime *rt, const char *path, lnt_error *er
 #define LNT_STATS_MAP(X)                                                                                               \
   X(started, "instances accepted")                                                                                     \
   X(closed, "instances finished")                                                                                      \
+  X(purged, "instances taken out of the store")                                                                        \
   X(continued, "generations that continued as new")                                                                    \
   X(turns, "turns run")                                                                                                \
   X(steps, "activity results journaled")                                                                               \

@@ -156,6 +156,9 @@ lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *o
  * missing. */
 lnt_status lnt__journal_open(lnt__store *store, bool read_only, uint64_t *last_run, lnt_error *err);
 
+/* The highest run, kept beside the rows: they may be purged, and a number is never used again. false: the batch failed. */
+bool lnt__journal_note_last_run(lnt__batch *batch, uint64_t last_run);
+
 /* The record check that the store runs after an unclean end: checksum, shape. */
 lnt_status lnt__journal_check(lnt__table table, lnt__slice key, lnt__slice value, lnt_error *err);
 

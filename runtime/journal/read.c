@@ -128,6 +128,36 @@ static lnt_status check_format(const void *value, size_t size, lnt_error *err) {
   return LNT_OK;
 }
 
+static const char LAST_RUN_KEY[] = "last_run";
+
+bool lnt__journal_note_last_run(lnt__batch *batch, uint64_t last_run) {
+  uint8_t bytes[8];
+  lnt__buf value;
+  lnt__buf_init(&value);
+  lnt__put_be64(bytes, last_run);
+  lnt__buf_append(&value, bytes, sizeof bytes);
+  lnt__seal(&value);
+  bool good = !value.failed && lnt__batch_put(batch, LNT__TABLE_META, LAST_RUN_KEY, sizeof(LAST_RUN_KEY) - 1, value.data, value.size);
+  lnt__buf_finish(&value);
+  return good;
+}
+
+static lnt_status find_last_run(lnt__store *store, uint64_t *last_run, lnt_error *err) {
+  void *value = NULL;
+  size_t size = 0;
+  lnt__slice all = {0}, payload;
+  *last_run = 0;
+  lnt_status status = store->vtable->scan(store, LNT__TABLE_INSTANCE, all, all, true, first_key, last_run, err);
+  if (status != LNT_OK) return status;
+  status = store->vtable->get(store, LNT__TABLE_META, LAST_RUN_KEY, sizeof(LAST_RUN_KEY) - 1, &value, &size, err);
+  if (status == LNT_ENOTFOUND) return LNT_OK;
+  if (status != LNT_OK) return status;
+  bool good = lnt__unseal((lnt__slice){value, size}, &payload) && payload.size == 8;
+  if (good && lnt__get_be64(payload.data) > *last_run) *last_run = lnt__get_be64(payload.data);
+  lnt__free(value);
+  return good ? LNT_OK : lnt__fail(err, LNT_ECORRUPT, "the store's highest run has a wrong checksum; restore the directory from a copy");
+}
+
 lnt_status lnt__journal_open(lnt__store *store, bool read_only, uint64_t *last_run, lnt_error *err) {
   void *value = NULL;
   size_t size = 0;
@@ -139,9 +169,7 @@ lnt_status lnt__journal_open(lnt__store *store, bool read_only, uint64_t *last_r
     status = read_only ? LNT_OK : write_format(store, err);
   }
   if (status == LNT_OK && !read_only && !lnt__index_complete(store)) status = lnt__index_rebuild(store, err);
-  if (status != LNT_OK) return status;
-  *last_run = 0;
-  return store->vtable->scan(store, LNT__TABLE_INSTANCE, (lnt__slice){0}, (lnt__slice){0}, true, first_key, last_run, err);
+  return status == LNT_OK ? find_last_run(store, last_run, err) : status;
 }
 
 static bool record_good(lnt__slice value) {

@@ -837,6 +837,53 @@ static void live(world *w) {
   if (!w->result->broken.size) check_index(w);
 }
 
+/* ---- Purging ---- */
+
+static int count_left(void *user, lnt__slice key, lnt__slice value) {
+  (void)value;
+  *(int *)user += *(const uint8_t *)key.data != LNT__INDEX_ERA;
+  return 0;
+}
+
+typedef struct runs { uint64_t at[ITEMS_MAX]; int count; } runs;
+
+static int take_run(void *user, lnt__slice key, lnt__slice value) {
+  runs *r = user;
+  (void)value;
+  if (r->count < ITEMS_MAX) r->at[r->count++] = lnt__get_be64(key.data);
+  return 0;
+}
+
+/* Whatever is in the store; children and generations are met again, and are gone by then. */
+static void purge_rows(world *w) {
+  const lnt__purge purge = {true, false};
+  lnt__slice all = {0};
+  runs found = {.count = 0};
+  uint64_t count;
+  EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_INSTANCE, all, all, false, take_run, &found, &err_));
+  for (int i = 0; i < found.count; i++) EXPECT_OK(w, lnt__engine_purge(w->engine, found.at[i], &purge, &count, &err_));
+}
+
+/* Every instance goes, with the same troubles; then nothing of them is left. */
+static void purge_all(world *w) {
+  static const lnt__table tables[] = {LNT__TABLE_ID,    LNT__TABLE_INSTANCE,  LNT__TABLE_HISTORY, LNT__TABLE_ACTIVE,
+                                      LNT__TABLE_TIMER, LNT__TABLE_HEARTBEAT, LNT__TABLE_PAYLOAD, LNT__TABLE_INDEX};
+  lnt__slice all = {0};
+  for (int i = 0; i < w->item_count; i++) w->items[i].state = ITEM_SETTLED; /* who comes later comes too late */
+  open_process(w);
+  for (int moved = 1, ticks = 0; moved && ticks < TICKS_MAX && !w->result->broken.size; ticks++) {
+    purge_rows(w);
+    moved = tick(w);
+  }
+  for (size_t i = 0; i < LNT__COUNT(tables) && !w->result->broken.size; i++) {
+    int left = 0;
+    EXPECT_OK(w, w->store->vtable->scan(w->store, tables[i], all, all, false, tables[i] == LNT__TABLE_INDEX ? count_left : count_row, &left,
+                                        &err_));
+    if (left) broken(w, "%d rows are left in table %d after everything was purged", left, (int)tables[i]);
+  }
+  close_process(w);
+}
+
 void sim_run(const sim_program *program, const sim_mode *mode, sim_result *result) {
   world *w = calloc(1, sizeof *w);
   lnt__store *memory = NULL;
@@ -856,6 +903,7 @@ void sim_run(const sim_program *program, const sim_mode *mode, sim_result *resul
   close_process(w);
   sim_outcome(program, w->store, &result->text);
   sim_commands(w->store, &result->commands);
+  if (!result->broken.size) purge_all(w);
   w->store->vtable->destroy(w->store);
   for (int i = 0; i < w->attempt_count; i++) {
     lnt__buf_finish(&w->attempts[i].input);

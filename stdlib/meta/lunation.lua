@@ -235,6 +235,29 @@ function Runtime:suspend(id, reason, options) end
 ---@return string? code
 function Runtime:resume(id, reason, options) end
 
+---@class lunation.PurgeOptions
+---@field recursive? boolean children, theirs and so on, too; default true
+---@field force? boolean what is not finished is terminated
+---@field done? lunation.Done
+
+---Take a finished instance out of the store, with all its generations and its children.
+---@param id string
+---@param options? lunation.PurgeOptions
+---@return number? count instances that go
+---@return string? message
+---@return string? code
+function Runtime:purge(id, options) end
+
+---@class lunation.PurgeMatching: lunation.ListOptions, lunation.PurgeOptions
+---@field closed_before_us? number only those that finished before
+
+---Take out finished instances that fulfil the conditions, a page (`limit`, default 1000) at a time.
+---@param options lunation.PurgeMatching
+---@return number? count instances that go
+---@return string? next the next page's cursor; or the message of a failure
+---@return string? code
+function Runtime:purge_matching(options) end
+
 ---Read one instance, as last made durable. With `json`, values come as JSON text; with `run`, one run of it, such as an earlier generation.
 ---@param id string
 ---@param options? {json?: boolean, run?: number}

@@ -39,7 +39,7 @@ local function statuses(parsed, command)
     local known = false
     for _, status in ipairs(STATUSES) do known = known or status == word:upper() end
     if not known then
-      args.usage_error(command, ("lunation ls: there is no status '%s'%s"):format(word, args.hint(word, STATUSES)))
+      args.usage_error(command, ("lunation %s: there is no status '%s'%s"):format(command.name, word, args.hint(word, STATUSES)))
     end
     list[#list + 1] = word:upper()
   end
@@ -99,7 +99,8 @@ local function count(parsed, rt, options)
   return 0
 end
 
-local function conditions(parsed, command)
+--- The conditions that the options give, for rt:list and the like.
+function ls.conditions(parsed, command)
   return {
     status = statuses(parsed, command), workflow = parsed.workflow, prefix = parsed.prefix, parent = parsed.parent,
     attributes = data.attributes(parsed, command), created_from_us = when.moment(command, parsed, "since", -1),
@@ -108,7 +109,7 @@ local function conditions(parsed, command)
 end
 
 function ls.run(parsed, command)
-  local options = conditions(parsed, command)
+  local options = ls.conditions(parsed, command)
   local filtered = next(options) ~= nil
   options.cursor, options.json = parsed.cursor, true
   options.limit = args.number(command, parsed, "limit", 100, 1, 100000)

@@ -21,6 +21,7 @@ local COMMANDS = {
   { "resume", "let a suspended or stalled instance go on" },
   { "cancel", "ask an instance to clean up and end" },
   { "terminate", "stop an instance" },
+  { "purge", "take finished instances out of the store" },
   { "bench", "measure this machine" },
 }
 
