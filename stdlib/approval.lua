@@ -10,8 +10,10 @@
 ---   })
 ---   if not answer.approved then return { status = "rejected", reason = answer.comments or answer.reason } end
 ---
---- The answer is an external event ("approval", unless `event` names another):
----   lunation raise trip approval --input '{"approved": true, "by": "Ada", "comments": "enjoy"}'
+--- The answer is an external event ("approval", unless `event` names another), or an update of that name, whose sender is told at once if
+--- it is no answer, or comes too late:
+---   lunation raise trip approval '{"approved": true, "by": "Ada", "comments": "enjoy"}'
+---   lunation update trip approval '{"approved": true, "by": "Ada", "comments": "enjoy"}'
 ---
 --- `notify` and `escalate.to` are each the name of an activity, or a function. They are given a notice: { kind = "request", "reminder",
 --- "escalation" or "invalid", number =, instance =, event =, request =, due = seconds since 1970 or nil, problem = of an invalid answer }.
@@ -188,6 +190,30 @@ local function approve(gate, answer)
   return #gate.approvals >= gate.quorum
 end
 
+-- Answers by update become the event, once they are known to be good.
+local function open_door(gate)
+  gate.ctx:on_update(gate.event, {
+    validate = function(answer)
+      local problem = problem_of(gate, answer)
+      return problem == nil, problem
+    end,
+    handle = function(answer)
+      gate.ctx:raise_event(gate.ctx.instance_id, gate.event, answer)
+      return { accepted = true }
+    end,
+  })
+end
+
+local function close_door(gate)
+  gate.ctx:on_update(gate.event, { validate = function() return false, "nobody waits for an answer any more" end, handle = function() end })
+end
+
+local function settle(gate, ok, ...)
+  close_door(gate)
+  if not ok then error((...), 0) end
+  return ...
+end
+
 local function decide(gate)
   while true do
     local answer, came = wait(gate)
@@ -217,8 +243,11 @@ function approval.ask(ctx, given)
     due = { timeout = after(given.timeout), escalate = after(given.escalate and given.escalate.after),
       remind = after(given.remind and given.remind.every) },
   }
-  tell(gate, given.notify, "request", 1)
-  local decision = decide(gate)
+  open_door(gate)
+  local decision = settle(gate, pcall(function()
+    tell(gate, given.notify, "request", 1)
+    return decide(gate)
+  end))
   decision.reminders, decision.escalated = gate.reminders, gate.escalated
   if gate.quorum > 1 then decision.approvals = values.array(gate.approvals) end
   return decision
