@@ -172,26 +172,33 @@ end
 
 ---- What must be alike ----
 
-local FIELDS = { "id", "workflow", "status", "input", "output", "failure", "custom_status", "created_us", "closed_us" }
+local FIELDS = { "id", "workflow", "status", "generation", "parent", "input", "output", "failure", "custom_status", "attributes",
+  "created_us", "closed_us" }
+local STATUSES = { "PENDING", "RUNNING", "SUSPENDED", "STALLED", "COMPLETED", "FAILED", "TERMINATED", "CANCELED", "CONTINUED_AS_NEW" }
+
+-- An id that the runtime drew is another one after a restart.
+local function shown_id(id) return id and (id:match("^%x+%-%x+%-4%x+%-%x+%-%x+$") and "drawn" or id) or "-" end
 
 -- A history without what depends on how it was cut into batches.
-local function story(world, id)
+local function story(world, id, run)
   local lines = {}
-  for _, event in ipairs(world:history(id, { json = true })) do
+  for _, event in ipairs(world:history(id, { json = true, run = run })) do
     if event.kind ~= "Turn" then
-      lines[#lines + 1] = ("%s seq=%s attempt=%s due=%s name=%s value=%s at=%s"):format(event.kind, event.seq or "-", event.attempt or "-",
-        event.due_us or "-", event.name or "-", tostring(event.value), event.time_us)
+      lines[#lines + 1] = ("%s seq=%s attempt=%s due=%s name=%s id=%s value=%s options=%s at=%s"):format(event.kind, event.seq or "-",
+        event.attempt or "-", event.due_us or "-", event.name or "-", shown_id(event.id), tostring(event.value), tostring(event.options),
+        event.time_us)
     end
   end
   return lines
 end
 
+-- Every run of every instance.
 local function picture(world)
   local all = {}
-  for _, listed in ipairs(world:list({ limit = 100000 })) do
-    local instance, shown = world:get(listed.id, { json = true }), {}
+  for _, listed in ipairs(world:list({ limit = 100000, status = STATUSES })) do
+    local instance, shown = world:get(listed.id, { json = true, run = listed.run }), {}
     for _, field in ipairs(FIELDS) do shown[field] = instance[field] end
-    shown.history = story(world, listed.id)
+    shown.history = story(world, listed.id, listed.run)
     all[#all + 1] = shown
   end
   return all
