@@ -630,6 +630,79 @@ describe("activities", function()
   end, { ways = { "kept", "evicted" } })
 end)
 
+describe("a megabyte", function()
+  case("passes through inputs, results, events, children, generations, updates, queries and streams unharmed", [[
+    activity("echo", function(text) return text end)
+    workflow("kid", function(ctx, text) return ctx:call_activity("echo", text) end)
+    workflow("big", function(ctx, state)
+      local text = state.text
+      ctx:on_query("text", function() return text end)
+      ctx:on_update("set", function(new) text = new return #new end)
+      if state.second then
+        ctx:emit("out", text)
+        ctx:wait_for_external_event("end")
+        return text
+      end
+      text = ctx:call_activity("echo", text)
+      text = ctx:call_child_workflow("kid", text)
+      local event = ctx:wait_for_external_event("text")
+      ctx:set_custom_status(#event)
+      ctx:continue_as_new({ text = event, second = true })
+    end)]], function(w)
+    local function text(letter) return (letter .. "\0\255"):rep(350000) end
+    w:run("big", { id = "b", input = { text = text("a") } })
+    assert.equal(text("a"), (w.rt:query("b", "text")))
+    w:raise("b", "text", text("b"))
+    w:settle()
+    assert.equal(1050000, (w.rt:update("b", "set", text("c"))))
+    assert.equal(text("c"), (w.rt:query("b", "text")))
+    assert.equal(text("b"), w.rt:stream("b", "out")[1].value)
+    w:raise("b", "end")
+    w:settle()
+    assert.equal(text("c"), w:output("b"))
+    assert.equal(1050000, w:get("b").custom_status)
+  end, { alike = false }) -- pictures of that size are of no use
+end)
+
+describe("a crowd", function()
+  case("of a thousand children comes and goes", [[
+    activity("step", function(n) return n end)
+    workflow("kid", function(ctx, n)
+      if n % 7 == 0 then ctx:create_timer(n % 5) end
+      return ctx:call_activity("step", n)
+    end)
+    workflow("parent", function(ctx, n)
+      local list = {}
+      for i = 1, n do list[i] = i end
+      local sum = 0
+      for _, value in ipairs(ctx:map(list, function(i) return ctx:call_child_workflow("kid", i) end, { concurrency = 100 })) do
+        sum = sum + value
+      end
+      return sum
+    end)]], function(w)
+    w:run("parent", { id = "p", input = 1000 })
+    w:advance(60)
+    assert.equal(500500, w:output("p"))
+    assert.equal(1001, w:count({ status = "COMPLETED" }).total)
+  end, { ways = { "kept" }, alike = false })
+
+  case("of a thousand children is terminated at once with its parent", [[
+    workflow("kid", function(ctx) ctx:wait_for_external_event("never", { timeout = "30d" }) end)
+    workflow("parent", function(ctx, n)
+      local tasks = {}
+      for i = 1, n do tasks[i] = ctx.async:call_child_workflow("kid") end
+      ctx:when_all(tasks)
+    end)]], function(w)
+    w:run("parent", { id = "p", input = 1000 })
+    assert.equal(1001, w:count({ status = "RUNNING" }).total)
+    w:evict_all()
+    w:terminate("p", "all of you")
+    w:settle()
+    assert.equal(1001, w:count({ status = "TERMINATED" }).total)
+    assert.same({ 0, 0 }, { w:stats().loaded, w:stats().resident })
+  end, { ways = { "kept" }, alike = false })
+end)
+
 describe("a storm", function()
   case("of starts, events, suspensions and terminations in one tick leaves everything in a state that makes sense", [[
     activity("step", function(n) return n end)

@@ -68,6 +68,12 @@ function World:deferred(name, how, options)
   return begun
 end
 
+--- Load other code as the same file: what an author does who saves it. It is the file's after each reopening too.
+function World:load(source)
+  assert(self.rt:load_string(self.file, source))
+  self.source = source
+end
+
 --- Close the runtime and open it again, on the same directory. In a store in memory all would be gone.
 function World:reopen()
   assert(self.dir, "the case needs a directory: { disk = true }")
