@@ -210,6 +210,22 @@ local function picture(world)
   return all
 end
 
+-- The first difference between two pictures; nil: there is none.
+local function difference(a, b, path)
+  if type(a) ~= "table" or type(b) ~= "table" then
+    return a ~= b and ("%s: %s instead of %s"):format(path, tostring(b), tostring(a)) or nil
+  end
+  local name = a.id and path .. " " .. tostring(a.id) or path
+  for i = 1, math.max(#a, #b) do
+    local found = difference(a[i], b[i], name .. "[" .. i .. "]")
+    if found then return found end
+  end
+  for _, field in ipairs({ "id", "generation", "history", unpack(FIELDS) }) do
+    local found = difference(a[field], b[field], name .. "." .. field)
+    if found then return found end
+  end
+end
+
 -- Of what has not ended the runtime must know what it waits for. Answers whether there is any.
 local function check_reasons(world)
   local any_open = false
@@ -247,13 +263,22 @@ local function short_trace(message)
   return table.concat(kept, "\n")
 end
 
+-- The option `alike`: nil: all ways must end alike; false: none; or a list of those that must.
+local function must_be_alike(options, way)
+  if type(options.alike) ~= "table" then return options.alike ~= false end
+  for _, name in ipairs(options.alike) do
+    if name == way then return true end
+  end
+  return false
+end
+
 local function run_way(way, source, options, script)
   local world = new_world(way, source, options)
   local seen
   local ok, message = xpcall(function()
     script(world)
     check_rest(world)
-    if options.alike ~= false then seen = picture(world) end
+    if must_be_alike(options, way) then seen = picture(world) end
   end, function(err) return short_trace(tostring(err)) end)
   world.rt:close()
   support.clean()
@@ -262,7 +287,7 @@ local function run_way(way, source, options, script)
 end
 
 --- A case: `script(world)` is called once for each way. Options: ways (a list), file, limits (of the runtime), disk (a directory
---- also where nothing is reopened between ticks), alike = false (the ways need not end alike; say why).
+--- also where nothing is reopened between ticks), alike (false: the ways need not end alike; or a list of those that must; say why).
 ---@param name string
 ---@param source string the workflow file
 ---@param script fun(world: table)
@@ -273,7 +298,8 @@ function conformance.case(name, source, script, options)
     local first
     for _, way in ipairs(options.ways or { "kept", "evicted", "reopened" }) do
       local seen = run_way(way, source, options, script)
-      if first then assert.same(first, seen, "not alike: " .. way) end
+      local other = first and seen and difference(first, seen, "instances")
+      if other then error(("%s is not alike: %s"):format(way, other), 0) end
       first = first or seen
     end
   end)
