@@ -759,6 +759,15 @@ static void check_index(world *w) {
   if (check.rows != check.keys) broken(w, "the index has %zu keys; the rows ask for %zu", check.keys, check.rows);
 }
 
+/* Its time was up counting from the call: it need not have begun. */
+static bool was_late(const lnt__event *event) {
+  lnt_value details;
+  size_t size = 0;
+  if (!lnt__cbor_member(event->value, "details", &details)) return false;
+  const char *which = lnt__cbor_member_string(details, "timeout", &size);
+  return which && size > 9 && memcmp(which, "schedule_", 9) == 0;
+}
+
 /* Does the history hold what the attempt really answered? */
 static bool true_answer(world *w, uint64_t run, const lnt__event *event) {
   const attempt *a = attempt_of(w, (lnt_token){run, event->seq, event->attempt});
@@ -766,7 +775,7 @@ static bool true_answer(world *w, uint64_t run, const lnt__event *event) {
   const char *type = lnt__cbor_member_string(event->value, "type", &size);
   bool timeout = event->kind != LNT_EVENT_ACTIVITY_COMPLETED && type && size == 7 && memcmp(type, "Timeout", 7) == 0;
   if (a && !a->begun && a->begin_us == INT64_MAX) return timeout; /* nobody begins it */
-  if (!a || !a->begun) return false;
+  if (!a || !a->begun) return timeout && was_late(event);
   if (event->kind == LNT_EVENT_ACTIVITY_COMPLETED && a->verdict != VERDICT_OK) return false;
   if (a->verdict == VERDICT_NONE) return timeout; /* its failure is the engine's own */
   return a->answer.size == event->value.size && memcmp(a->answer.data, event->value.data, event->value.size) == 0;
