@@ -3,6 +3,7 @@
 local uv = require("luv")
 
 local REASONS = { [200] = "OK" }
+local connections = 0
 local waiting = {} -- of /barrier: name -> functions that answer
 
 local function answer(client, status, headers, body)
@@ -54,6 +55,8 @@ end
 routes["/redirect"] = function(client, request)
   answer(client, tonumber(request.query.code), { "Location: " .. request.query.to }, "elsewhere")
 end
+
+routes["/connections"] = function(client) answer(client, 200, nil, tostring(connections)) end
 
 routes["/loop"] = function(client) answer(client, 302, { "Location: /loop" }, "") end
 
@@ -151,6 +154,7 @@ assert(server:listen(1024, function(err)
   assert(not err, err)
   local client = uv.new_tcp()
   server:accept(client)
+  connections = connections + 1
   serve(client)
 end))
 

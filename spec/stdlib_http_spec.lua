@@ -124,6 +124,13 @@ describe("http", function()
     assert.equal("Bearer secret", e.authorization)
   end)
 
+  it("keeps a connection for the next request to the same place", function()
+    assert.equal(0, run([[
+      local before = tonumber(http.get(act, base .. "/connections").body)
+      for i = 1, 20 do http.get(act, base .. "/echo") end
+      return tonumber(http.get(act, base .. "/connections").body) - before]]))
+  end)
+
   it("decompresses", function()
     assert.equal("hello\n", run('return http.get(act, base .. "/gzip").body'))
   end)

@@ -34,6 +34,13 @@ for _, place in ipairs({ "in_workflow", "in_activity" }) do
       assert.is_nil(run(HEAD, "return json.null"))
     end)
 
+    it("takes the nearest number for an integer that is too big, or refuses it", function()
+      assert.equal("9007199254740992", run(HEAD, "return ('%.0f'):format(json.decode('9007199254740993'))"))
+      assert.matches("the integer 9007199254740993 cannot be kept exactly", run(HEAD, [[
+        local ok, e = pcall(json.decode, '{"id": 9007199254740993}', { exact = true })
+        return not ok and e.type == "InvalidJson" and e.message]]))
+    end)
+
     it("says at which line and column text is no JSON", function()
       local e = run(HEAD, [[
         local _, e = pcall(json.decode, '{\n  "a": 1,\n  oops\n}')

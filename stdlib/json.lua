@@ -24,14 +24,14 @@ local function check_options(what, options)
   if options ~= nil and type(options) ~= "table" then error(what .. ": the options are a table, got " .. type(options), 3) end
 end
 
---- A value of JSON text. Numbers are doubles: an integer beyond 2^53 becomes the nearest one.
+--- A value of JSON text. Numbers are doubles: an integer beyond 2^53 becomes the nearest one, or with exact = true is refused.
 ---@param text string at most 16 MB
----@param options? { nulls: boolean? } nulls: json.null instead of nil
+---@param options? { nulls: boolean?, exact: boolean? } nulls: json.null instead of nil
 ---@return any value
 function json.decode(text, options)
   if type(text) ~= "string" then error("json.decode: text is wanted, got " .. type(text), 2) end
   check_options("json.decode", options)
-  local ok, value = values.json_decode(text, options and options.nulls == true)
+  local ok, value = values.json_decode(text, options and options.nulls == true, options and options.exact == true)
   if not ok then fail("InvalidJson", value) end
   return value
 end

@@ -38,19 +38,19 @@ static int refused(lua_State *L, const lnt_error *err) {
   return 2;
 }
 
-/* json_decode(text, nulls) -> true, value | false, message */
+/* json_decode(text, nulls, exact) -> true, value | false, message */
 static int json_decode(lua_State *L) {
   lnt_error err = {LNT_OK, ""};
   size_t size;
   const char *text = luaL_checklstring(L, 1, &size);
-  bool nulls = lua_toboolean(L, 2);
+  bool nulls = lua_toboolean(L, 2), exact = lua_toboolean(L, 3);
   if (size > JSON_BYTES_MAX) {
     lnt__fail(&err, LNT_ELIMIT, "the JSON text has %zu bytes, more than %u", size, JSON_BYTES_MAX);
     return refused(L, &err);
   }
   charge(L, size);
   lnt__buf *buf = push_buf(L);
-  if (lnt__json_read_nearest(text, size, buf, &err)) return refused(L, &err);
+  if ((exact ? lnt__json_read : lnt__json_read_nearest)(text, size, buf, &err)) return refused(L, &err);
   lnt_value value = {buf->data, buf->size};
   lua_pushboolean(L, 1);
   if (nulls ? lnt__value_push_nulls(L, value) : lnt__value_push(L, value)) {

@@ -7,9 +7,10 @@
 ---@field null any nil as a value of Lua's own; stored as nil
 local values = {}
 
----JSON text, at most 16 MB, as a value. `nulls`: `null` for each null of the text.
+---JSON text, at most 16 MB, as a value. `nulls`: `null` for each null of the text. `exact`: an integer that no double holds is refused.
 ---@param text string
 ---@param nulls? boolean
+---@param exact? boolean
 ---@return boolean ok
 ---@return any value or the message, with line and column
 function values.json_decode(text, nulls) end
