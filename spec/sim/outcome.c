@@ -74,6 +74,13 @@ static bool is_said_again(const lnt__history *history, size_t i) {
   return false;
 }
 
+/* Whether an attempt began before its call was given up is a matter of when the turn was tried again. */
+static bool is_given_up(const lnt__history *history, size_t i) {
+  for (size_t k = 0; k < history->count && group_of(history->events[i].kind) == ATTEMPTED; k++)
+    if (history->events[k].kind == LNT_EVENT_COMMAND_CANCELED && history->events[k].seq == history->events[i].seq) return true;
+  return false;
+}
+
 /* In the order they came within their groups. */
 static void add_history(const sim_program *program, lnt__store *store, uint64_t run, lnt__buf *out) {
   lnt__history history;
@@ -84,7 +91,8 @@ static void add_history(const sim_program *program, lnt__store *store, uint64_t 
   if (lnt__journal_history(store, run, &history, &err)) lnt__buf_printf(&lines, "  unreadable: %s\n", err.message);
   for (int group = 0; group < GROUPS; group++)
     for (size_t i = 0; i < history.count; i++)
-      if (group_of(history.events[i].kind) == group && counts(program, &history.events[i]) && !is_said_again(&history, i))
+      if (group_of(history.events[i].kind) == group && counts(program, &history.events[i]) && !is_said_again(&history, i) &&
+          !is_given_up(&history, i))
         add_event(program, &history.events[i], &lines);
   if (!program->timed) sort_lines(&lines);
   lnt__buf_append(out, lines.data, lines.size);
