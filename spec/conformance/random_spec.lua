@@ -175,6 +175,7 @@ function requests.resume(w, _, id) return w.rt:resume(id) end
 requests.resume2 = requests.resume
 function requests.cancel(w, d, id) return w.rt:cancel(id, "reason " .. d:next(9)) end
 function requests.terminate(w, d, id) return w.rt:terminate(id, "reason " .. d:next(9)) end
+function requests.purge(w, d, id) return w.rt:purge(id, { force = d:chance(30), recursive = d:chance(70) }) end
 function requests.update(w, d, id)
   local instance = w.rt:get(id)
   if not instance or instance.status ~= "RUNNING" then return nil, "it would wait in memory", "skipped" end
