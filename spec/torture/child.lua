@@ -1,7 +1,7 @@
 -- child.lua - the process that tools/torture kills: it takes up what the directory holds, starts workflows, raises their signals one
 -- after another, asks for updates, cancels, terminates, suspends and resumes, and tells on stdout what was acknowledged: "start ID",
--- "signal ID SIGNAL", "update ID UPDATE ANSWER", "cancel ID", "terminate ID". With `finish` it starts nothing new and ends when all is
--- done.
+-- "signal ID SIGNAL", "update ID UPDATE ANSWER", "cancel ID", "terminate ID", "purge ID", "again ID NUMBER". With `finish` it starts
+-- nothing new and ends when all is done.
 --
 --   luajit child.lua DIR LEDGER LIFE DURABILITY work|finish
 
@@ -9,8 +9,8 @@ local lunation = require "lunation"
 local dir, ledger, life, durability, mode = arg[1], arg[2], tonumber(arg[3]), arg[4], arg[5]
 local LIVE = 6 -- instances at once
 local OPEN = { "PENDING", "RUNNING", "SUSPENDED", "STALLED" }
-local KINDS = { t = "torture", c = "chain", s = "saga", k = "tree" }
-local ORDER = { "t", "c", "t", "s", "t", "k" }
+local KINDS = { t = "torture", c = "chain", s = "saga", k = "tree", p = "brief" }
+local ORDER = { "t", "c", "t", "s", "t", "k", "p" }
 
 io.stdout:setvbuf("no")
 math.randomseed(life)
@@ -68,7 +68,7 @@ local function ask(name, id, reason, then_)
   local ok, message, code = rt[name](rt, id, reason, { done = function(durable)
     if told(durable) and then_ then then_() end
   end })
-  if not ok and code ~= "LNT_ECLOSED" then must(ok, message) end
+  if not ok and code ~= "LNT_ECLOSED" and code ~= "LNT_ENOTFOUND" then must(ok, message) end
 end
 
 -- How many signals an instance gets: 2 to 6, told by its id.
@@ -132,9 +132,26 @@ local function repeat_updates(id)
 end
 
 local STOPS = { s = "cancel", k = "terminate" }
+local SIGNALED = { t = true, c = true }
 
 local function go_on(id, number)
-  if not STOPS[id:sub(1, 1)] then signal(id, number) end
+  if SIGNALED[id:sub(1, 1)] then signal(id, number) end
+end
+
+local ended = {} -- what waits to be purged
+
+local function purge(id)
+  local told = acknowledged("purge", id)
+  local count, message, code = rt:purge(id, { done = told })
+  if not count and code ~= "LNT_ENOTFOUND" then must(nil, message) end
+end
+
+-- Under an id that is taken, also by one that runs: the newest one stays.
+local number = 0
+local function start_again()
+  number = number + 1
+  local told = acknowledged("again", "again", ("%d"):format(life * 10000 + number))
+  must(rt:start("again", { id = "again", input = life * 10000 + number, id_reuse = "replace", done = told }))
 end
 
 local function start()
@@ -166,7 +183,7 @@ for _, instance in ipairs(must(rt:list({ status = OPEN, limit = 10000 }))) do
   local id = instance.id
   if instance.status == "STALLED" then say("fatal", id, "is stalled:", instance.failure and instance.failure.message or "?") end
   if instance.status == "SUSPENDED" then ask("resume", id) end
-  if id:match("^[tcsk]%d+%-%d+$") then
+  if id:match("^[tcskp]%d+%-%d+$") then
     live[id] = id:sub(1, 1)
     if live[id] == "t" then
       repeat_updates(id)
@@ -176,9 +193,15 @@ for _, instance in ipairs(must(rt:list({ status = OPEN, limit = 10000 }))) do
   end
 end
 
+for _, instance in ipairs(must(rt:list({ status = "COMPLETED", workflow = "brief", limit = 10000 }))) do
+  ended[#ended + 1] = instance.id
+end
+
 local ENDS = { Completed = true, Failed = true, Terminated = true, Canceled = true }
 rt:observe(function(id, _, event)
-  if ENDS[event.kind] then live[id] = nil end
+  if not ENDS[event.kind] then return end
+  if live[id] == "p" then ended[#ended + 1] = id end
+  live[id] = nil
 end)
 
 local function any_live()
@@ -203,17 +226,20 @@ local function chores()
   if id and math.random() < 0.1 then
     ask("suspend", id, nil, function() ask("resume", id) end)
   end
+  if #ended > 0 and math.random() < 0.3 then purge(table.remove(ended)) end
+  if mode == "work" and math.random() < 0.02 then start_again() end
+  if mode == "finish" and count == 0 then ask("terminate", "again", "the end") end
   for _ = count + 1, mode == "work" and LIVE or 0 do start() end
-  return count
+  return count + #ended
 end
 
 local ok, message, code = rt:start("idle", { id = "idle" })
 if not ok and code ~= "LNT_EEXIST" then must(ok, message) end
 say("ready")
 while true do
-  local ended
-  ended, message, code = rt:wait("idle", 0.003)
-  if ended then break end
+  local over
+  over, message, code = rt:wait("idle", 0.003)
+  if over then break end
   if code ~= "LNT_ETIMEOUT" then must(nil, message) end
   if chores() == 0 and mode == "finish" then rt:raise("idle", "stop") end
 end

@@ -3,6 +3,8 @@
 --   chain    the same signals, a few for each generation of a workflow that continues as new
 --   saga     waits until it is canceled, and undoes what it did
 --   tree     waits with its children until it is terminated
+--   brief    ends at once, with a child, and is purged
+--   again    waits; a newer one takes its id
 
 local RETRY = { heartbeat = "1m", retry = { max_attempts = 1000, interval = "3ms", backoff = 1 } }
 
@@ -187,4 +189,13 @@ workflow("tree", function(ctx, depth)
   local kids = {}
   for i = 1, 2 do kids[i] = ctx.async:call_child_workflow("tree", depth - 1) end
   ctx:when_all(kids)
+end)
+
+workflow("brief", function(ctx, input)
+  ctx:call_activity("quick", { ledger = input.ledger, step = "brief1" })
+  return ctx:call_child_workflow("free", input.ledger)
+end)
+
+workflow("again", function(ctx, number)
+  ctx:call_child_workflow("tree", 0, { id = ("%s:%d"):format(ctx.instance_id, number) })
 end)
