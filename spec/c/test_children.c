@@ -109,6 +109,87 @@ static void test_an_id_without_room_for_a_child_is_told_at_the_call(void) {
   }
 }
 
+/* ---- Code ---- */
+
+/* The newest of the name; and when no file defines it any more, what the parent's own code defines. */
+static void test_children_run_the_newest_code_of_their_name(void) {
+  static const char *const later[] = {CHILD("return 'new'"), "-- nothing", MAIN("return 1")};
+  static const char *const wanted[] = {"[\"new\",\"new\"]", "[\"old\",\"old\"]", "[\"old\",\"old\"]"};
+  for (int gone = 0; gone < 3; gone++) {
+    world w;
+    lnt_error err;
+    char out[200];
+    world_init(&w, gone == 0 ? KEEP : EVICT);
+    CHECK_STATUS(load(&w, "story.lua", WITH("ctx:wait_for_external_event('go') return {ctx:call_child_workflow('child'), "
+                      "ctx:call_child_workflow('child', 1, {retry = {interval = 0}})}",
+                      CHILD("if input and not ctx.instance_id:find('~2') then error('again') end return 'old'")), &err), LNT_OK);
+    start(&w, "main", "one", NULL);
+    settle(&w);
+    CHECK_STATUS(load(&w, "story.lua", later[gone], &err), LNT_OK);
+    raise_event(&w, "one", "go", 1);
+    settle(&w);
+    result_of(&w, "one", out, sizeof out);
+    CHECK_EQ_STR(out, wanted[gone]);
+    world_finish(&w);
+  }
+}
+
+/* ---- A parent that is gone ---- */
+
+static void purge(world *w, const char *id, bool recursive) {
+  uint64_t run = 0, count = 0;
+  lnt_error err = {LNT_OK, ""};
+  CHECK_STATUS(lnt__journal_find(w->store, id, &run, &err), LNT_OK);
+  CHECK_STATUS(lnt__engine_purge(w->engine, run, &(lnt__purge){.recursive = recursive, .force = true}, &count, &err), LNT_OK);
+}
+
+static void test_a_child_outlives_a_parent_that_was_purged(void) {
+  for (int how = 0; how < MODES; how++) {
+    world w;
+    lnt_error err;
+    char out[200];
+    static const char source[] = WITH("ctx.async:call_child_workflow('child', 1, {id = 'kid', on_parent_close = 'abandon'}) "
+                                      "ctx:sleep(1)",
+                                      CHILD("ctx:wait_for_external_event('go') return ctx:call_child_workflow('other')")
+                                      "workflow('other', function() return 'fine' end)");
+    world_init(&w, (mode)how);
+    CHECK_STATUS(load(&w, "story.lua", source, &err), LNT_OK);
+    start(&w, "main", "one", NULL);
+    settle(&w);
+    w.now_us += 2000000;
+    settle(&w);
+    CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_COMPLETED);
+    purge(&w, "one", false);
+    settle(&w);
+    CHECK_STATUS(load(&w, "story.lua", source, &err), LNT_OK);
+    start(&w, "other", "one", NULL);
+    raise_event(&w, "kid", "go", 1);
+    settle(&w);
+    result_of(&w, "kid", out, sizeof out);
+    CHECK_EQ_STR(out, "\"fine\"");
+    world_finish(&w);
+  }
+}
+
+/* The id of a child that was purged, and that somebody else has now, is not the parent's to stop. */
+static void test_an_id_that_somebody_else_took_is_left_alone(void) {
+  world w;
+  lnt_error err;
+  world_init(&w, KEEP);
+  CHECK_STATUS(load(&w, "story.lua", WITH("ctx:call_child_workflow('child', 1, {id = 'kid'})", CHILD("ctx:sleep(1000)")), &err), LNT_OK);
+  start(&w, "main", "one", NULL);
+  settle(&w);
+  purge(&w, "kid", true);
+  settle(&w);
+  CHECK_EQ_INT(status_of(&w, "one"), LNT_RUN_FAILED);
+  start(&w, "main", "two", NULL);
+  settle(&w);
+  CHECK_EQ_INT(status_of(&w, "kid"), LNT_RUN_RUNNING);
+  CHECK_STATUS(lnt__engine_terminate(w.engine, "one", NULL, NULL, NULL, &err), LNT_ECLOSED);
+  CHECK_EQ_INT(status_of(&w, "kid"), LNT_RUN_RUNNING);
+  world_finish(&w);
+}
+
 /* ---- Retries ---- */
 
 static void test_a_child_that_fails_is_tried_again(void) {
@@ -594,7 +675,9 @@ static void test_a_history_that_grows_warns_and_then_fails_with_advice(void) {
 CHECK_MAIN(test_a_child_gives_its_result_to_its_parent, test_children_run_side_by_side, test_a_child_of_a_child,
            test_the_failure_of_a_child_is_its_own_with_its_id, test_a_child_that_cannot_be_started_is_a_failure,
            test_recursion_without_end_meets_the_limit, test_options_of_children_are_checked,
-           test_an_id_without_room_for_a_child_is_told_at_the_call, test_a_child_that_fails_is_tried_again,
+           test_an_id_without_room_for_a_child_is_told_at_the_call, test_children_run_the_newest_code_of_their_name,
+           test_a_child_outlives_a_parent_that_was_purged, test_an_id_that_somebody_else_took_is_left_alone,
+           test_a_child_that_fails_is_tried_again,
            test_an_attempt_that_waits_is_let_go_like_one_that_runs, test_a_child_that_takes_too_long_is_terminated,
            test_thousands_of_children_of_one_parent,
            test_what_becomes_of_children_when_the_parent_ends, test_termination_goes_down_the_tree,
