@@ -23,6 +23,8 @@ if(LNT_CURL AND curl_sources)
   add_library(lunation_curl MODULE ${curl_sources})
   target_include_directories(lunation_curl BEFORE PRIVATE ${LUAJIT_INCLUDE_DIRS})
   target_link_libraries(lunation_curl PRIVATE lunation_flags PkgConfig::LUAJIT PkgConfig::CURL PkgConfig::UV lunation_luv Threads::Threads)
+  # Never unloaded with a lua_State: libcurl starts once per process, and a thread of its own may still be looking up a name.
+  target_link_options(lunation_curl PRIVATE "LINKER:-z,nodelete")
   set_target_properties(lunation_curl PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY "${LNT_NATIVE_DIR}")
 endif()
 
