@@ -267,7 +267,7 @@ describe("an activity", function()
     refused("{ rate = { 10, per = 0 } }", "rate")
     refused("{ rate = { per = '1m' } }", "rate")
     refused("{ rate = 10 }", "rate")
-    refused("{ speed = 10 }", "the option speed is unknown; there are blocking, concurrency and rate")
+    refused("{ speed = 10 }", "the option speed is unknown; there are blocking, pure, concurrency and rate")
     assert(rt:load_string("a.lua", [[
       activity("a", { rate = "100/5m" }, function() end)
       activity("b", { rate = "10/s", concurrency = 2, blocking = true }, function() end)

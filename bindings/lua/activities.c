@@ -220,6 +220,9 @@ static void read_options(lua_State *L, const char *name, lnt_activity_options *o
   int environment = lua_gettop(L);
   options->concurrency = limit_field(L, 3, "concurrency", UINT32_MAX);
   read_rate(L, 3, options);
+  lua_getfield(L, 3, "pure");
+  options->pure = lua_toboolean(L, -1);
+  lua_pop(L, 1);
   lua_getfield(L, environment, "cancels");
   lua_getfield(L, 3, "cancel");
   if (!lua_isnil(L, -1)) {

@@ -83,6 +83,7 @@ lnt_status lnt_register_activity_ex(lnt_runtime *rt, const char *name, const lnt
   if (!status) status = lnt__check_name("activity name", name, LNT_NAME_BYTES_MAX, true, err);
   if (!status) status = check_activity(name, options, &checked, err);
   if (status) return status;
+  rt->has_pure = rt->has_pure || checked.pure;
   rt->has_lanes = rt->has_lanes || checked.cancel || checked.concurrency || checked.rate_count;
   lnt__c_activity *known = lnt__strmap_get(&rt->activities, name);
   if (!known) return add(rt, name, &checked, err);

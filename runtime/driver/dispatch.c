@@ -112,10 +112,21 @@ static void fail_missing(lnt_runtime *rt, const lnt_activity *activity) {
   lnt__buf_finish(&failure);
 }
 
+/* Its token has left the process, and its scheduling may not be durable. */
+static void fail_deferred_pure(lnt_runtime *rt, const lnt_activity *activity) {
+  lnt__buf failure;
+  lnt__buf_init(&failure);
+  lnt__failure_text(&failure, "InvalidResult", "an activity that is declared pure cannot be completed later (LNT_ACTIVITY_DEFERRED)",
+                    false);
+  lnt__runtime_fail(rt, activity->token, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
+  lnt__buf_finish(&failure);
+}
+
 static void run_c(lnt_runtime *rt, const lnt__c_activity *found, const lnt_activity *activity) {
   lnt_activity_result result = found->options.fn(found->options.user, rt, activity);
   if (rt->current_answered) return;
-  if (result == LNT_ACTIVITY_PENDING) remember(rt, activity->token, LNT__RUNNER_C);
+  if (result == LNT_ACTIVITY_DEFERRED && found->options.pure) fail_deferred_pure(rt, activity);
+  else if (result == LNT_ACTIVITY_PENDING) remember(rt, activity->token, LNT__RUNNER_C);
   else if (result == LNT_ACTIVITY_DEFERRED) lnt__runtime_defer(rt, activity->token);
   else lnt__runtime_complete(rt, activity->token, LNT_VALUE_NIL); /* counts only if no other thread has answered */
 }
@@ -205,6 +216,14 @@ static bool begin_next(lnt_runtime *rt) {
   if (over) return true;
   if (lane && (lane->waiting.count || !lnt__lane_open(rt, lane)) && lnt__lane_wait(rt, lane, token)) return true;
   return begin(rt, token, lane);
+}
+
+bool lnt__dispatch_pure(lnt_runtime *rt, const char *name) {
+  lnt__activity_info info;
+  if (!rt->has_pure && !lnt__avm_has_pure(rt->avm)) return false;
+  const lnt__c_activity *c = rt->activities.count ? lnt__strmap_get(&rt->activities, name) : NULL;
+  if (c) return c->options.pure;
+  return lnt__avm_find(rt->avm, name, &info) && info.pure;
 }
 
 static bool has_room(const lnt_runtime *rt) {

@@ -19,6 +19,7 @@ lnt_status lnt__enter(const lnt_runtime *rt, int needs, lnt_error *err) {
 
 static void on_dispatch(void *user, lnt_token token) {
   lnt_runtime *rt = user;
+  rt->go_on = true;
   if (!lnt__dispatch_push(rt, token))
     lnt__logf(rt, LNT_LOG_ERROR, "out of memory: an activity of run %llu waits for the next start of the process",
               (unsigned long long)token.run);
@@ -27,6 +28,8 @@ static void on_dispatch(void *user, lnt_token token) {
 static void on_abandon(void *user, lnt_token token, lnt_cancel_reason why, const char *name) {
   lnt__dispatch_abandon(user, token, why, name);
 }
+
+static bool on_pure(void *user, const char *name) { return lnt__dispatch_pure(user, name); }
 
 static void on_event(void *user, const char *id, lnt_run_status status, const lnt__event *event, uint64_t index) {
   lnt_runtime *rt = user;
@@ -109,9 +112,8 @@ static lnt_status make_vms(lnt_runtime *rt, lnt_error *err) {
 }
 
 static lnt_status make_engine(lnt_runtime *rt, uint64_t last_run, lnt_error *err) {
-  lnt__effects effects = {.user = rt, .dispatch = on_dispatch, .abandon = on_abandon, .event = on_event, .settled = on_settled,
-                          .moved = on_moved,
-                          .log = lnt__runtime_log};
+  lnt__effects effects = {.user = rt, .dispatch = on_dispatch, .pure = on_pure, .abandon = on_abandon, .event = on_event,
+                          .settled = on_settled, .moved = on_moved, .log = lnt__runtime_log};
   lnt__engine_options options = {.store = rt->store, .vm = lnt__wvm_interface(rt->wvm), .effects = &effects, .limits = &rt->options.limits,
                                  .fingerprint = lnt__wvm_fingerprint(rt->wvm), .last_run = last_run,
                                  .seed = rt->options.seed ? rt->options.seed : lnt__entropy()};

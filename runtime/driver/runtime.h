@@ -101,6 +101,8 @@ struct lnt_runtime {
   lnt__lane *lane_list, *lane_turn;
   size_t lanes_waiting;  /* attempts in all lanes */
   bool has_lanes;        /* an activity in C needs one */
+  bool has_pure;         /* an activity in C is pure */
+  bool go_on;            /* attempts came to be dispatched since the round of the pass began */
   lnt_token current;     /* the attempt whose function runs now on the owner thread; run 0: none */
   bool current_answered;
   lnt__lane *current_lane; /* its place there must be given back; NULL: it is in none, or keeps it until it is answered */
@@ -181,6 +183,7 @@ void lnt__dispatch_answered(lnt_runtime *rt, lnt_token token); /* an answer of t
 void lnt__dispatch_abandon(lnt_runtime *rt, lnt_token token, lnt_cancel_reason why, const char *name);
 void lnt__activities_finish(lnt_runtime *rt);
 static inline size_t lnt__dispatch_waiting(const lnt_runtime *rt) { return rt->dispatch.count + rt->lanes_waiting; }
+bool lnt__dispatch_pure(lnt_runtime *rt, const char *name); /* is this activity without side effects? */
 bool lnt__tokens_push(lnt__tokens *ring, lnt_token token); /* false: out of memory */
 lnt_token lnt__tokens_pop(lnt__tokens *ring);              /* there is one */
 uint64_t lnt__token_key(lnt_token token);

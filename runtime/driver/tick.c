@@ -3,7 +3,10 @@
  *
  * An activity that ends at once leaves its answer in the local queue; the next pass puts it into the batch that also carries the next
  * step. So a step costs one commit, whatever the number of instances, and no system call beside it. With the committer thread the batch
- * that arrived is taken back first, for the same reason. */
+ * that arrived is taken back first, for the same reason.
+ *
+ * Steps without side effects (pure activities) need not wait for a commit: a pass goes round as long as they bring instances forward, and
+ * all of it lands in one batch. */
 #include <time.h>
 
 #include "driver/runtime.h"
@@ -49,13 +52,21 @@ static void keep(lnt_status *first, lnt_status status) {
   if (*first == LNT_OK) *first = status;
 }
 
+static lnt_status go_round(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err) {
+  rt->go_on = false;
+  lnt__dispatch_run(rt, until_ns);
+  lnt_status status = lnt__mailbox_drain(rt, err);
+  if (rt->way.full) return status;
+  keep(&status, lnt__engine_fire(rt->engine, status ? NULL : err));
+  keep(&status, run_turns(rt, until_ns, result, status ? NULL : err));
+  return status;
+}
+
 static lnt_status pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err) {
   lnt_status status = lnt__commit_reap(rt, false, err);
-  lnt__dispatch_run(rt, until_ns);
-  keep(&status, lnt__mailbox_drain(rt, status ? NULL : err));
-  if (!rt->way.full) {
-    keep(&status, lnt__engine_fire(rt->engine, status ? NULL : err));
-    keep(&status, run_turns(rt, until_ns, result, status ? NULL : err));
+  for (int rounds = 0; rounds == 0 || (rt->go_on && !status); rounds++) {
+    keep(&status, go_round(rt, until_ns, result, status ? NULL : err));
+    if (rounds >= PASS_TURNS_MAX || result->turns >= PASS_TURNS_MAX || (until_ns && lnt__monotonic_ns() >= until_ns)) break;
   }
   keep(&status, lnt__commit_send(rt, false, status ? NULL : err));
   lnt__followers_serve(rt);

@@ -158,6 +158,19 @@ void lnt__attempts_resume(lnt__turn *turn, lnt__buf *rows) {
 
 /* ---- Beginning ---- */
 
+void lnt__attempt_queue(lnt__turn *turn, lnt__cmd *cmd) {
+  lnt__engine *engine = turn->engine;
+  cmd->batch = lnt__open_commit(engine)->number;
+  lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
+  if (!cmd->pure || lnt__instance_held(turn)) return;
+  if (cmd->due_us > engine->now_us) {
+    lnt__retry_later(turn, cmd);
+    return;
+  }
+  lnt__cmd_set_state(turn, cmd, LNT__CMD_DISPATCHED);
+  engine->effects.dispatch(engine->effects.user, (lnt_token){turn->run, cmd->seq, cmd->attempt});
+}
+
 static lnt__cmd *attempt_of(lnt__engine *engine, lnt_token token, lnt__turn **turn) {
   *turn = lnt__u64map_get(&engine->by_run, token.run);
   lnt__cmd *cmd = *turn ? lnt__cmd_find(*turn, token.seq) : NULL;
@@ -320,8 +333,7 @@ static void attempt_fail(lnt__turn *turn, lnt__cmd *cmd, lnt_value failure, lnt_
   lnt__emit(turn, &event);
   cmd->attempt++;
   cmd->due_us = event.due_us;
-  cmd->batch = lnt__open_commit(turn->engine)->number;
-  lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
+  lnt__attempt_queue(turn, cmd);
   plan_retry(cmd, event.due_us);
   lnt__timeouts_arm(turn, cmd);
 }

@@ -241,8 +241,9 @@ static lnt__command_state new_command(lnt__turn *turn, const lnt__command *comma
   lnt__cmd *cmd = lnt__cmd_add(turn, seq, command->kind, command->name, command->input, command->options);
   if (!cmd) return LNT__COMMAND_REFUSED;
   if (command->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
-    cmd->batch = lnt__open_commit(turn->engine)->number;
-    lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
+    const lnt__effects *effects = &turn->engine->effects;
+    cmd->pure = effects->pure && effects->pure(effects->user, cmd->memory);
+    lnt__attempt_queue(turn, cmd);
     lnt__plan_start(cmd, turn->last_us);
     lnt__timeouts_arm(turn, cmd);
   } else if (command->due_us) {

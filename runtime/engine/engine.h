@@ -149,12 +149,15 @@ typedef struct lnt__divergence {
   char difference[300]; /* the first difference of the arguments */
 } lnt__divergence;
 
-/* ---- Effects: called after the batch they depend on is durable ---- */
+/* ---- Effects: called after the batch they depend on is durable; `dispatch` of pure activities before ---- */
 
 typedef struct lnt__effects {
   void *user;
   /* An attempt of an activity may run now: the driver queues the token and later calls lnt__engine_begin(). */
   void (*dispatch)(void *user, lnt_token token);
+  /* Has this activity no side effects? Then its attempts are dispatched from inside a turn, before their scheduling is durable, and the
+   * answers may land in the same batch. May be NULL: none has. */
+  bool (*pure)(void *user, const char *name);
   /* The answer of a begun attempt is no longer wanted. `name` of the activity, if the attempt is deferred (perhaps by an earlier process);
    * else NULL. */
   void (*abandon)(void *user, lnt_token token, lnt_cancel_reason why, const char *name);

@@ -43,6 +43,7 @@ typedef struct lnt__cmd {
   uint8_t state;
   bool timer_new;     /* its TIMER row is not in a batch yet */
   bool timer_durable; /* its TIMER row is in a batch or in the store */
+  bool pure;          /* its attempts need not wait until they are durable */
   uint64_t batch;
   int64_t due_us;  /* timer, wait; an attempt: not before; a deferred one: its timeout */
   lnt__plan *plan; /* NULL: no options. Start of the block, if there is one */
@@ -324,6 +325,7 @@ void lnt__mark_dirty(lnt__turn *turn);
 
 /* activity.c */
 void lnt__plan_start(lnt__cmd *cmd, int64_t scheduled_us);  /* a command that was scheduled at this time; without options nothing */
+void lnt__attempt_queue(lnt__turn *turn, lnt__cmd *cmd);    /* it may run when it is due and durable, or at once if it is pure */
 void lnt__plan_resume(lnt__turn *turn, lnt__cmd *cmd);      /* loaded, or let go on: it may wait for its start anew */
 void lnt__attempt_due(lnt__turn *turn, lnt__cmd *cmd); /* its entry in the heap came due: has a timeout struck? */
 void lnt__attempt_fold(lnt__turn *turn, lnt__cmd *cmd, const lnt__event *event); /* an event of it, read from the history */

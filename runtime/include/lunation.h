@@ -289,6 +289,8 @@ typedef struct lnt_activity_options {
   uint32_t rate_count;  /* attempts begun in any period of rate_per_us, by the clock of the runtime, counted anew after a restart; 0: no
                            limit. At most LNT_RATE_COUNT_MAX */
   int64_t rate_per_us;  /* 0: a second */
+  int pure;             /* 1: it has no side effects, and answers from its input alone. Then it may run before its scheduling is durable,
+                           and a chain of such steps shares one commit; after a crash it runs again. It cannot be deferred */
 } lnt_activity_options;
 
 #define LNT_RATE_COUNT_MAX 100000

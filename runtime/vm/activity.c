@@ -409,6 +409,7 @@ void lnt__avm_run(lnt__avm *avm, const lnt_activity *activity) {
   attempt->fn_ref = entry->fn_ref;
   attempt->told = attempt->later = attempt->expired = false;
   attempt->why = 0;
+  attempt->pure = entry->pure;
   uint64_t serial = attempt->serial;
   lnt__avm_advance(avm, attempt, true);
   if (!avm->options.loop && avm->luv_open) block(avm, serial);

@@ -51,12 +51,13 @@ lnt_status lnt__avm_load(lnt__avm *avm, const char *file, const char *source, si
 
 typedef struct lnt__rate { uint32_t count; int64_t per_us; } lnt__rate; /* starts in any period; count 0: no limit */
 typedef struct lnt__activity_info {
-  bool blocking;
+  bool blocking, pure;
   const char *file;
   uint32_t concurrency; /* attempts at once; 0: no limit */
   lnt__rate rate;
 } lnt__activity_info;
 bool lnt__avm_find(lnt__avm *avm, const char *name, lnt__activity_info *info);
+bool lnt__avm_has_pure(const lnt__avm *avm);   /* is, or was, any activity pure? */
 bool lnt__avm_has_limits(const lnt__avm *avm); /* is, or was, any activity blocking, or limited otherwise? */
 void lnt__avm_each(lnt__avm *avm, void (*fn)(void *user, const char *name, const lnt__activity_info *info), void *user);
 

@@ -704,6 +704,11 @@ function OPTIONS.blocking(definition, value)
   definition.blocking = value
 end
 
+function OPTIONS.pure(definition, value)
+  if type(value) ~= "boolean" then return "must be true or false; got " .. tostring(value) end
+  definition.pure = value
+end
+
 function OPTIONS.concurrency(definition, value)
   if not whole_number(value, CONCURRENCY_MAX) then return "must be a whole number from 1; got " .. tostring(value) end
   definition.concurrency = value
@@ -723,7 +728,7 @@ function OPTIONS.rate(definition, value)
   definition.rate_count, definition.rate_per_us = count, ceil(per * 1e6)
 end
 
--- activity(name, [options,] fn) for one file: puts {name, fn, blocking =, concurrency =, rate_count =, rate_per_us =} into `list`.
+-- activity(name, [options,] fn) for one file: puts {name, fn, blocking =, pure =, concurrency =, rate_count =, rate_per_us =} into `list`.
 local function make_activity(list)
   local names = {}
   return function(name, options, fn)
@@ -735,7 +740,7 @@ local function make_activity(list)
     local definition = { name, fn }
     for key, value in pairs(options) do
       local take_option = OPTIONS[key]
-      local problem = not take_option and "is unknown; there are blocking, concurrency and rate" or take_option(definition, value)
+      local problem = not take_option and "is unknown; there are blocking, pure, concurrency and rate" or take_option(definition, value)
       if problem then error(format("activity(\"%s\"): the option %s %s", name, tostring(key), problem), 2) end
     end
     if names[name] then error(format("the activity \"%s\" is defined twice in this file", name), 2) end

@@ -195,6 +195,7 @@ static int io_heartbeat(lua_State *L) {
 static int io_later(lua_State *L) {
   char text[LNT_TOKEN_TEXT_BYTES];
   lnt__attempt *attempt = own(L);
+  if (attempt->pure) return luaL_error(L, "act:complete_later: the activity is declared pure: its token must not leave it");
   attempt->later = true;
   lnt_token_text(attempt->activity.token, text);
   lua_pushstring(L, text);

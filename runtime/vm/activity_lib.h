@@ -37,6 +37,7 @@ typedef struct lnt__attempt {
   bool ready, kept;      /* kept: it waited once, so its strings are its own and its token can be found */
   bool told;             /* it knows that it is canceled */
   bool later;            /* it is answered from outside */
+  bool pure;             /* it must not be */
   bool expired;          /* waits, and will not be resumed */
   lnt_cancel_reason why; /* it is canceled; 0: it is not */
   uint64_t canceled_ns;  /* when that was seen; coarse clock */
@@ -66,7 +67,7 @@ typedef struct lnt__attempt_list { lnt__attempt *first, *last; } lnt__attempt_li
 typedef struct lnt__avm_entry { /* one activity that is loaded */
   char *name, *file;
   int fn_ref;
-  bool blocking, is_newest;
+  bool blocking, pure, is_newest;
   uint32_t concurrency;
   lnt__rate rate;
   struct lnt__avm_entry *next; /* while a load is under way */
@@ -81,7 +82,8 @@ struct lnt__avm {
   lua_State *L;
   size_t used, collect_at;
   bool enforce;  /* the memory limit counts: only while author code runs, which is always protected */
-  bool luv_open, closing, draining, limited; /* limited: an activity has, or had, limits */
+  bool luv_open, closing, draining;
+  bool has_limits, has_pure; /* an activity has, or had, limits; is, or was, pure */
   lnt__strmap entries;
   const lnt__avm_entry *found; /* by lnt__avm_find() last, which lnt__avm_run() asks for next; NULL: none */
   lnt__u64map waiting; /* key of the token -> attempts that wait, chained by same_key */

@@ -86,11 +86,14 @@ static void take_options(lua_State *L, int definition, lnt__avm_entry *entry) {
   lua_getfield(L, definition, "blocking");
   entry->blocking = lua_toboolean(L, -1);
   lua_pop(L, 1);
+  lua_getfield(L, definition, "pure");
+  entry->pure = lua_toboolean(L, -1);
+  lua_pop(L, 1);
   entry->concurrency = (uint32_t)number_of(L, definition, "concurrency");
   entry->rate = (lnt__rate){(uint32_t)number_of(L, definition, "rate_count"), (int64_t)number_of(L, definition, "rate_per_us")};
 }
 
-/* Take one definition {name, fn, blocking =, concurrency =, rate_count =, rate_per_us =} from the top of the stack. RAISES. */
+/* Take one definition {name, fn, blocking =, pure =, concurrency =, rate_count =, rate_per_us =} from the top of the stack. RAISES. */
 static bool take_definition(lua_State *L, load *l) {
   int top = lua_gettop(L);
   bool skip = false;
@@ -142,7 +145,8 @@ static bool next_table(load *l, lnt__strmap *next) {
     if (!lnt__strmap_put(next, name, value)) return false;
   }
   for (lnt__avm_entry *entry = l->fresh; entry; entry = entry->next) {
-    l->avm->limited = l->avm->limited || entry->blocking || entry->concurrency || entry->rate.count;
+    l->avm->has_limits = l->avm->has_limits || entry->blocking || entry->concurrency || entry->rate.count;
+    l->avm->has_pure = l->avm->has_pure || entry->pure;
     lnt__strmap_remove(next, entry->name);
     if (!lnt__strmap_put(next, entry->name, entry)) return false;
   }
@@ -203,7 +207,7 @@ lnt_status lnt__avm_load(lnt__avm *avm, const char *file, const char *source, si
 }
 
 static lnt__activity_info info_of(const lnt__avm_entry *entry) {
-  return (lnt__activity_info){entry->blocking, entry->file, entry->concurrency, entry->rate};
+  return (lnt__activity_info){entry->blocking, entry->pure, entry->file, entry->concurrency, entry->rate};
 }
 
 bool lnt__avm_find(lnt__avm *avm, const char *name, lnt__activity_info *info) {
@@ -212,7 +216,8 @@ bool lnt__avm_find(lnt__avm *avm, const char *name, lnt__activity_info *info) {
   return entry != NULL;
 }
 
-bool lnt__avm_has_limits(const lnt__avm *avm) { return avm->limited; }
+bool lnt__avm_has_limits(const lnt__avm *avm) { return avm->has_limits; }
+bool lnt__avm_has_pure(const lnt__avm *avm) { return avm->has_pure; }
 
 void lnt__avm_each(lnt__avm *avm, void (*fn)(void *user, const char *name, const lnt__activity_info *info), void *user) {
   size_t at = 0;

@@ -775,6 +775,108 @@ static void test_bad_limits(void) {
   host_close(&h);
 }
 
+/* ---- Pure ---- */
+
+static uint64_t commits(host *h) {
+  lnt_stats stats = {.size = sizeof stats};
+  CHECK_STATUS(lnt_get_stats(h->rt, &stats), LNT_OK);
+  return stats.commits;
+}
+
+static const char chain_source[] =
+    "activity('twice', {pure = true}, function(n) return n * 2 end)\n"
+    "activity('later', {pure = true}, function(n, act) act:complete_later() end)\n"
+    "workflow('main', function(ctx) local s = 0 for i = 1, 50 do s = s + ctx:call_activity('job', i) + ctx:call_activity('twice', i) end\n"
+    "  return s end)\n"
+    "workflow('deferring', function(ctx, name) return ctx:call_activity(name) end)";
+
+static void chain_host(host *h, int pure) {
+  lnt_activity_options_init(&h->job);
+  h->job.pure = pure;
+  host_open(h);
+  CHECK_STATUS(lnt_load_string(h->rt, "main.lua", chain_source, sizeof chain_source - 1, &h->error), LNT_OK);
+  CHECK_STATUS(lnt_flush(h->rt, NULL), LNT_OK);
+}
+
+/* The start, a hundred steps in C and in Lua, and the end land together. */
+static void test_pure_steps_share_one_commit(void) {
+  host h = {0};
+  chain_host(&h, 1);
+  uint64_t before = commits(&h);
+  start(&h, "one");
+  CHECK_STATUS(lnt_tick(h.rt, 0, NULL, NULL), LNT_OK);
+  CHECK_EQ_UINT(commits(&h) - before, 1);
+  CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED 2600");
+  host_close(&h);
+}
+
+/* Steps that are not pure wait for the commit of their scheduling; pure ones after them go along. */
+static void test_pure_steps_do_not_carry_others_along(void) {
+  host h = {0};
+  chain_host(&h, 0);
+  uint64_t before = commits(&h);
+  start(&h, "one");
+  settle(&h);
+  CHECK_EQ_UINT(commits(&h) - before, 51);
+  CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED 2600");
+  host_close(&h);
+}
+
+/* What a tick's budget cuts off goes on in the next. */
+static void test_the_budget_bounds_a_chain_of_pure_steps(void) {
+  host h = {0};
+  chain_host(&h, 1);
+  start(&h, "one");
+  lnt_tick_result result;
+  int ticks = 0;
+  for (; ticks < 1000 && !is_finished(&h, "one"); ticks++) CHECK_STATUS(lnt_tick(h.rt, 1, &result, NULL), LNT_OK);
+  CHECK(ticks > 20);
+  CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED 2600");
+  host_close(&h);
+}
+
+/* A failed pure attempt is tried again at once, or when it is due. */
+static void test_pure_attempts_are_tried_again(void) {
+  host h = {.fails = 2};
+  lnt_activity_options_init(&h.job);
+  h.job.pure = 1;
+  host_open(&h);
+  load(&h, "{retry = {interval = 0}}");
+  CHECK_STATUS(lnt_flush(h.rt, NULL), LNT_OK);
+  uint64_t before = commits(&h);
+  start(&h, "one");
+  settle(&h);
+  CHECK(commits(&h) - before <= 2);
+  CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED 3");
+  load(&h, "{retry = {interval = 5, backoff = 1}}");
+  h.count = 0;
+  start(&h, "two");
+  play(&h, "two", 60 * SECOND);
+  CHECK_EQ_STR(begins(&h), "0 5000 10000");
+  CHECK_EQ_STR(outcome(&h, "two"), "COMPLETED 3");
+  host_close(&h);
+}
+
+static void test_a_pure_activity_cannot_be_deferred(void) {
+  host h = {.silent = true, .answer = LNT_ACTIVITY_DEFERRED};
+  lnt_start_options options;
+  lnt_value input;
+  chain_host(&h, 1);
+  lnt_start_options_init(&options);
+  options.workflow = "deferring";
+  for (int i = 0; i < 2; i++) {
+    CHECK_STATUS(lnt_value_from_json(i ? "\"later\"" : "\"job\"", i ? 7 : 5, &input, NULL), LNT_OK);
+    options.input = input;
+    options.id = i ? "in Lua" : "in C";
+    CHECK_STATUS(lnt_start(h.rt, &options, NULL, NULL), LNT_OK);
+    lnt_value_free(&input);
+  }
+  settle(&h);
+  CHECK_HAS(outcome(&h, "in C"), "declared pure cannot be completed later");
+  CHECK_HAS(outcome(&h, "in Lua"), "the activity is declared pure");
+  host_close(&h);
+}
+
 /* ---- Options that cannot be meant ---- */
 
 static void test_contradictions_are_refused_at_the_authors_line(void) {
@@ -821,4 +923,6 @@ CHECK_MAIN(test_delays_follow_the_formula, test_a_retry_timeout_ends_the_attempt
            test_timeouts_of_deferred_attempts_go_on, test_a_deferred_attempt_may_have_to_give_signs_of_life,
            test_heartbeats_find_an_instance_that_is_not_in_memory, test_tokens_are_text, test_concurrency_is_bounded,
            test_places_are_given_back, test_starts_are_bounded_in_time, test_bad_limits,
+           test_pure_steps_share_one_commit, test_pure_steps_do_not_carry_others_along, test_the_budget_bounds_a_chain_of_pure_steps,
+           test_pure_attempts_are_tried_again, test_a_pure_activity_cannot_be_deferred,
            test_contradictions_are_refused_at_the_authors_line);

@@ -512,6 +512,14 @@ static void pulse_step(gen *g) {
   LINE(g, "out[#out + 1] = ctx:call_activity(\"pulse\", %s, { heartbeat = 2.5, retry = { max_attempts = 3, interval = 0.1 } })", value);
 }
 
+/* Steps without side effects, which share commits with each other and with what is around them. */
+static void pure_chain(gen *g) {
+  char value[160];
+  value_text(g, value, sizeof value);
+  LINE(g, "for i = 1, %d do out[#out + 1] = ctx:call_activity(\"pure\", { i, %s }) end", 1 + below(g, 5), value);
+  if (below(g, 2)) LINE(g, "out[#out + 1] = ctx:call_activity(\"pure_flaky\", #out, { retry = { max_attempts = 3, interval = 0.05 } })");
+}
+
 /* No attempt succeeds: nobody begins it, nobody answers, or all fail until the time for delays is used up. */
 static void out_of_time(gen *g) {
   static const char *const calls[] = {
@@ -530,11 +538,11 @@ static void (*const STATEMENTS[])(gen *g) = {activity_step, activity_step, fan_o
                                              choice, over_pairs, status, helper, give_up, activity_step,
                                              scoped, shielded, mapped, canceled_branch, decided_early,
                                              child_step, children_at_once, child_let_go, talk, detached, note_to_self,
-                                             pulse_step, out_of_time, later_step,
+                                             pulse_step, out_of_time, later_step, pure_chain,
                                              /* timed only: */ race, race, wait_with_timeout, wait_with_timeout, note_time, loose_branch,
                                              scope_with_timeout, cancel_at_a_time, fast_map, event_back,
                                              child_in_a_race};
-enum { UNTIMED_ONLY = 25, UNTIMED_STATEMENTS = 28 }; /* the two at UNTIMED_ONLY hang on when a process dies */
+enum { UNTIMED_ONLY = 25, UNTIMED_STATEMENTS = 29 }; /* the two at UNTIMED_ONLY hang on when a process dies */
 
 static void statement(gen *g) {
   size_t count = g->program->timed ? LNT__COUNT(STATEMENTS) : UNTIMED_STATEMENTS;

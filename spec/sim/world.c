@@ -40,6 +40,8 @@ typedef struct attempt {
   int64_t begin_us, answer_us; /* INT64_MAX: not known */
   int begun;                   /* how often */
   bool queued, runs;           /* in this life of the process */
+  bool pure;                   /* it may begin before it is durable */
+  bool lost;                   /* it did in an earlier life, and its number may be another command's now */
   bool outside, sent;          /* somebody outside has its token; and has answered, in this life */
   int asked;                   /* how often they were told that nobody waits */
   int beats;                   /* given since it began */
@@ -66,6 +68,7 @@ struct world {
   attempt *attempts;
   int attempt_count;
   uint64_t tries; /* commits tried */
+  bool early;     /* an attempt may begin before the commit */
   int lives;
 };
 
@@ -318,23 +321,36 @@ static attempt *attempt_of(world *w, lnt_token token) {
   return a;
 }
 
+static bool is_pure(void *user, const char *name) {
+  (void)user;
+  return strncmp(name, "pure", 4) == 0;
+}
+
+static void check_dispatch(world *w, const attempt *a) {
+  bool answered;
+  if (!may_run(w, a->token, &answered) && !a->pure)
+    broken(w, "attempt %u of command %u of run %u was dispatched before it was durable, or while suspended", a->token.attempt, a->token.seq,
+           (unsigned)a->token.run);
+  if (answered)
+    broken(w, "command %u of run %u was dispatched again after its result was journaled", a->token.seq, (unsigned)a->token.run);
+  if (journaled(w, a->token, true))
+    broken(w, "attempt %u of command %u of run %u was dispatched though it is deferred", a->token.attempt, a->token.seq,
+           (unsigned)a->token.run);
+}
+
 static void on_dispatch(void *user, lnt_token token) {
   world *w = user;
-  bool answered;
   attempt *a = attempt_of(w, token);
   if (!a) {
     broken(w, "more attempts than the simulation keeps");
     return;
   }
-  if (!may_run(w, token, &answered))
-    broken(w, "attempt %u of command %u of run %u was dispatched before it was durable, or while suspended", token.attempt, token.seq,
-           (unsigned)token.run);
-  if (answered) broken(w, "command %u of run %u was dispatched again after its result was journaled", token.seq, (unsigned)token.run);
-  if (journaled(w, token, true))
-    broken(w, "attempt %u of command %u of run %u was dispatched though it is deferred", token.attempt, token.seq, (unsigned)token.run);
-  a->queued = true;
-  a->begin_us = w->now_us + (w->program->timed ? 0 : (int64_t)lnt__rng_below(&w->rng, 400000));
   const char *name = lnt__engine_attempt_name(w->engine, token);
+  a->pure = name && is_pure(w, name);
+  check_dispatch(w, a);
+  a->queued = true;
+  w->early |= a->pure;
+  a->begin_us = w->now_us + (w->program->timed || a->pure ? 0 : (int64_t)lnt__rng_below(&w->rng, 400000));
   if (name && !strcmp(name, "starved")) a->begin_us = INT64_MAX;
 }
 
@@ -346,6 +362,7 @@ static void on_abandon(void *user, lnt_token token, lnt_cancel_reason why, const
 static verdict judge(const attempt *a, uint32_t sum) {
   if (!strcmp(a->name, "bad")) return VERDICT_FINAL;
   if (!strcmp(a->name, "flaky") && a->token.attempt <= sum % 3) return VERDICT_RETRYABLE;
+  if (!strcmp(a->name, "pure_flaky") && a->token.attempt <= sum % 3) return VERDICT_RETRYABLE;
   bool fades = !strcmp(a->name, "hang") || !strcmp(a->name, "later") || !strcmp(a->name, "pulse");
   if (fades && a->token.attempt <= sum % 3) return VERDICT_NONE;
   if (!strcmp(a->name, "never")) return VERDICT_NONE;
@@ -376,7 +393,7 @@ static void make_answer(attempt *a, uint32_t sum) {
 static void remember(world *w, attempt *a, const lnt__attempt *given) {
   bool same = a->input.size == given->input.size && !strcmp(a->name, given->name) && !strcmp(a->key, given->idempotency_key) &&
               (!a->input.size || memcmp(a->input.data, given->input.data, a->input.size) == 0);
-  if (a->begun && !same) broken(w, "command %u was begun with another name, input or key than before", a->token.seq);
+  if (a->begun && !same && !a->lost) broken(w, "command %u was begun with another name, input or key than before", a->token.seq);
   for (int i = 0; i < w->attempt_count; i++) {
     const attempt *b = &w->attempts[i];
     bool step = b->token.run == a->token.run && b->token.seq == a->token.seq;
@@ -453,6 +470,8 @@ static void begin(world *w, attempt *a) {
   lnt__engine_complete(w->engine, a->token, early); /* nobody began it: must be ignored */
   if (!lnt__engine_begin(w->engine, a->token, &given)) return;
   remember(w, a, &given);
+  if (a->lost) a->begun = 0;
+  a->lost = false;
   uint32_t sum = lnt__checksum(a->input.data, a->input.size) ^ lnt__checksum(a->name, strlen(a->name));
   uint64_t step = (uint64_t)lnt__checksum(given.instance_id, strlen(given.instance_id)) << 32 | a->token.seq; /* runs may differ */
   int64_t takes_us = 1 + (int64_t)(sim_mix(w->program->seed, step, a->token.attempt) % 2000000);
@@ -462,7 +481,8 @@ static void begin(world *w, attempt *a) {
   if (pulses) take_details(w, a, given.heartbeat);
   if (pulses) takes_us = (BEATS - a->beats) * BEAT_US + 500000;
   make_answer(a, sum);
-  if (!a->begun || !w->program->timed) a->answer_us = w->now_us + takes_us;
+  if (a->pure) takes_us = 0;
+  if (a->pure || !a->begun || !w->program->timed) a->answer_us = w->now_us + takes_us;
   a->begun++;
   a->runs = true;
   w->result->steps++;
@@ -567,7 +587,7 @@ static void stalling_deliver(void *vm, lnt__turn *turn, void *body, const lnt__d
 /* Every second life has the code from the store alone. */
 static void open_process(world *w) {
   lnt__wvm_options vm = {.limits = &LIMITS, .user = w, .fetch = fetch};
-  lnt__effects effects = {.user = w, .dispatch = on_dispatch, .abandon = on_abandon};
+  lnt__effects effects = {.user = w, .dispatch = on_dispatch, .pure = is_pure, .abandon = on_abandon};
   lnt__engine_options options = {.store = w->store, .effects = &effects, .limits = &LIMITS, .seed = w->program->seed};
   w->lives++;
   EXPECT_OK(w, lnt__wvm_create(&vm, &w->vm, &err_));
@@ -600,7 +620,11 @@ static void crash(world *w, bool landed) {
     item *it = &w->items[i];
     if (it->state == ITEM_SUBMITTED) it->state = landed && it->kind != ITEM_START ? ITEM_SETTLED : ITEM_NEW;
   }
-  for (int i = 0; i < w->attempt_count; i++) w->attempts[i].queued = w->attempts[i].runs = w->attempts[i].sent = false;
+  for (int i = 0; i < w->attempt_count; i++) {
+    attempt *a = &w->attempts[i];
+    a->queued = a->runs = a->sent = false;
+    a->lost = a->pure;
+  }
   if (!w->program->timed) w->now_us += (int64_t)lnt__rng_below(&w->rng, 2000000);
   w->result->crashes++;
   open_process(w);
@@ -650,11 +674,14 @@ static bool tick(world *w) {
   EXPECT_OK(w, lnt__engine_fire(w->engine, &err_));
   if (w->mode->stall) lnt__engine_retry_stalled(w->engine, NULL);
   moved |= submit_due(w);
-  moved |= run_activities(w);
-  while (lnt__engine_turn(w->engine, &status, &err)) {
-    moved = true;
-    if (w->mode->slow) break;
-  }
+  do {
+    w->early = false;
+    moved |= run_activities(w);
+    while (lnt__engine_turn(w->engine, &status, &err)) {
+      moved = true;
+      if (w->mode->slow) break;
+    }
+  } while (w->early && !w->mode->slow);
   if (status) broken(w, "a turn failed: %s", err.message);
   const lnt__batch *batch = lnt__engine_seal(w->engine);
   if (!batch) return moved;

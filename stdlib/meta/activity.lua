@@ -43,6 +43,8 @@ function activity(name, fn) end
 ---that is over for its workflow (a timeout ...), or that will be completed later, counts no longer.
 ---@class ActivityOptions
 ---@field blocking? boolean true: a worker thread runs it (where the runtime has any; else the owner thread)
+---@field pure? boolean true: it has no side effects, and answers from its input alone. Then a step need not wait for a commit before it
+---begins, and a chain of such steps shares one; after a crash it runs again. It cannot be completed later
 ---@field concurrency? integer attempts that run at once
 ---@field rate? string|{[1]: integer, per?: Duration} attempts that begin in any such period: "10/s", "100/5m", { 10, per = "1m" }; counted
 ---anew after a restart

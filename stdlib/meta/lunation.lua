@@ -131,6 +131,7 @@ function Runtime:workflows() end
 
 ---Limits hold for all instances together: attempts beyond them wait in the order in which they came.
 ---@class lunation.ActivityOptions
+---@field pure? boolean it has no side effects: it may begin before its scheduling is durable, and a chain of such steps shares one commit
 ---@field concurrency? integer attempts that run at once
 ---@field rate? {[1]: integer, per?: number} starts in any `per` seconds (1 if it is not given)
 ---@field cancel? fun(token: string, reason: "canceled"|"timeout"|"closed") the answer of a pending or deferred attempt is not wanted
