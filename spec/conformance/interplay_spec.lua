@@ -664,6 +664,53 @@ describe("a megabyte", function()
   end, { alike = false }) -- pictures of that size are of no use
 end)
 
+describe("a snapshot", function()
+  case("goes on by itself, with everything that waits, and so does what it was taken of", [[
+    activity("step", function(n) return n end)
+    workflow("kid", function(ctx, n)
+      ctx:create_timer(n)
+      return ctx:call_activity("step", n)
+    end)
+    workflow("busy", function(ctx)
+      ctx:on_query("where", function() return "here" end)
+      ctx:set_attributes({ kind = "busy" })
+      local tasks = { ctx.async:call_child_workflow("kid", 20), ctx.async:create_timer(30), ctx.async:wait_for_external_event("go"),
+        ctx.async:call_activity("later"), ctx.async:call_activity("flaky", nil, { retry = { max_attempts = 3, interval = 10 } }) }
+      ctx:emit("out", "begun")
+      local results = ctx:when_all(tasks)
+      return { results[1], results[3], results[4], results[5] }
+    end)]], function(w)
+    local begun = w:deferred("later", "complete_later")
+    w:host("flaky", function(_, act)
+      if act.attempt < 2 then error("again") end
+      return "ok"
+    end)
+    w:run("busy", { id = "b" })
+    w:raise("b", "other", 1)
+    w:settle()
+    local copy = w.dir .. "-copy"
+    w:snapshot(copy)
+    local function finish()
+      w:raise("b", "go", "went")
+      w:complete(begun[1].token, "later")
+      w:advance(60)
+      assert.same({ 20, "went", "later", "ok" }, w:output("b"))
+      assert.equal("here", (w.rt:query("b", "where")))
+      assert.equal("begun", w.rt:stream("b", "out")[1].value)
+      assert.equal(2, w:count({ status = "COMPLETED" }).total)
+      assert.equal(1, #w:list({ attributes = { kind = "busy" } }))
+    end
+    finish()
+    local now_us = w.now_us
+    w.dir, w.now_us = copy, now_us + 3600e6
+    w:reopen()
+    w:settle()
+    assert.equal("RUNNING", w:status("b"))
+    finish()
+    assert.equal(1, #begun)
+  end, { disk = true })
+end)
+
 describe("a crowd", function()
   case("of a thousand children comes and goes", [[
     activity("step", function(n) return n end)
