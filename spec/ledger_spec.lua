@@ -1,0 +1,31 @@
+-- The example workflows/ledger.lua: signs of life, pure steps, an answer from outside.
+local support = require("spec.support")
+local lunation = require("lunation")
+
+describe("workflows/ledger.lua", function()
+  after_each(support.clean)
+
+  it("writes the rows and waits for whoever has the token", function()
+    local folder = support.folder()
+    local rt = assert(lunation.open({ store = "memory" }))
+    assert(rt:load_file("workflows/ledger.lua"))
+    local input = { lines = { "rent, 900", "tea,3.50" }, to = folder .. "/ledger", ask = folder .. "/token" }
+    local id = assert(rt:start("ledger", { input = input }))
+    assert(rt:drain(60))
+    assert.equal("1 rent 900.00\n2 tea 3.50\n", support.read(input.to))
+    assert.equal("RUNNING", rt:get(id).status)
+    assert(rt:complete(support.read(input.ask), { by = "Ada" }))
+    assert(rt:wait(id, 60))
+    assert.same({ rows = 2, released_by = "Ada" }, rt:get(id).output)
+    rt:close()
+  end)
+
+  it("fails for good on a line that is none", function()
+    local rt = assert(lunation.open({ store = "memory" }))
+    assert(rt:load_file("workflows/ledger.lua"))
+    local id = assert(rt:start("ledger", { input = { lines = { "nonsense" }, to = "/dev/null", ask = "/dev/null" } }))
+    assert(rt:wait(id, 60))
+    assert.equal("BadLine", rt:get(id).failure.type)
+    rt:close()
+  end)
+end)
