@@ -19,6 +19,12 @@
 #define WHERE_LEVELS_MAX 100
 #define LASTED_PER_SLICE 10 /* a slice ends when this many times its limit passed, however little it computed */
 
+#ifdef LNT__GC_STRESS
+#define SLOWDOWN 25 /* a collector that runs at every chance takes most of the time: it is not the author's */
+#else
+#define SLOWDOWN 1
+#endif
+
 static const char stop_key;
 
 static void on_count(lua_State *L, lua_Debug *ar);
@@ -34,7 +40,7 @@ void lnt__watch_open(lnt__avm *avm) {
 
 static uint64_t slice_ns_max(const lnt__avm *avm) {
   uint64_t us_max = avm->options.slice_us_max;
-  return us_max < UINT64_MAX / LASTED_PER_SLICE / 1000 ? us_max * 1000 : 0;
+  return us_max < UINT64_MAX / LASTED_PER_SLICE / SLOWDOWN / 1000 ? us_max * 1000 * SLOWDOWN : 0;
 }
 
 void lnt__watch_begin(lnt__avm *avm, const char *file) {
@@ -86,7 +92,7 @@ static void where(lua_State *L, char *out, size_t size) {
 
 static void explain_slice(lnt__avm *avm, const char *place) {
   lnt__watch *watch = &avm->watch;
-  double seconds = (double)slice_ns_max(avm) / 1e9;
+  double seconds = (double)slice_ns_max(avm) / SLOWDOWN / 1e9;
   if (!avm->current) {
     snprintf(watch->text, sizeof watch->text, "%s: %s computes for more than %g s while it loads (activity_slice_us_max)", place,
              watch->file, seconds);

@@ -300,9 +300,9 @@ static void test_failing_allocations(void) {
 #define SLICE_US 20000
 
 /* A fresh VM as the owner thread has it. */
-static void watch(world *w, bool (*overdue)(void *user, lnt_token token, const char *place, lnt__buf *failure)) {
+static void watch(world *w, uint64_t slice_us, bool (*overdue)(void *user, lnt_token token, const char *place, lnt__buf *failure)) {
   lnt__avm_options options = options_of(w, MEMORY);
-  options.slice_us_max = SLICE_US;
+  options.slice_us_max = slice_us;
   options.overdue = overdue;
   lnt__avm_destroy(w->avm);
   CHECK_STATUS(lnt__avm_create(&options, &w->avm, NULL), LNT_OK);
@@ -335,7 +335,7 @@ static void test_watchdog_stops_what_computes_for_ever(void) {
                                       "replaces", "converts", "compiles", "finishes", "blocks"};
   world w;
   world_open(&w, MEMORY);
-  watch(&w, NULL);
+  watch(&w, SLICE_US, NULL);
   load(&w, endless);
   uint32_t beside = start(&w, "nap", "0.001");
   for (size_t i = 0; i < LNT__COUNT(names); i++) {
@@ -361,7 +361,7 @@ static void test_watchdog_stops_a_load(void) {
   world w;
   lnt_error err = {0};
   world_open(&w, MEMORY);
-  watch(&w, NULL);
+  watch(&w, SLICE_US, NULL);
   load(&w, "activity('nap', function() return 'fine' end)");
   CHECK_STATUS(load_as(&w, "dir/spin.lua", "\nwhile true do pcall(function() while true do end end) end", true, &err), LNT_ELIMIT);
   CHECK_HAS(err.message, "spin.lua:2: spin.lua computes");
@@ -372,7 +372,7 @@ static void test_watchdog_stops_a_load(void) {
 static void test_watchdog_tells_of_slow_calls(void) {
   world w;
   world_open(&w, MEMORY);
-  watch(&w, NULL);
+  watch(&w, SLICE_US / 10, NULL);
   load(&w, "local ffi = require('ffi') ffi.cdef('int usleep(unsigned int useconds);')\n"
            "activity('slow', function() ffi.C.usleep(200000) return 1 end)");
   CHECK_EQ_STR(outcome(&w, "slow", NULL), "1");
@@ -389,7 +389,7 @@ static bool always(void *user, lnt_token token, const char *place, lnt__buf *fai
 static void test_watchdog_keeps_timeouts(void) {
   world w;
   world_open(&w, MEMORY);
-  watch(&w, always);
+  watch(&w, SLICE_US, always);
   load(&w, endless);
   CHECK_HAS(outcome(&w, "plain", NULL), "\"Timeout\"");
   CHECK_HAS(outcome(&w, "plain", NULL), "\"message\":\"a.lua:2\"");

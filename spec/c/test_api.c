@@ -202,7 +202,8 @@ static void test_endless_activity_on_a_worker_thread(void) {
   CHECK_HAS(outcome(&h, "d"), "\"Timeout\"");
   CHECK_EQ_STR(outcome(&h, "behind"), "COMPLETED 2");
   host_close(&h);
-  CHECK_HAS(h.log, "the activity \"drill\" still runs on a worker thread, which is left behind");
+  if (!getenv("LNT_GC_STRESS")) /* under which the loop may be stopped before it is compiled */
+    CHECK_HAS(h.log, "the activity \"drill\" still runs on a worker thread, which is left behind");
   memset(&h, 0x5a, sizeof h);
   release = 1;
   while (threads_now() > threads) usleep(1000);
@@ -242,7 +243,8 @@ static void test_poison_leaves_others_alone(void) {
   lnt_options_init(&h.options);
   h.options.limits.turn_instructions_max = 10000000;
   h.options.limits.turn_memory_bytes_max = 32u << 20;
-  if (!open_poisoned(&h, 0, &calls)) return;
+  uint64_t patience_us = 3600ull * SECOND; /* a collector that runs at every chance makes turns slow */
+  if (!open_poisoned(&h, patience_us, &calls)) return;
   CHECK_STATUS(host_start(&h, "gate", "one", NULL), LNT_OK);
   CHECK_STATUS(host_start(&h, "hogs", "hog", NULL), LNT_OK);
   CHECK_STATUS(host_start(&h, "spins", "spin", NULL), LNT_OK);
@@ -253,7 +255,7 @@ static void test_poison_leaves_others_alone(void) {
   CHECK_HAS(outcome(&h, "hog"), "\"OutOfMemory\"");
   CHECK_HAS(outcome(&h, "spin"), "\"BudgetExceeded\"");
   CHECK_STATUS(lnt_close(h.rt), LNT_OK);
-  if (!open_poisoned(&h, 0, &calls)) return;
+  if (!open_poisoned(&h, patience_us, &calls)) return;
   CHECK_STATUS(lnt_terminate(h.rt, "one", "not needed", NULL, NULL, &h.error), LNT_OK);
   CHECK_STATUS(lnt_raise(h.rt, "two", "go", LNT_VALUE_NIL, NULL, NULL, &h.error), LNT_OK);
   await(&h, "one");
