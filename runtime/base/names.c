@@ -62,3 +62,31 @@ const char *lnt_event_kind_name(lnt_event_kind kind) {
   long long number = (long long)kind;
   return number >= 0 && number < (long long)LNT__COUNT(kind_names) && *kind_names[number] ? kind_names[number] : "Unknown";
 }
+
+static const char *const policies[] = {"authors", "pin", "adopt", "all_or_nothing"};
+
+const char *lnt_reload_policy_name(lnt_reload_policy policy) {
+  size_t number = (size_t)policy;
+  return number < LNT__COUNT(policies) ? policies[number] : "unknown";
+}
+
+lnt_status lnt_reload_policy_parse(const char *text, lnt_reload_policy *out) {
+  if (!text || !out) return LNT_EINVAL;
+  if (strcmp(text, "all-or-nothing") == 0) text = policies[LNT_RELOAD_ALL_OR_NOTHING];
+  for (size_t i = 0; i < LNT__COUNT(policies); i++) {
+    if (strcmp(text, policies[i]) != 0) continue;
+    *out = (lnt_reload_policy)i;
+    return LNT_OK;
+  }
+  return LNT_EINVAL;
+}
+
+const char *lnt_fit_name(lnt_fit fit) {
+  static const char *const names[] = {"compatible", "diverges", "unavailable", "busy"};
+  return (size_t)fit < LNT__COUNT(names) ? names[fit] : "unknown";
+}
+
+const char *lnt_watch_kind_name(lnt_watch_kind kind) {
+  static const char *const names[] = {"unknown", "loaded", "instance", "reloaded", "refused", "broken", "deleted"};
+  return (size_t)kind < LNT__COUNT(names) ? names[kind] : "unknown";
+}

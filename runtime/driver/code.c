@@ -23,18 +23,6 @@ static loaded_file *new_file(const char *file, const char *source, size_t size) 
   return NULL;
 }
 
-/* Put the workflows of `file` back to what they were; an empty file takes them away. */
-static void undo_workflows(lnt_runtime *rt, const char *file) {
-  const loaded_file *before = lnt__strmap_get(&rt->files, file);
-  uint8_t hash[LNT__SHA256_BYTES];
-  void *bundle = NULL;
-  size_t size;
-  lnt_error error;
-  if (lnt__wvm_load(rt->wvm, file, before ? before->source : "", before ? before->size : 0, &bundle, &size, hash, &error) == LNT_OK)
-    lnt__free(bundle);
-  else lnt__runtime_log(rt, LNT_LOG_WARN, NULL, error.message);
-}
-
 static bool is_stored(lnt_runtime *rt, lnt__table table, lnt__slice key, lnt__slice sealed) {
   void *value = NULL;
   size_t size = 0;
@@ -44,7 +32,7 @@ static bool is_stored(lnt_runtime *rt, lnt__table table, lnt__slice key, lnt__sl
   return same;
 }
 
-static lnt_status put_if_new(lnt_runtime *rt, lnt__table table, lnt__slice key, const void *payload, size_t size, lnt_error *err) {
+lnt_status lnt__code_put(lnt_runtime *rt, lnt__table table, lnt__slice key, const void *payload, size_t size, lnt_error *err) {
   lnt__buf sealed;
   lnt__buf_init(&sealed);
   lnt__buf_append(&sealed, payload, size);
@@ -56,15 +44,25 @@ static lnt_status put_if_new(lnt_runtime *rt, lnt__table table, lnt__slice key, 
   return status ? lnt__fail(err, status, "the source code could not be put into the next commit: %s", lnt_status_text(status)) : LNT_OK;
 }
 
-static lnt_status store_bundle(lnt_runtime *rt, const char *file, const void *bundle, size_t size, const uint8_t *hash, lnt_error *err) {
-  lnt_status status = put_if_new(rt, LNT__TABLE_CODE, (lnt__slice){hash, LNT__SHA256_BYTES}, bundle, size, err);
-  if (status) return status;
-  return put_if_new(rt, LNT__TABLE_CODE_NAME, (lnt__slice){file, strlen(file)}, hash, LNT__SHA256_BYTES, err);
+static lnt_status store_bundle(lnt_runtime *rt, const lnt__staged *staged, lnt_error *err) {
+  lnt__slice key = {staged->hash, LNT__SHA256_BYTES};
+  lnt_status status = lnt__code_put(rt, LNT__TABLE_CODE, key, staged->bundle, staged->bundle_size, err);
+  for (size_t i = 0; !status && i < staged->name_count; i++)
+    status = lnt__version_note(rt, staged->names[i].name, staged->hash, staged->file, err);
+  return status;
 }
 
 static lnt_status load_activities(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_error *err) {
   lnt_status status = lnt__avm_load(rt->avm, file, source, size, true, err);
   return status || !rt->workers ? status : lnt__workers_load(rt->workers, file, source, size, true, err);
+}
+
+/* Put the activities of `file` back to what they were; an empty file takes them away. */
+static void undo_activities(lnt_runtime *rt, const char *file) {
+  const loaded_file *before = lnt__strmap_get(&rt->files, file);
+  lnt_error error;
+  if (load_activities(rt, file, before ? before->source : "", before ? before->size : 0, &error))
+    lnt__runtime_log(rt, LNT_LOG_WARN, NULL, error.message);
 }
 
 static bool keep_file(lnt_runtime *rt, loaded_file *loaded) {
@@ -77,26 +75,35 @@ static bool keep_file(lnt_runtime *rt, loaded_file *loaded) {
   return loaded != NULL;
 }
 
-lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_error *err) {
-  uint8_t hash[LNT__SHA256_BYTES];
-  void *bundle = NULL;
-  size_t bundle_size = 0;
-  loaded_file *loaded = new_file(file, source, size);
-  if (!loaded) return lnt__fail(err, LNT_ENOMEM, "out of memory while %s was loaded", file);
-  lnt_status status = lnt__wvm_load(rt->wvm, file, source, size, &bundle, &bundle_size, hash, err);
-  if (status) goto done;
-  status = load_activities(rt, file, source, size, err);
-  if (!status) status = store_bundle(rt, file, bundle, bundle_size, hash, err);
+bool lnt__code_is_loaded(lnt_runtime *rt, const char *file, const char *source, size_t size) {
+  const loaded_file *loaded = lnt__strmap_get(&rt->files, file);
+  return loaded && loaded->size == size && memcmp(loaded->source, source, size) == 0;
+}
+
+lnt_status lnt__code_switch(lnt_runtime *rt, lnt__staged *staged, const char *source, size_t size, lnt_error *err) {
+  loaded_file *loaded = new_file(staged->file, source, size);
+  if (!loaded) return lnt__fail(err, LNT_ENOMEM, "out of memory while %s was loaded", staged->file);
+  lnt_status status = load_activities(rt, staged->file, source, size, err);
+  if (!status) {
+    status = store_bundle(rt, staged, err);
+    if (!status) status = lnt__wvm_switch(rt->wvm, staged, err);
+    if (status) undo_activities(rt, staged->file);
+  }
   if (status) {
-    undo_workflows(rt, file);
-    goto done;
+    free_file(loaded);
+    return status;
   }
   keep_file(rt, loaded);
-  loaded = NULL;
   lnt__engine_retry_stalled(rt->engine, NULL);
-done:
-  lnt__free(bundle);
-  free_file(loaded);
+  return LNT_OK;
+}
+
+lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_error *err) {
+  lnt__staged *staged;
+  lnt_status status = lnt__wvm_stage(rt->wvm, file, source, size, &staged, err);
+  if (status) return status;
+  status = lnt__code_switch(rt, staged, source, size, err);
+  lnt__wvm_unstage(rt->wvm, staged);
   return status;
 }
 

@@ -184,6 +184,8 @@ void lnt__runtime_destroy(lnt_runtime *rt) {
   rt->workers = NULL;
   lnt__avm_destroy(rt->avm);
   rt->avm = NULL;
+  lnt__watch_finish(rt);
+  lnt__reload_finish(rt);
   lnt__engine_destroy(rt->engine);
   lnt__wvm_destroy(rt->wvm);
   close_loop(rt);

@@ -1,8 +1,9 @@
 /* runtime.h - the inside of lnt_runtime: what the files of driver/ share and api/ calls. Owner thread, unless a function says otherwise.
  *
  * runtime.c opens and closes, mailbox.c takes answers and log lines from other threads, committer.c brings batches to the store,
- * dispatch.c starts activities, lane.c keeps their limits, code.c loads files, stream.c reads and follows streams, view.c turns events
- * into their public form, tick.c puts them in order. */
+ * dispatch.c starts activities, lane.c keeps their limits, code.c loads files, reload.c tries other code on those who run, versions.c knows
+ * which code there is, watch.c watches folders, stream.c reads and follows streams, view.c turns events into their public form, tick.c puts
+ * them in order. */
 #ifndef LNT__RUNTIME_H
 #define LNT__RUNTIME_H
 
@@ -110,6 +111,10 @@ struct lnt_runtime {
   lnt__strmap activities; /* name -> activity in C */
   lnt__strmap files;      /* file -> the source loaded last */
   lnt__strmap tried;      /* hex of a stored bundle whose activities were loaded */
+  struct lnt__reload *reloads; /* in the order in which they are carried out */
+  bool reloading;              /* this pass made a slice: somebody may have been told what they wait for */
+  lnt_watcher *watchers;
+  int64_t version_us;     /* when code became current last */
 
   lnt_observer_fn observer;
   void *observer_user;
@@ -203,9 +208,37 @@ void lnt__lanes_finish(lnt_runtime *rt);
 /* ---- code.c ---- */
 lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_error *err);
 lnt_status lnt__code_fetch(void *runtime, const uint8_t *hash, void **bundle, size_t *size, lnt_error *err);
+/* Let staged code become current, with its activities; `source` is its file's. An error: nothing changed. */
+lnt_status lnt__code_switch(lnt_runtime *rt, lnt__staged *staged, const char *source, size_t size, lnt_error *err);
+/* Was the file loaded with this text last? */
+bool lnt__code_is_loaded(lnt_runtime *rt, const char *file, const char *source, size_t size);
+/* Put a record into the next commit, unless it is there already; it is sealed here. */
+lnt_status lnt__code_put(lnt_runtime *rt, lnt__table table, lnt__slice key, const void *payload, size_t size, lnt_error *err);
 /* Load the activities of a stored bundle, once. false: there is nothing new. */
 bool lnt__code_load_stored(lnt_runtime *rt, const uint8_t *hash);
 void lnt__loading_finish(lnt_runtime *rt);
+
+/* ---- versions.c ---- */
+/* `hash` becomes the current code of a workflow, with the next commit. */
+lnt_status lnt__version_note(lnt_runtime *rt, const char *workflow, const uint8_t *hash, const char *file, lnt_error *err);
+lnt_status lnt__versions(lnt_runtime *rt, const char *workflow, lnt_version_fn fn, void *user, lnt_error *err);
+/* The one stored bundle whose hash begins with these hex digits. */
+lnt_status lnt__code_find(lnt_runtime *rt, const char *hex, uint8_t out[LNT__SHA256_BYTES], lnt_error *err);
+
+/* ---- reload.c ---- */
+/* `options` are complete and checked. `brief`: of code that is current already only stalled instances are looked at. */
+lnt_status lnt__reload_begin(lnt_runtime *rt, const lnt_reload_options *options, const char *source, size_t size, bool brief,
+                             lnt_error *err);
+lnt_status lnt__migrate_begin(lnt_runtime *rt, const lnt_migrate_options *options, const uint8_t *hash, lnt_error *err);
+void lnt__reload_step(lnt_runtime *rt, uint64_t until_ns); /* a slice; until_ns 0: its usual length, UINT64_MAX: all that can be done */
+bool lnt__reload_ready(const lnt_runtime *rt);             /* a slice would do something */
+void lnt__reload_give_up(lnt_runtime *rt, lnt_status status); /* the first one, with its error */
+void lnt__reload_finish(lnt_runtime *rt);
+
+/* ---- watch.c ---- */
+lnt_status lnt__watch(lnt_runtime *rt, const char *dir, const lnt_watch_options *options, lnt_watcher **out, lnt_error *err);
+void lnt__unwatch(lnt_runtime *rt, lnt_watcher *watcher);
+void lnt__watch_finish(lnt_runtime *rt); /* the loop frees the rest when it closes */
 
 /* ---- view.c ---- */
 /* The public form of an event; its strings are in `text`, which is overwritten. false: out of memory. */

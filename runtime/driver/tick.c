@@ -64,6 +64,7 @@ static lnt_status go_round(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *
 
 static lnt_status pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err) {
   lnt_status status = lnt__commit_reap(rt, false, err);
+  if (!rt->way.full) lnt__reload_step(rt, until_ns);
   for (int rounds = 0; rounds == 0 || (rt->go_on && !status); rounds++) {
     keep(&status, go_round(rt, until_ns, result, status ? NULL : err));
     if (rounds >= PASS_TURNS_MAX || result->turns >= PASS_TURNS_MAX || (until_ns && lnt__monotonic_ns() >= until_ns)) break;
@@ -89,6 +90,7 @@ static int64_t next_due(lnt_runtime *rt) {
 lnt_status lnt__tick(lnt_runtime *rt, uint64_t budget_ns, lnt_tick_result *result, lnt_error *err) {
   uint64_t commits = rt->way.commits;
   *result = (lnt_tick_result){0};
+  rt->reloading = false;
   rt->driving++;
   poll_loop(rt);
   lnt__engine_set_now(rt->engine, lnt__clock(rt));
@@ -112,12 +114,12 @@ lnt_status lnt__tick(lnt_runtime *rt, uint64_t budget_ns, lnt_tick_result *resul
 static bool can_move(lnt_runtime *rt) {
   if (lnt__mailbox_count(rt) || lnt__dispatch_ready(rt) || rt->followers_due) return true;
   if (rt->way.full) return false;
-  return lnt__engine_ready(rt->engine) || (!rt->way.batch && lnt__engine_dirty(rt->engine)) ||
+  return lnt__reload_ready(rt) || lnt__engine_ready(rt->engine) || (!rt->way.batch && lnt__engine_dirty(rt->engine)) ||
          lnt__engine_next_due(rt->engine) <= lnt__clock(rt);
 }
 
 bool lnt__idle(lnt_runtime *rt) {
-  return !can_move(rt) && !rt->way.batch && !rt->way.full && !rt->running.count && !rt->dispatch.count;
+  return !can_move(rt) && !rt->reloads && !rt->way.batch && !rt->way.full && !rt->running.count && !rt->dispatch.count;
 }
 
 static void on_timer(uv_timer_t *timer) { (void)timer; }
@@ -146,7 +148,7 @@ static void sleep_until(lnt_runtime *rt, uint64_t until_ns) {
 
 lnt_status lnt__pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err) {
   lnt_status status = lnt__tick(rt, PASS_BUDGET_NS, result, err);
-  if (status || result->turns || result->commits || can_move(rt) || atomic_load(&rt->stop)) return status;
+  if (status || result->turns || result->commits || rt->reloading || can_move(rt) || atomic_load(&rt->stop)) return status;
   if (rt->garbage && !rt->way.flying) lnt__wvm_collect(rt->wvm, COLLECT_NS);
   if (!rt->way.flying) rt->garbage = false;
   sleep_until(rt, until_ns);

@@ -304,7 +304,11 @@ typedef enum lnt__trial_state {
 typedef struct lnt__trial {
   lnt__trial_state state;
   uint64_t events; /* of the history that was replayed */
+  uint32_t records; /* number of its next record: as long as it stays, the answer does */
+  lnt_run_status status;
+  uint8_t hash[LNT__SHA256_BYTES]; /* the code it is on */
   char id[LNT_ID_BYTES_MAX + 1];
+  char workflow[LNT_NAME_BYTES_MAX + 1];
   char message[LNT_ERROR_MESSAGE_MAX];
   lnt__divergence divergence;
 } lnt__trial;

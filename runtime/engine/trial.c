@@ -45,6 +45,7 @@ static lnt_status judge(const lnt__turn *turn, const uint8_t *hash, lnt__trial *
   memcpy(copy.hash, hash, LNT__SHA256_BYTES);
   lnt_status status = replay(&copy, err);
   out->events = engine->replay.history.count;
+  out->records = engine->replay.history.records;
   if (status == LNT_OK && engine->outcome.state == LNT__BODY_UNAVAILABLE) {
     out->state = LNT__TRIAL_UNAVAILABLE;
     snprintf(out->message, sizeof(out->message), "%s", engine->outcome.error.message);

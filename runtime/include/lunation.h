@@ -643,6 +643,188 @@ LNT_API lnt_status lnt_update(lnt_runtime *rt, const char *id, const lnt_update_
  * Works on a read-only runtime. Errors as lnt_get(). */
 LNT_API lnt_status lnt_describe(lnt_runtime *rt, const char *id, lnt_value *out, lnt_error *err);
 
+/* ---- Other code for instances that run -------------------------------------------------------------------------- */
+
+/* Instances are pinned to the code that they started with. A reload tries new code on those that run, tells how each would fare, and then
+ * lets it become current. A trial replays the durable history of an instance against the code in scratch; nothing of the instance changes.
+ * Trials are made in slices of about a millisecond, between the turns of others; one history is one slice, however long it is. */
+
+/* What becomes of instances that run. Whatever the policy, a STALLED instance whose history fits the new code is moved to it. */
+typedef enum lnt_reload_policy {
+  LNT_RELOAD_AUTHORS = 0,       /* as each workflow says: workflow(name, {on_reload = "adopt"}, fn); pin where it says nothing */
+  LNT_RELOAD_PIN = 1,           /* new starts get the new code; instances stay on theirs */
+  LNT_RELOAD_ADOPT = 2,         /* the same, and compatible instances are moved to it; others stay on theirs */
+  LNT_RELOAD_ALL_OR_NOTHING = 3 /* nothing happens unless every instance is compatible; then all are moved */
+} lnt_reload_policy;
+
+/* "authors", "pin", "adopt", "all_or_nothing" and back. Any thread. parse: LNT_EINVAL (also "all-or-nothing" is understood). */
+LNT_API const char *lnt_reload_policy_name(lnt_reload_policy policy);
+LNT_API lnt_status lnt_reload_policy_parse(const char *text, lnt_reload_policy *out);
+
+typedef enum lnt_fit {
+  LNT_FIT_COMPATIBLE = 0,  /* the code makes every call that is recorded */
+  LNT_FIT_DIVERGES = 1,    /* it does not: the report says where */
+  LNT_FIT_UNAVAILABLE = 2, /* the code does not define the workflow any more, or does not load for it: `message` */
+  LNT_FIT_BUSY = 3         /* it never came to rest while it was looked at; it stays on its code */
+} lnt_fit;
+LNT_API const char *lnt_fit_name(lnt_fit fit); /* "compatible" ... Static; any thread */
+
+/* How one instance would fare. Valid until the callback returns; texts that do not apply are "". */
+typedef struct lnt_fit_report {
+  const char *id, *workflow;
+  uint64_t run;
+  lnt_run_status status;
+  lnt_fit fit;
+  int moves;             /* 1: it will be moved, unless it goes on differently before the switch */
+  const char *from_hash; /* hex: the code it is on */
+  const char *to_hash;
+  uint64_t events;       /* of its history */
+  const char *message;   /* all of it in a sentence; "" when it is compatible */
+  /* LNT_FIT_DIVERGES: */
+  uint64_t event;        /* the recorded event, from 1; 0: the code makes a call where none is recorded */
+  int64_t recorded_us;
+  const char *recorded, *made;         /* both calls as an author would write them */
+  const char *recorded_at, *made_at;   /* file:line of the one in the code that made it; of the other in the new code */
+  const char *difference;              /* the first difference of the arguments */
+} lnt_fit_report;
+typedef void (*lnt_fit_fn)(void *user, const lnt_fit_report *report);
+
+typedef struct lnt_reload_summary {
+  lnt_status status;     /* LNT_OK; LNT_EDIVERGED: all or nothing, and not every instance is compatible; LNT_ESYNTAX and the like: the file
+                            cannot become current; LNT_ECLOSED: the runtime was closed first; or why it was broken off */
+  const char *message;   /* "" when all is well */
+  const char *file;      /* "" for lnt_migrate() */
+  const char *hash;      /* hex: the new code; "" where instances are moved to the current code of their workflow */
+  int dry_run;
+  int switched;          /* 1: new starts get the code from now on */
+  int unchanged;         /* 1: it was current already */
+  uint64_t checked;      /* instances that run on other code of these workflows */
+  uint64_t compatible, diverging, unavailable, busy; /* of these */
+  uint64_t moved;
+  int64_t took_us;
+} lnt_reload_summary;
+typedef void (*lnt_reload_fn)(void *user, const lnt_reload_summary *summary);
+
+typedef struct lnt_reload_options {
+  size_t size;
+  const char *file;   /* the path, or with `source` the name, as lnt_load_file() and lnt_load_string() take it; required */
+  const char *source; /* NULL: what the file holds */
+  size_t source_size;
+  lnt_reload_policy policy;
+  int dry_run;        /* 1: try and tell, change nothing */
+  int now;            /* 1: all of it before the call returns, with its commits; no turn runs meanwhile. Not from a callback */
+  lnt_fit_fn fn;      /* called for every instance before the switch; may be NULL */
+  lnt_reload_fn done; /* called once, at the end; may be NULL */
+  void *user;
+} lnt_reload_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_reload_options_init(lnt_reload_options *options);
+
+/* Load a file again, with a look at the instances that run first. `fn` and `done` are called on the owner thread, in later ticks (with
+ * `now`: in this call). Reloads and migrations are carried out one after the other. A workflow that the file does not define any more
+ * keeps its instances. Errors: as lnt_load_file() (the file does not load: nothing happens, and `done` is not called), LNT_EINVAL,
+ * LNT_ELIMIT (1000 reloads wait), LNT_EMISUSE (`now` from a callback). */
+LNT_API lnt_status lnt_reload(lnt_runtime *rt, const lnt_reload_options *options, lnt_error *err);
+
+typedef struct lnt_migrate_options {
+  size_t size;
+  const char *const *ids; /* these instances; NULL: those of `filter` */
+  size_t id_count;
+  const lnt_list_options *filter; /* as lnt_list(), but only instances that are not finished; cursor and limit do not matter */
+  const char *hash;       /* hex, the beginning is enough; NULL: the current code of each instance's workflow */
+  lnt_reload_policy policy; /* LNT_RELOAD_ADOPT (default) or LNT_RELOAD_ALL_OR_NOTHING */
+  int dry_run, now;       /* as lnt_reload_options */
+  lnt_fit_fn fn;
+  lnt_reload_fn done;
+  void *user;
+} lnt_migrate_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_migrate_options_init(lnt_migrate_options *options);
+
+/* Move chosen instances to other code that is in the data directory, after the same look. Errors: LNT_ENOTFOUND (an id; no code begins with
+ * `hash`), LNT_EINVAL (more than one does; neither ids nor a filter), and as lnt_reload(). */
+LNT_API lnt_status lnt_migrate(lnt_runtime *rt, const lnt_migrate_options *options, lnt_error *err);
+
+/* One version of a workflow. Valid until the callback returns. */
+typedef struct lnt_version_info {
+  const char *workflow;
+  const char *hash; /* hex */
+  const char *file; /* that it came from; "": not recorded */
+  int64_t since_us; /* when it last became current; 0: not recorded */
+  uint64_t live;    /* instances that run on it */
+  int is_current;   /* new starts get it: the one that became current last */
+} lnt_version_info;
+
+/* The versions of a workflow (NULL: of all), newest first for each name. Return non-zero from `fn` to stop. Reads a row per live instance.
+ * Works on a read-only runtime. Errors as lnt_list(). */
+typedef int (*lnt_version_fn)(void *user, const lnt_version_info *version);
+LNT_API lnt_status lnt_versions(lnt_runtime *rt, const char *workflow, lnt_version_fn fn, void *user, lnt_error *err);
+
+/* One source of a version: of the file itself (`module` NULL), or of a module that it requires. */
+typedef struct lnt_source {
+  const char *module; /* "util.text" */
+  const char *file;   /* "research.lua", "util/text.lua" */
+  const char *text;   /* `size` bytes, without a NUL */
+  size_t size;
+} lnt_source;
+
+/* The sources of a version by its hash (hex, the beginning is enough): the file first. `hash_out` (may be NULL) receives the whole hash.
+ * Return non-zero from `fn` to stop. Works on a read-only runtime. Errors: LNT_ENOTFOUND, LNT_EINVAL (more than one begins so). */
+typedef int (*lnt_source_fn)(void *user, const lnt_source *source);
+#define LNT_HASH_TEXT_BYTES 65
+LNT_API lnt_status lnt_code(lnt_runtime *rt, const char *hash, lnt_source_fn fn, void *user, char hash_out[LNT_HASH_TEXT_BYTES],
+                            lnt_error *err);
+
+/* ---- Watching a folder ------------------------------------------------------------------------------------------- */
+
+typedef enum lnt_watch_kind {
+  LNT_WATCH_LOADED = 1,   /* a file was loaded for the first time */
+  LNT_WATCH_INSTANCE = 2, /* how an instance would fare with the new code, before it becomes current: `instance` */
+  LNT_WATCH_RELOADED = 3, /* a file is current now, or, summary->unchanged, again what is current: `summary` */
+  LNT_WATCH_REFUSED = 4,  /* all or nothing: `summary` and `message` say why the old code stays */
+  LNT_WATCH_BROKEN = 5,   /* a file does not load; the old code stays: `message`, file:line and the source line */
+  LNT_WATCH_DELETED = 6   /* a file is gone; its code stays, for new starts too */
+} lnt_watch_kind;
+LNT_API const char *lnt_watch_kind_name(lnt_watch_kind kind); /* "loaded" ... Static; any thread */
+
+/* Valid until the callback returns; texts that do not apply are "". */
+typedef struct lnt_watch_event {
+  lnt_watch_kind kind;
+  const char *file;  /* the path, as it is loaded: dir/name.lua; of a module that is broken, its own */
+  const char *cause; /* the path of what changed: the file, or a module that it requires */
+  const char *message;
+  const lnt_fit_report *instance;
+  const lnt_reload_summary *summary;
+} lnt_watch_event;
+typedef void (*lnt_watch_fn)(void *user, const lnt_watch_event *event);
+
+typedef struct lnt_watch_options {
+  size_t size;
+  lnt_reload_policy policy;
+  lnt_watch_fn fn; /* may be NULL */
+  void *user;
+} lnt_watch_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_watch_options_init(lnt_watch_options *options);
+
+/* Load every *.lua file of `dir`, and reload (lnt_reload) what changes there from now on: a file itself, or a module in `dir` or in a
+ * folder below it that it requires. `fn` is called on the owner thread, for what is loaded at once from inside lnt_watch(), then in ticks.
+ * Changes are noticed at once where the system tells of them, and within about a second in any case. What counts is the text, not the date.
+ * Files whose names begin with '.' or '#' or end in '~' are left alone; folders that begin with '.', too; symbolic links are followed.
+ * A file that vanishes keeps its code. A module that does not compile holds back every reload until it is mended or taken away.
+ * `*out` is released by lnt_unwatch() or lnt_close(). Errors: LNT_ENOTFOUND, LNT_EINVAL (not a folder), LNT_ELIMIT (more than
+ * LNT_WATCH_FILES_MAX files, or LNT_WATCH_FOLDERS_MAX folders), LNT_EREADONLY, LNT_ENOMEM. Broken files are no error: `fn` is told. */
+#define LNT_WATCH_FILES_MAX 10000
+#define LNT_WATCH_FOLDERS_MAX 1000
+typedef struct lnt_watcher lnt_watcher;
+LNT_API lnt_status lnt_watch(lnt_runtime *rt, const char *dir, const lnt_watch_options *options, lnt_watcher **out, lnt_error *err);
+
+/* End it; `fn` is not called again. Reloads that were begun go on. Owner thread, also from `fn`. NULL is accepted. */
+LNT_API void lnt_unwatch(lnt_runtime *rt, lnt_watcher *watcher);
+
 /* ---- Streams ---------------------------------------------------------------------------------------------------- */
 
 /* Where a reader of a stream stands: every value before it was read. A value: keep it, store it, compare nothing in it. All zeros: before

@@ -19,7 +19,7 @@
   X(ACTIVE, 4, "run -> empty: has events to consume or activities to run")                                             \
   X(TIMER, 5, "(due, run, seq) -> empty")                                                                              \
   X(CODE, 6, "hash -> source bundle")                                                                                  \
-  X(CODE_NAME, 7, "file name -> hash of its newest bundle")                                                            \
+  X(CODE_NAME, 7, "(workflow, hash) -> when it became current, and its file")                                              \
   X(INDEX, 8, "(kind, what, run) -> empty: how lists find instances")                                                  \
   X(HEARTBEAT, 9, "(run, seq) -> details of a running attempt")                                                        \
   X(PAYLOAD, 10, "(run, record, place) -> a large value of that record")

@@ -80,3 +80,23 @@ lnt_status lnt__bundle_read(lnt_value bundle, lnt__code *code, lnt_value *source
   for (size_t left = item.as.count; left && !status; left--) status = read_module(&reader, code, err);
   return status;
 }
+
+bool lnt__bundle_each(const void *bundle, size_t size, lnt__bundle_fn fn, void *user) {
+  lnt_value file, source, modules, map = {bundle, size};
+  if (lnt__cbor_check(map, NULL) || !lnt__bundle_main(bundle, size, &file, &source)) return false;
+  if (fn(user, NULL, file, source) || !lnt__cbor_member(map, "modules", &modules)) return true;
+  lnt__reader reader = lnt__reader_of(modules.data, modules.size);
+  lnt__cbor_item item = lnt__cbor_next(&reader);
+  if (item.type != LNT__CBOR_MAP) return false;
+  for (size_t left = item.as.count; left; left--) {
+    lnt__cbor_item key = lnt__cbor_next(&reader);
+    const uint8_t *start = reader.at;
+    char name[LNT__KEY_BYTES_MAX + 1];
+    if (key.type != LNT__CBOR_STRING || !lnt__cbor_skip(&reader)) return false;
+    lnt_value entry = {start, (size_t)(reader.at - start)};
+    if (!member_text(entry, "file", &file) || !member_text(entry, "source", &source)) return false;
+    snprintf(name, sizeof name, "%.*s", (int)key.as.string.size, key.as.string.data);
+    if (fn(user, name, file, source)) return true;
+  }
+  return true;
+}

@@ -480,9 +480,9 @@ static const char *definition_name(lua_State *L, const char *verb) {
   return name;
 }
 
-static void collect_name(lua_State *L, lnt__run *run, const char *name) {
+static void collect_name(lua_State *L, lnt__run *run, const char *name, lnt_reload_policy policy) {
   for (size_t i = 0; i < run->name_count; i++)
-    if (strcmp(run->names[i], name) == 0)
+    if (strcmp(run->names[i].name, name) == 0)
       lnt__sandbox_error(L, "the workflow \"%s\" is defined twice in %s; give one of them another name", name, run->code->file);
   char *copy = lnt__strdup(name);
   if (!copy || !lnt__grow((void **)&run->names, &run->name_capacity, run->name_count + 1, sizeof *run->names)) {
@@ -490,7 +490,7 @@ static void collect_name(lua_State *L, lnt__run *run, const char *name) {
     luaL_error(L, "not enough memory");
     return;
   }
-  run->names[run->name_count++] = copy;
+  run->names[run->name_count++] = (lnt__staged_name){copy, policy};
 }
 
 bool lnt__code_defines(const lnt__code *code, const char *workflow) {
@@ -511,13 +511,36 @@ static void note_name(lua_State *L, lnt__code *code, const char *name) {
   luaL_error(L, "not enough memory");
 }
 
+static lnt_reload_policy read_policy(lua_State *L, const char *name) {
+  lnt_reload_policy policy;
+  lua_getfield(L, 2, "on_reload");
+  const char *text = lua_isnil(L, -1) ? "pin" : lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+  if (lnt_reload_policy_parse(text, &policy) || policy == LNT_RELOAD_AUTHORS)
+    lnt__sandbox_error(L, "workflow(\"%s\"): on_reload must be \"pin\", \"adopt\" or \"all_or_nothing\"", name);
+  lua_pop(L, 1);
+  return policy;
+}
+
+/* workflow(name, {on_reload =}, function): at 2 what stands between, if anything. */
+static lnt_reload_policy workflow_options(lua_State *L, const char *name) {
+  if (!lua_istable(L, 2)) return LNT_RELOAD_PIN;
+  for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING) lnt__sandbox_error(L, "workflow(\"%s\"): the options are a map {on_reload = ...}", name);
+    if (strcmp(lua_tostring(L, -2), "on_reload") != 0)
+      lnt__sandbox_error(L, "workflow(\"%s\"): there is no option '%s'; there is on_reload", name, lua_tostring(L, -2));
+  }
+  return read_policy(L, name);
+}
+
 static int define_workflow(lua_State *L) {
   lnt__run *run = lnt__wvm_of(L)->run;
   if (!run) lnt__sandbox_error(L, "workflow() belongs to the top level of a file, not into a running workflow");
   const char *name = definition_name(L, "workflow");
+  lnt_reload_policy policy = workflow_options(L, name);
+  if (lua_istable(L, 2)) lua_remove(L, 2);
   if (!lua_isfunction(L, 2)) lnt__sandbox_error(L, "workflow(\"%s\", function): a function expected, got %s", name, luaL_typename(L, 2));
   note_name(L, run->code, name);
-  if (!run->wanted) collect_name(L, run, name);
+  if (!run->wanted) collect_name(L, run, name, policy);
   else if (!run->function_slot && strcmp(name, run->wanted) == 0) {
     lua_Debug ar;
     lua_pushvalue(L, 2);
@@ -656,12 +679,12 @@ static lnt_status run_file(lnt__wvm *wvm, lnt__run *run, lnt_error *err) {
 }
 
 /* May the file define its names? Another file's are not taken. */
-static lnt_status check_names(lnt__wvm *wvm, const lnt__run *run, const char *file, lnt_error *err) {
-  for (size_t i = 0; i < run->name_count; i++) {
-    const lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
-    if (known && strcmp(known->file, file) != 0)
-      return lnt__fail(err, LNT_EEXIST, "the workflow \"%s\" of %s is defined by %s already; give one of them another name", run->names[i],
-                       file, known->file);
+static lnt_status check_names(lnt__wvm *wvm, const lnt__staged *staged, lnt_error *err) {
+  for (size_t i = 0; i < staged->name_count; i++) {
+    const lnt__definition *known = lnt__strmap_get(&wvm->definitions, staged->names[i].name);
+    if (known && strcmp(known->file, staged->file) != 0)
+      return lnt__fail(err, LNT_EEXIST, "the workflow \"%s\" of %s is defined by %s already; give one of them another name",
+                       staged->names[i].name, staged->file, known->file);
   }
   return LNT_OK;
 }
@@ -690,102 +713,161 @@ static void definition_drop(lnt__wvm *wvm, lnt__definition *definition) {
   definition_free(definition);
 }
 
-static bool run_defines(const lnt__run *run, const char *name) {
-  for (size_t i = 0; i < run->name_count; i++)
-    if (strcmp(run->names[i], name) == 0) return true;
+static bool defines(const lnt__staged *staged, const char *name) {
+  for (size_t i = 0; i < staged->name_count; i++)
+    if (strcmp(staged->names[i].name, name) == 0) return true;
   return false;
 }
 
 /* Names of the file that it does not define any more. */
-static void forget_names(lnt__wvm *wvm, const lnt__run *run, const char *file) {
+static void forget_names(lnt__wvm *wvm, const lnt__staged *staged) {
   size_t at = 0;
   const char *name;
   void *value;
   while (lnt__strmap_next(&wvm->definitions, &at, &name, &value)) {
     lnt__definition *definition = value;
-    if (strcmp(definition->file, file) != 0 || run_defines(run, name)) continue;
+    if (strcmp(definition->file, staged->file) != 0 || defines(staged, name)) continue;
     definition_drop(wvm, definition);
     at = 0;
   }
 }
 
 /* Take back the first `count` names, those that were not there before. */
-static void drop_fresh(lnt__wvm *wvm, const lnt__run *run, size_t count) {
+static void drop_fresh(lnt__wvm *wvm, const lnt__staged *staged, size_t count) {
   for (size_t i = 0; i < count; i++) {
-    lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
+    lnt__definition *known = lnt__strmap_get(&wvm->definitions, staged->names[i].name);
     if (known && known->is_fresh) definition_drop(wvm, known);
   }
 }
 
 /* All memory is got before anything changes. */
-static lnt_status define_names(lnt__wvm *wvm, const lnt__run *run, lnt__code *code, const char *file, lnt_error *err) {
-  for (size_t i = 0; i < run->name_count; i++) {
-    lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
+lnt_status lnt__wvm_switch(lnt__wvm *wvm, lnt__staged *staged, lnt_error *err) {
+  lnt_status status = check_names(wvm, staged, err);
+  if (status) return status;
+  for (size_t i = 0; i < staged->name_count; i++) {
+    lnt__definition *known = lnt__strmap_get(&wvm->definitions, staged->names[i].name);
     if (known) continue;
-    if (definition_add(wvm, run->names[i], file, code)) continue;
-    drop_fresh(wvm, run, i);
-    return lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
+    if (definition_add(wvm, staged->names[i].name, staged->file, staged->code)) continue;
+    drop_fresh(wvm, staged, i);
+    return lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", staged->file);
   }
-  for (size_t i = 0; i < run->name_count; i++) {
-    lnt__definition *known = lnt__strmap_get(&wvm->definitions, run->names[i]);
+  for (size_t i = 0; i < staged->name_count; i++) {
+    lnt__definition *known = lnt__strmap_get(&wvm->definitions, staged->names[i].name);
     known->is_fresh = false;
-    if (known->code == code) continue;
-    code->refs++;
+    if (known->code == staged->code) continue;
+    staged->code->refs++;
     lnt__code_release(wvm, known->code);
-    known->code = code;
+    known->code = staged->code;
   }
-  forget_names(wvm, run, file);
+  forget_names(wvm, staged);
   return LNT_OK;
 }
 
+void lnt__wvm_unstage(lnt__wvm *wvm, lnt__staged *staged) {
+  if (!staged) return;
+  if (staged->code) lnt__code_release(wvm, staged->code);
+  for (size_t i = 0; i < staged->name_count; i++) lnt__free(staged->names[i].name);
+  lnt__free(staged->names);
+  lnt__free(staged->file);
+  lnt__free(staged->bundle);
+  lnt__free(staged);
+}
+
 /* The candidate becomes the code of its hash, unless that is known already. */
-static lnt_status adopt(lnt__wvm *wvm, lnt__run *run, const char *file, const lnt__buf *bundle, uint8_t *hash, lnt_error *err) {
+static lnt_status adopt(lnt__wvm *wvm, lnt__run *run, lnt__staged *staged, lnt_error *err) {
   lnt__sha256 sha;
   lnt__sha256_init(&sha);
-  lnt__sha256_add(&sha, bundle->data, bundle->size);
-  lnt__sha256_end(&sha, hash);
-  lnt__code *known = code_find(wvm, hash);
+  lnt__sha256_add(&sha, staged->bundle, staged->bundle_size);
+  lnt__sha256_end(&sha, staged->hash);
+  lnt__code *known = code_find(wvm, staged->hash);
   if (known) {
     lnt__code_free(wvm, run->code);
     run->code = known;
   } else {
-    lnt_status status = code_register(wvm, run->code, hash, err);
+    lnt_status status = code_register(wvm, run->code, staged->hash, err);
     if (status) return status;
   }
-  lnt__code *code = run->code;
+  staged->code = run->code;
+  staged->code->refs++;
   run->code = NULL; /* the registry's now */
-  code->refs++;
-  lnt_status status = define_names(wvm, run, code, file, err);
-  lnt__code_release(wvm, code);
-  return status;
+  return LNT_OK;
 }
 
-static lnt_status load(lnt__wvm *wvm, lnt__run *run, const char *file, const char *source, size_t size, lnt__buf *bundle, uint8_t *hash,
-                       lnt_error *err) {
-  lnt_status status = prepare(run->code, file, err);
+static lnt_status stage(lnt__wvm *wvm, lnt__run *run, const char *source, size_t size, lnt__staged *staged, lnt_error *err) {
+  lnt__buf bundle;
+  lnt__buf_init(&bundle);
+  lnt_status status = prepare(run->code, staged->file, err);
   if (!status) status = compile(wvm, run->code->file, source, size, &run->code->slot, err);
   if (!status) note_tails(run->code, run->code->file, source, size);
   if (!status) status = run_file(wvm, run, err);
-  if (!status) status = check_names(wvm, run, file, err);
+  staged->names = run->names;
+  staged->name_count = run->name_count;
+  if (!status) status = check_names(wvm, staged, err);
   if (!status) status = add_all_mentioned(wvm, run->code, source, size, err);
-  if (!status) status = lnt__bundle_write(run->code, source, size, bundle, err);
-  if (!status) status = adopt(wvm, run, file, bundle, hash, err);
+  if (!status) status = lnt__bundle_write(run->code, source, size, &bundle, err);
+  if (!status) {
+    staged->bundle = lnt__buf_detach(&bundle, &staged->bundle_size);
+    status = adopt(wvm, run, staged, err);
+  }
+  lnt__buf_finish(&bundle);
+  return status;
+}
+
+lnt_status lnt__wvm_stage(lnt__wvm *wvm, const char *file, const char *source, size_t size, lnt__staged **out, lnt_error *err) {
+  lnt__run run = {.code = lnt__calloc(1, sizeof *run.code)};
+  lnt__staged *staged = lnt__calloc(1, sizeof *staged);
+  if (staged) staged->file = lnt__strdup(file);
+  lnt_status status = run.code && staged && staged->file ? stage(wvm, &run, source, size, staged, err)
+                                                          : lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
+  lnt__code_free(wvm, run.code);
+  if (!status) *out = staged;
+  else lnt__wvm_unstage(wvm, staged);
   return status;
 }
 
 lnt_status lnt__wvm_load(lnt__wvm *wvm, const char *file, const char *source, size_t size, void **bundle, size_t *bundle_size,
                          uint8_t hash[LNT__SHA256_BYTES], lnt_error *err) {
-  lnt__buf text;
-  lnt__run run = {.code = lnt__calloc(1, sizeof *run.code)};
-  lnt__buf_init(&text);
-  lnt_status status = run.code ? load(wvm, &run, file, source, size, &text, hash, err)
-                               : lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
-  if (!status) *bundle = lnt__buf_detach(&text, bundle_size);
-  lnt__buf_finish(&text);
-  for (size_t i = 0; i < run.name_count; i++) lnt__free(run.names[i]);
-  lnt__free(run.names);
-  lnt__code_free(wvm, run.code);
+  lnt__staged *staged;
+  lnt_status status = lnt__wvm_stage(wvm, file, source, size, &staged, err);
+  if (status) return status;
+  status = lnt__wvm_switch(wvm, staged, err);
+  if (!status) {
+    *bundle = staged->bundle;
+    *bundle_size = staged->bundle_size;
+    memcpy(hash, staged->hash, LNT__SHA256_BYTES);
+    staged->bundle = NULL;
+  }
+  lnt__wvm_unstage(wvm, staged);
   return status;
+}
+
+const uint8_t *lnt__wvm_current(const lnt__wvm *wvm, const char *workflow) {
+  const lnt__definition *definition = lnt__strmap_get(&wvm->definitions, workflow);
+  return definition ? definition->code->hash : NULL;
+}
+
+lnt_status lnt__wvm_check(lnt__wvm *wvm, const char *file, const char *source, size_t size, lnt_error *err) {
+  uint32_t slot = 0;
+  lnt_status status = compile(wvm, file, source, size, &slot, err);
+  lnt__release(wvm, &slot);
+  return status;
+}
+
+static bool has_module(const lnt__code *code, const char *module_file) {
+  for (size_t i = 0; i < code->module_count; i++)
+    if (strcmp(code->modules[i].file, module_file) == 0) return true;
+  return false;
+}
+
+bool lnt__wvm_requires(const lnt__wvm *wvm, const char *file, const char *module_file) {
+  size_t at = 0;
+  const char *name;
+  void *value;
+  while (lnt__strmap_next(&wvm->definitions, &at, &name, &value)) {
+    const lnt__definition *definition = value;
+    if (strcmp(definition->file, file) == 0 && has_module(definition->code, module_file)) return true;
+  }
+  return false;
 }
 
 /* ---- Names ---- */

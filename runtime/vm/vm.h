@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 
 typedef struct lnt__wvm lnt__wvm;
+typedef struct lnt__code lnt__code; /* a version of a file, as the VM holds it */
 
 /* A bundle: one file of Lua and every module it required when it was loaded, as text. Its CBOR form is what table CODE holds (sealed); its
  * SHA-256
@@ -34,6 +35,29 @@ size_t lnt__wvm_memory(const lnt__wvm *wvm);     /* bytes */
 lnt_status lnt__wvm_load(lnt__wvm *wvm, const char *file, const char *source, size_t size, void **bundle, size_t *bundle_size,
                          uint8_t hash[LNT__SHA256_BYTES], lnt_error *err);
 
+/* The same in two steps. Staged code can be had by its hash (for trials), but its file's names still mean what they meant. The struct is
+ * read by the caller and released by lnt__wvm_unstage(), switched or not. */
+typedef struct lnt__staged_name { char *name; lnt_reload_policy policy; } lnt__staged_name;
+typedef struct lnt__staged {
+  char *file;
+  uint8_t hash[LNT__SHA256_BYTES];
+  void *bundle;
+  size_t bundle_size;
+  lnt__staged_name *names; /* what the file defines */
+  size_t name_count;
+  lnt__code *code;
+} lnt__staged;
+lnt_status lnt__wvm_stage(lnt__wvm *wvm, const char *file, const char *source, size_t size, lnt__staged **out, lnt_error *err);
+lnt_status lnt__wvm_switch(lnt__wvm *wvm, lnt__staged *staged, lnt_error *err); /* LNT_EEXIST, LNT_ENOMEM: nothing changed */
+void lnt__wvm_unstage(lnt__wvm *wvm, lnt__staged *staged);                      /* NULL accepted */
+
+const uint8_t *lnt__wvm_current(const lnt__wvm *wvm, const char *workflow); /* hash; NULL: no file defines it */
+
+/* Does this text compile? LNT_ESYNTAX says file:line; nothing is run. */
+lnt_status lnt__wvm_check(lnt__wvm *wvm, const char *file, const char *source, size_t size, lnt_error *err);
+/* Does the current code of `file` require a module whose path (below the file's folder or a module path) is this? */
+bool lnt__wvm_requires(const lnt__wvm *wvm, const char *file, const char *module_file);
+
 /* Newest code of a workflow name. LNT_ENOTFOUND names what is loaded and suggests near names. */
 lnt_status lnt__wvm_resolve(lnt__wvm *wvm, const char *workflow, uint8_t hash[LNT__SHA256_BYTES], lnt_error *err);
 void lnt__wvm_each(lnt__wvm *wvm, lnt_workflow_fn fn, void *user);
@@ -45,5 +69,9 @@ void lnt__wvm_collect(lnt__wvm *wvm, uint64_t budget_ns);
 bool lnt__bundle_main(const void *bundle, size_t size, lnt_value *file, lnt_value *source);
 /* A module's source inside a bundle by module name. */
 bool lnt__bundle_module(const void *bundle, size_t size, const char *module, lnt_value *file, lnt_value *source);
+
+/* Every source of a bundle: the file first, `module` NULL; non-zero from `fn` stops. false: malformed. */
+typedef int (*lnt__bundle_fn)(void *user, const char *module, lnt_value file, lnt_value source);
+bool lnt__bundle_each(const void *bundle, size_t size, lnt__bundle_fn fn, void *user);
 
 #endif

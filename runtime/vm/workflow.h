@@ -39,7 +39,7 @@ typedef struct lnt__module {
 
 typedef struct lnt__tail { uint64_t verb; const char *file; int line; } lnt__tail; /* `return ctx:verb(...)`; verb: its hash */
 
-typedef struct lnt__code {
+struct lnt__code {
   uint8_t hash[LNT__SHA256_BYTES];
   char hex[2 * LNT__SHA256_BYTES + 1];
   char *file;   /* base name: what messages say */
@@ -54,7 +54,7 @@ typedef struct lnt__code {
   bool names_known;
   uint32_t refs; /* bodies and names that hold it */
   uint64_t used; /* stamp of the last use */
-} lnt__code;
+};
 
 /* Newest code of a workflow name; file: its identity; is_fresh: being added by the load under way. */
 typedef struct lnt__definition { char *name, *file; lnt__code *code; bool is_fresh; } lnt__definition;
@@ -190,7 +190,7 @@ typedef struct lnt__run {
   uint32_t *modules_slot;
   uint32_t function_slot; /* the workflow's function, 0: not found */
   int line;
-  char **names; /* a load: what the file defines */
+  lnt__staged_name *names; /* a load: what the file defines */
   size_t name_count, name_capacity;
 } lnt__run;
 

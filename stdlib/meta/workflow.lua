@@ -20,7 +20,13 @@
 ---Define a workflow. Only while the file loads.
 ---@param name string 1 to 128 bytes
 ---@param fn fun(ctx: Context, input: any): any
+---@overload fun(name: string, options: WorkflowOptions, fn: fun(ctx: Context, input: any): any)
 function workflow(name, fn) end
+
+---@class WorkflowOptions
+---What becomes of instances when the file is reloaded with other code: they stay on theirs (pin); those move whose history fits (adopt);
+---nothing changes unless all fit.
+---@field on_reload? "pin"|"adopt"|"all_or_nothing"
 
 ---What calls raise and pcall catches: a table, with a readable tostring.
 ---@class Failure
