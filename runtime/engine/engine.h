@@ -123,6 +123,7 @@ void lnt__turn_keep_event(lnt__turn *turn, lnt_value name, lnt_value value, uint
 size_t lnt__turn_default_id_size(const lnt__turn *turn);
 int64_t lnt__turn_now_us(const lnt__turn *turn); /* time of the event delivered last */
 bool lnt__turn_replaying(const lnt__turn *turn); /* what runs now ran before */
+bool lnt__turn_recorded(const lnt__turn *turn);  /* the next command is in the history: its answer is known */
 const char *lnt__turn_id(const lnt__turn *turn);
 const char *lnt__turn_workflow(const lnt__turn *turn);
 uint64_t lnt__turn_run(const lnt__turn *turn);

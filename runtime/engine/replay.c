@@ -101,21 +101,35 @@ void lnt__copy_finish(lnt__turn *copy) {
   lnt__free(copy->buffered);
 }
 
-/* The last turn of a closed run has no TURN event: its end stands for it. */
+/* One that was to start later, and was canceled before, never had a body. */
+static bool never_started(const lnt__history *history) {
+  if (!history->count || history->events[0].due_us <= history->events[0].time_us) return false;
+  for (size_t i = 0; i < history->count; i++)
+    if (history->events[i].kind == LNT_EVENT_TIMER_FIRED && history->events[i].seq == 0) return false;
+  return true;
+}
+
+/* The turn in which a body ended by itself has no TURN event: its end stands for it. A run that was terminated stands at its last wait:
+ * whether its body was fed what came after that, nobody knows. */
+static void mark_end(lnt__engine *engine) {
+  lnt__replay *replay = &engine->replay;
+  const lnt__history *history = &replay->history;
+  lnt_event_kind last = history->count ? history->events[history->count - 1].kind : LNT_EVENT_TURN;
+  if (!lnt__event_is_end(last) || last == LNT_EVENT_TERMINATED) return;
+  lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count, 0};
+  for (size_t i = 0; i < history->count; i++) mark.answers += history->events[i].kind == LNT_EVENT_UPDATE_ANSWERED;
+  LNT__PUSH(engine, replay->turns, mark);
+}
+
 lnt_status lnt__replay_copy_begin(lnt__turn *copy, lnt_error *err) {
   lnt__engine *engine = copy->engine;
   lnt__replay *replay = &engine->replay;
   lnt_status status = lnt__journal_history(engine->store, copy->run, &replay->history, err);
   if (status != LNT_OK) return status;
   index_history(copy);
-  const lnt__history *history = &replay->history;
-  if (history->count && lnt__event_is_end(history->events[history->count - 1].kind)) {
-    uint32_t answers = 0;
-    for (size_t i = 0; i < history->count; i++) answers += history->events[i].kind == LNT_EVENT_UPDATE_ANSWERED;
-    lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count, answers};
-    LNT__PUSH(engine, replay->turns, mark);
-  }
+  if (!never_started(&replay->history)) mark_end(engine);
   copy->next_seq = 1;
+  copy->recorded = (uint32_t)replay->commands.count;
   copy->replaying = replay->turns.count > 0;
   engine->stats.replays += copy->replaying;
   return engine->poisoned ? LNT_ENOMEM : LNT_OK;

@@ -172,6 +172,7 @@ struct lnt__body {
   uint32_t branch_count;
   uint32_t spawned;   /* branches made since the last delivery */
   uint32_t composites; /* ever made */
+  uint32_t side_effects; /* ever asked for */
   uint32_t settling;   /* tasks are being settled: this many, inside each other */
   uint32_t doomed;     /* tasks in the table of the slot, to be canceled after that */
   uint32_t doomed_slot;

@@ -41,7 +41,7 @@ void lnt__check_draw(lua_State *L, const char *verb) {
 static bool call_apart(lua_State *L, lnt__body *body) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   lnt__rng draws[2], *outer = body->rngs;
-  uint64_t seed = body->seed + 0x9e3779b97f4a7c15u * (lnt__turn_history_events(body->turn) + 1);
+  uint64_t seed = body->seed + 0x9e3779b97f4a7c15u * body->side_effects;
   lnt__rng_seed(&draws[0], seed);
   lnt__rng_seed(&draws[1], ~seed);
   body->rngs = draws;
@@ -86,7 +86,8 @@ static int side_effect(lua_State *L) {
   lnt__command command = {.kind = LNT_EVENT_SIDE_EFFECT};
   if (!lua_isfunction(L, 2)) lnt__mistake(L, "side_effect: a function expected, got %s", luaL_typename(L, 2));
   lua_settop(L, 2);
-  if (lnt__turn_replaying(body->turn)) return lnt__instant(L, body, "side_effect", &command);
+  body->side_effects++;
+  if (lnt__turn_recorded(body->turn)) return lnt__instant(L, body, "side_effect", &command);
   bool ok = encode_result(L, call_apart(L, body), out);
   lnt_value value = {out->size ? out->data : NULL, out->size};
   if (ok) command.input = value;

@@ -491,6 +491,57 @@ static void child_in_a_race(gen *g) {
   LINE(g, "out[#out + 1] = ok and got or { got.type, got.child }");
 }
 
+/* ---- What instances tell, and are asked ---- */
+
+static void emit_step(gen *g) {
+  char value[160];
+  value_text(g, value, sizeof value);
+  LINE(g, "ctx:emit(\"stream%d\", %s)", below(g, 3), value);
+}
+
+static void side_effect(gen *g) {
+  static const char *const draws[] = {"ctx:random(1000)", "math.random()", "ctx:uuid()"};
+  char value[160];
+  value_text(g, value, sizeof value);
+  const char *drawn = may_draw(g) ? draws[below(g, 3)] : "0";
+  LINE(g, "out[#out + 1] = ctx:side_effect(function() return { %s, %s } end)", value, drawn);
+  if (below(g, 4)) return;
+  LINE(g, "local ok, e = pcall(ctx.side_effect, ctx, function() error({ type = \"Odd\", message = \"effect %d\" }) end)", ++g->labels);
+  LINE(g, "out[#out + 1] = ok or why(e)");
+}
+
+static void attributes(gen *g) {
+  int n = below(g, 10);
+  LINE(g, "ctx:set_attributes({ a%d = %d, text = \"t\", even = %s })", n, n * n, n % 2 ? "false" : "true");
+  if (below(g, 3) == 0) LINE(g, "ctx:remove_attributes(\"a%d\")", n);
+  else if (!g->concurrent) LINE(g, "out[#out + 1] = ctx:attributes().a%d", n);
+}
+
+/* The workflow waits for each of its updates, so that all are carried out, once. Only where that is sure: not in what may be canceled, be
+ * passed over or run again. */
+static void update_step(gen *g) {
+  sim_program *p = g->program;
+  if (p->timed || g->concurrent || g->depth > 1 || g->times > 1 || p->update_count == SIM_UPDATES_MAX) {
+    activity_step(g);
+    return;
+  }
+  sim_wait *update = &p->updates[p->update_count++];
+  update->workflow = g->workflow;
+  update->count = 1 + below(g, 3);
+  snprintf(update->name, sizeof update->name, "up%d", ++g->labels);
+  LINE(g, "ctx:on_update(\"%s\", { validate = function(x) if x[1] > 9 then return false end end, handle = function(x)", update->name);
+  LINE(g, "  local got = ctx:call_activity(\"echo\", { \"%s\", x })", update->name);
+  if (below(g, 2)) LINE(g, "  ctx:create_timer(%d)", below(g, 4));
+  if (below(g, 3) == 0) LINE(g, "  ctx:spawn(function() pcall(ctx.create_timer, ctx, \"9h\"); ctx:call_activity(\"undo\", x) end)");
+  LINE(g, "  ctx:raise_event(ctx.instance_id, \"%s\", { x[1] + 1, got })", update->name);
+  LINE(g, below(g, 4) ? "  return { got }" : "  error({ type = \"Refused\", message = \"late\" })");
+  LINE(g, "end })");
+  LINE(g, "local got = {}");
+  LINE(g, "for i = 1, %d do local e = ctx:wait_for_external_event(\"%s\"); got[e[1]] = e[2] end", update->count, update->name);
+  LINE(g, "ctx:wait_for_handlers()");
+  LINE(g, "out[#out + 1] = { got, ctx:all_handlers_finished() }");
+}
+
 /* At the end of some workflows: once more from the start, with what was not taken. */
 static void next_generation(gen *g) {
   LINE(g, "if type(input) ~= \"table\" or not input.round then ctx:continue_as_new({ round = 2, before = #out }) end");
@@ -538,11 +589,22 @@ static void (*const STATEMENTS[])(gen *g) = {activity_step, activity_step, fan_o
                                              choice, over_pairs, status, helper, give_up, activity_step,
                                              scoped, shielded, mapped, canceled_branch, decided_early,
                                              child_step, children_at_once, child_let_go, talk, detached, note_to_self,
+                                             emit_step, side_effect, attributes, update_step,
                                              pulse_step, out_of_time, later_step, pure_chain,
                                              /* timed only: */ race, race, wait_with_timeout, wait_with_timeout, note_time, loose_branch,
                                              scope_with_timeout, cancel_at_a_time, fast_map, event_back,
                                              child_in_a_race};
-enum { UNTIMED_ONLY = 25, UNTIMED_STATEMENTS = 29 }; /* the two at UNTIMED_ONLY hang on when a process dies */
+enum { UNTIMED_ONLY = 29, UNTIMED_STATEMENTS = 33 }; /* the two at UNTIMED_ONLY hang on when a process dies */
+
+static void put(gen *g, void (*make)(gen *)) {
+  LINE(g, "do");
+  g->indent++;
+  g->depth++;
+  make(g);
+  g->depth--;
+  g->indent--;
+  LINE(g, "end");
+}
 
 static void statement(gen *g) {
   size_t count = g->program->timed ? LNT__COUNT(STATEMENTS) : UNTIMED_STATEMENTS;
@@ -551,13 +613,7 @@ static void statement(gen *g) {
   void (*make)(gen *) = STATEMENTS[pick];
   if (g->depth >= 4 || g->budget <= 0) make = activity_step;
   g->budget--;
-  LINE(g, "do");
-  g->indent++;
-  g->depth++;
-  make(g);
-  g->depth--;
-  g->indent--;
-  LINE(g, "end");
+  put(g, make);
 }
 
 static void block(gen *g, int count) {
@@ -581,7 +637,9 @@ static void workflow(gen *g) {
   LINE(g, "workflow(\"w%d\", function(ctx, input)", g->workflow);
   g->indent++;
   LINE(g, "local out = { input }");
+  LINE(g, "ctx:on_query(\"size\", function(x) return { #out, x } end)");
   block(g, 1 + below(g, 5));
+  if (!g->program->timed && !again && below(g, 2)) put(g, update_step); /* few of the others are where one may be */
   if (again) next_generation(g);
   ending(g);
   g->indent--;
@@ -594,6 +652,7 @@ void sim_generate(uint64_t seed, sim_program *program) {
   lnt__buf_init(&program->source);
   lnt__rng_seed(&g.rng, seed);
   program->seed = seed;
+  program->queried = true;
   program->timed = below(&g, 3) > 0;
   program->workflows = 1 + below(&g, SIM_INSTANCES_MAX);
   LINE(&g, "local function why(e)");

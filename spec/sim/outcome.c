@@ -134,6 +134,7 @@ static void add_instance(const sim_program *program, lnt__store *store, const ru
   lnt__buf_printf(out, "%s: generation %llu %s", name->id, (unsigned long long)name->generation, lnt_run_status_name(row.status));
   if (program->timed) lnt__buf_printf(out, " closed %lld", (long long)row.closed_us);
   if (program->timed) add_value(out, "custom", row.custom_status);
+  if (program->timed) add_value(out, "attributes", row.attributes);
   add_value(out, "failure", row.failure);
   lnt__buf_u8(out, '\n');
   lnt__free(memory);

@@ -8,6 +8,7 @@
 
 #define SIM_INSTANCES_MAX 3
 #define SIM_WAITS_MAX 128
+#define SIM_UPDATES_MAX 32
 #define SIM_NAME_BYTES 24
 
 /* ---- Programs ---- */
@@ -21,9 +22,12 @@ typedef struct sim_program {
   uint64_t seed;
   lnt__buf source;
   bool timed;
+  bool queried; /* each workflow answers the query "size" */
   int workflows;
   sim_wait waits[SIM_WAITS_MAX];
   int wait_count;
+  sim_wait updates[SIM_UPDATES_MAX]; /* that the workflow waits for */
+  int update_count;
 } sim_program;
 
 void sim_generate(uint64_t seed, sim_program *program); /* workflows "w0", "w1" ...; source is the caller's to finish */

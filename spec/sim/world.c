@@ -16,7 +16,7 @@ enum { ITEMS_MAX = 1024, ATTEMPTS_MAX = 4096, RUNS_MAX = 2048 };
 
 /* ---- What clients want ---- */
 
-typedef enum item_kind { ITEM_START, ITEM_RAISE, ITEM_SUSPEND, ITEM_RESUME, ITEM_CANCEL, ITEM_TERMINATE } item_kind;
+typedef enum item_kind { ITEM_START, ITEM_RAISE, ITEM_UPDATE, ITEM_SUSPEND, ITEM_RESUME, ITEM_CANCEL, ITEM_TERMINATE } item_kind;
 typedef enum item_state { ITEM_NEW, ITEM_SUBMITTED, ITEM_SETTLED } item_state;
 
 typedef struct world world;
@@ -140,6 +140,9 @@ static void plan(world *w) {
       add_item(w, ITEM_RAISE, p->waits[i].workflow, at_us, p->waits[i].name, n);
     }
   }
+  for (int i = 0; i < p->update_count; i++)
+    for (int n = 0; n < p->updates[i].count; n++)
+      add_item(w, ITEM_UPDATE, p->updates[i].workflow, T0_US + (int64_t)lnt__rng_below(&rng, 9000000), p->updates[i].name, n);
   plan_pauses(w, &rng);
   for (int i = 0; i < p->workflows; i++) {
     bool early = p->timed && lnt__rng_below(&rng, 12) == 0;
@@ -258,6 +261,74 @@ static void on_done(void *user, lnt_status status) {
   if (raised_events(w, it->instance, it->name) < told) broken(w, "event %s of %s was acknowledged before it was durable", it->name, id);
 }
 
+/* Whoever was told an update's answer finds it in the history. */
+typedef struct answered_count { const char *id; int count; } answered_count;
+
+static void count_answers(world *w, const lnt__row *row, void *user) {
+  answered_count *answered = user;
+  lnt__history history;
+  lnt__history_init(&history);
+  EXPECT_OK(w, lnt__journal_history(w->store, row->run, &history, &err_));
+  for (size_t i = 0; i < history.count; i++)
+    answered->count += history.events[i].kind == LNT_EVENT_UPDATE_ANSWERED && is_text(history.events[i].id, answered->id);
+  lnt__history_finish(&history);
+}
+
+static void update_id_of(const item *it, char id[48]) { snprintf(id, 48, "%s-%d-%d", it->name, it->instance, it->number); }
+
+/* Refused because the workflow has not come to its handler, or is stalled: the client tries again. */
+static void on_update(void *user, lnt_status status, lnt_value value) {
+  item *it = user;
+  world *w = it->world;
+  char id[48];
+  if (status == LNT_ECLOSED && !value.size) return; /* the process ended: the client asks again */
+  size_t size = 0;
+  const char *type = lnt__cbor_member_string(value, "type", &size);
+  bool early = status == LNT_EFAILED && type && size == 13 && memcmp(type, "UnknownUpdate", 13) == 0;
+  it->state = ITEM_SETTLED;
+  if (early || status == LNT_EDIVERGED) {
+    it->state = ITEM_NEW;
+    it->at_us = w->now_us + 500000 + (w->now_us - T0_US) / 4;
+  } else if (status == LNT_OK || status == LNT_EFAILED) {
+    update_id_of(it, id);
+    answered_count answered = {.id = id};
+    for_each_run(w, count_answers, &answered);
+    if (answered.count != 1) broken(w, "update %s was answered, and its history has %d answers", id, answered.count);
+  } else if (status != LNT_ECLOSED) {
+    broken(w, "an update was answered with %s", lnt_status_name(status));
+  }
+}
+
+static void on_size(void *user, lnt_status status, lnt_value value) {
+  world *w = user;
+  bool good = status == LNT_OK || status == LNT_ECLOSED || (status == LNT_EDIVERGED && w->mode->stall);
+  size_t size = 0;
+  const char *type = status == LNT_EFAILED ? lnt__cbor_member_string(value, "type", &size) : NULL;
+  if (type && size == 10 && memcmp(type, "NotStarted", 10) == 0) good = true;
+  char brief[400] = "";
+  if (!good) lnt__cbor_brief(value, brief, sizeof brief);
+  if (!good) broken(w, "a query was answered with %s, %s", lnt_status_name(status), brief);
+}
+
+/* Asking changes nothing: runs in which nobody asks end alike. When nothing is ready, so that nobody's turn comes earlier. */
+static void ask_around(world *w) {
+  char id[16];
+  lnt_status status;
+  lnt_error err = {0};
+  lnt__buf out;
+  if (!w->program->queried || w->mode->fault == SIM_CALM || lnt__engine_ready(w->engine) || lnt__rng_below(&w->rng, 6)) return;
+  id_of((int)lnt__rng_below(&w->rng, (uint64_t)w->program->workflows), id);
+  lnt__inquiry inquiry = {.id = id, .name = "size", .fn = on_size, .user = w};
+  status = lnt__engine_query(w->engine, &inquiry, &err);
+  if (status && status != LNT_ENOTFOUND) broken(w, "a query was refused: %s", err.message);
+  while (lnt__engine_turn(w->engine, &status, &err)) {}
+  if (status) broken(w, "an answer failed: %s", err.message);
+  lnt__buf_init(&out);
+  status = lnt__engine_describe(w->engine, id, &out, &err);
+  if (status && status != LNT_ENOTFOUND) broken(w, "a description failed: %s", err.message);
+  lnt__buf_finish(&out);
+}
+
 /* ---- Clients ---- */
 
 static lnt_status submit(world *w, item *it, lnt_error *err) {
@@ -278,6 +349,11 @@ static lnt_status submit(world *w, item *it, lnt_error *err) {
     if (!status) EXPECT_OK(w, lnt__engine_put(w->engine, LNT__TABLE_CODE, key, bundle));
   } else if (it->kind == ITEM_RAISE) {
     status = lnt__engine_raise(w->engine, id, it->name, start.input, on_done, it, err);
+  } else if (it->kind == ITEM_UPDATE) {
+    char update_id[48];
+    update_id_of(it, update_id);
+    lnt__inquiry inquiry = {.id = id, .name = it->name, .update_id = update_id, .args = start.input, .fn = on_update, .user = it};
+    status = lnt__engine_update(w->engine, &inquiry, NULL, err);
   } else if (it->kind == ITEM_CANCEL) {
     status = lnt__engine_cancel(w->engine, id, it->number ? "once more" : "not wanted", on_done, it, err);
   } else if (it->kind == ITEM_SUSPEND) {
@@ -579,6 +655,12 @@ static void stalling_start(void *vm, lnt__turn *turn, const lnt__start_info *sta
   may_stall(stalling, turn, outcome);
 }
 
+static bool stalling_update(void *vm, lnt__turn *turn, void *body, const lnt__accepted *update, lnt__outcome *outcome) {
+  bool found = stalling->inner.update(vm, turn, body, update, outcome);
+  may_stall(stalling, turn, outcome);
+  return found;
+}
+
 static void stalling_deliver(void *vm, lnt__turn *turn, void *body, const lnt__delivery *delivery, lnt__outcome *outcome) {
   stalling->inner.deliver(vm, turn, body, delivery, outcome);
   may_stall(stalling, turn, outcome);
@@ -595,6 +677,7 @@ static void open_process(world *w) {
   lnt__vm outer = w->inner = *lnt__wvm_interface(w->vm);
   outer.start = stalling_start;
   outer.deliver = stalling_deliver;
+  outer.update = stalling_update;
   options.vm = &outer;
   stalling = w;
   options.fingerprint = lnt__wvm_fingerprint(w->vm);
@@ -618,7 +701,8 @@ static void crash(world *w, bool landed) {
   lnt__store_fault_reopen(w->store);
   for (int i = 0; i < w->item_count; i++) {
     item *it = &w->items[i];
-    if (it->state == ITEM_SUBMITTED) it->state = landed && it->kind != ITEM_START ? ITEM_SETTLED : ITEM_NEW;
+    bool again = !landed || it->kind == ITEM_START || it->kind == ITEM_UPDATE;
+    if (it->state == ITEM_SUBMITTED) it->state = again ? ITEM_NEW : ITEM_SETTLED;
   }
   for (int i = 0; i < w->attempt_count; i++) {
     attempt *a = &w->attempts[i];
@@ -683,6 +767,7 @@ static bool tick(world *w) {
     }
   } while (w->early && !w->mode->slow);
   if (status) broken(w, "a turn failed: %s", err.message);
+  ask_around(w);
   const lnt__batch *batch = lnt__engine_seal(w->engine);
   if (!batch) return moved;
   commit(w, batch);
