@@ -123,6 +123,13 @@ void lnt__get_stream(lnt__request *request);
 void lnt__request_stream_timed_out(lnt__request *request);
 void lnt__request_unfollow(lnt__request *request); /* also when it follows nothing */
 
+/* ---- routes_reload.c ---- */
+
+void lnt__post_reload(lnt__request *request);
+void lnt__post_migrate(lnt__request *request);
+void lnt__get_versions(lnt__request *request);
+void lnt__get_code(lnt__request *request);
+
 /* ---- routes_manage.c ---- */
 
 void lnt__post_start(lnt__request *request);

@@ -257,6 +257,10 @@ static const route routes[] = {
     {"POST", {"v1", "instances", "{}", "update", "{}"}, lnt__post_update}, /* ?update_id=  body: the arguments */
     {"GET", {"v1", "instances", "{}", "describe"}, lnt__get_describe},     /* why it waits */
     {"GET", {"v1", "instances", "{}", "stream", "{}"}, lnt__get_stream},   /* ?cursor=&limit=&wait_ms= */
+    {"POST", {"v1", "reload"}, lnt__post_reload},     /* ?file=&policy=&dry_run=  answered when instances are tried and moved */
+    {"POST", {"v1", "migrate"}, lnt__post_migrate},   /* ?hash=&policy=&dry_run= and conditions; or body: {"ids": [...]} */
+    {"GET", {"v1", "versions"}, lnt__get_versions},   /* ?workflow= */
+    {"GET", {"v1", "code", "{}"}, lnt__get_code},     /* a hash or its beginning: the sources */
     {"GET", {"v1", "health"}, get_health},
     {"GET", {"v1", "stats"}, get_stats},
 };

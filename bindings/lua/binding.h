@@ -78,6 +78,7 @@ extern const luaL_Reg lnt__binding_asking[];
 extern const luaL_Reg lnt__binding_records[];
 extern const luaL_Reg lnt__binding_activities[];
 extern const luaL_Reg lnt__binding_driving[];
+extern const luaL_Reg lnt__binding_reloading[];
 
 LNT_API int luaopen_lunation(lua_State *L);
 

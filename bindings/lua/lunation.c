@@ -404,6 +404,7 @@ static void make_metatable(lua_State *L) {
   luaL_register(L, NULL, lnt__binding_records);
   luaL_register(L, NULL, lnt__binding_activities);
   luaL_register(L, NULL, lnt__binding_driving);
+  luaL_register(L, NULL, lnt__binding_reloading);
   lua_pop(L, 1);
 }
 

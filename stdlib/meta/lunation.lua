@@ -472,4 +472,107 @@ function Runtime:snapshot(path) end
 ---@return string? code
 function Runtime:close() end
 
+---@alias lunation.Policy "authors"|"pin"|"adopt"|"all_or_nothing"
+
+---How an instance fares with other code.
+---@class lunation.Fit
+---@field id string
+---@field workflow string
+---@field status lunation.Status
+---@field fit "compatible"|"diverges"|"unavailable"|"busy"
+---@field moves boolean it will be moved
+---@field from_hash string
+---@field to_hash string
+---@field events number of its history
+---@field message? string
+---@field event? number diverges: the recorded event; nil: the code makes a call where none is recorded
+---@field recorded_us? number
+---@field recorded? string the recorded call
+---@field recorded_at? string file:line
+---@field made? string the call that the new code makes
+---@field made_at? string
+---@field difference? string the first difference of the arguments
+
+---@class lunation.ReloadSummary
+---@field file? string
+---@field hash? string
+---@field dry_run boolean
+---@field switched boolean new starts get the code from now on
+---@field unchanged boolean it was current already
+---@field checked number instances on other code
+---@field compatible number
+---@field diverging number
+---@field unavailable number
+---@field busy number
+---@field moved number
+---@field took_us number
+---@field code? string why it failed
+---@field message? string
+---@field instances? lunation.Fit[] the first `limit` of them
+---@field more? number those that are not in the list
+
+---@class lunation.ReloadOptions
+---@field source? string instead of what the file holds
+---@field policy? lunation.Policy
+---@field dry_run? boolean look, and change nothing
+---@field now? boolean no turn runs until it is over
+---@field limit? integer reports to keep (100)
+---@field done? fun(summary: lunation.ReloadSummary) called at the end; without it the call drives the runtime until then
+
+---Load a file again: try it on every instance that runs, then let it become current.
+---@param file string
+---@param options? lunation.ReloadOptions
+---@return lunation.ReloadSummary|true|nil summary
+---@return string? message
+---@return string? code "LNT_EDIVERGED": all or nothing, and not all fit
+---@return lunation.ReloadSummary? refused
+function Runtime:reload(file, options) end
+
+---@class lunation.MigrateOptions: lunation.ReloadOptions
+---@field ids? string[] these; else the conditions of rt:list
+---@field workflow? string
+---@field status? lunation.Status|lunation.Status[]
+---@field prefix? string
+---@field attributes? table<string, string|number|boolean>
+---@field hash? string to this code, the beginning is enough; nil: the current code of each workflow
+
+---Move chosen instances to other code, if they fit it.
+---@param options lunation.MigrateOptions
+---@return lunation.ReloadSummary|true|nil summary
+---@return string? message
+---@return string? code
+---@return lunation.ReloadSummary? refused
+function Runtime:migrate(options) end
+
+---@class lunation.WatchEvent
+---@field kind "loaded"|"instance"|"reloaded"|"refused"|"broken"|"deleted"
+---@field file string
+---@field cause string the path of what changed: the file, or a module that it requires
+---@field message? string
+---@field instance? lunation.Fit
+---@field summary? lunation.ReloadSummary
+
+---Load every file of a folder, and reload what is saved there from now on.
+---@param dir string
+---@param fn fun(event: lunation.WatchEvent)
+---@param options? {policy: lunation.Policy}
+---@return fun()? stop
+---@return string? message
+---@return string? code
+function Runtime:watch(dir, fn, options) end
+
+---The versions of a workflow (nil: of all), newest first.
+---@param workflow? string
+---@return {workflow: string, hash: string, file: string?, since_us: number?, live: number, is_current: boolean}[]? versions
+---@return string? message
+---@return string? code
+function Runtime:versions(workflow) end
+
+---The sources of a version: the file first, then its modules.
+---@param hash string the beginning is enough
+---@return {module: string?, file: string, text: string}[]? sources
+---@return string hash_or_message
+---@return string? code
+function Runtime:code(hash) end
+
 return lunation

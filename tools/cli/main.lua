@@ -8,6 +8,7 @@ local sys = require "sys"
 local COMMANDS = {
   { "run", "start one workflow and follow it to its end, or resume it" },
   { "serve", "run the workflows of a folder until stopped" },
+  { "dev", "serve a folder and reload what is saved there" },
   { "start", "start an instance" },
   { "wait", "wait until an instance is finished" },
   { "ls", "list instances" },
@@ -22,6 +23,10 @@ local COMMANDS = {
   { "cancel", "ask an instance to clean up and end" },
   { "terminate", "stop an instance" },
   { "purge", "take finished instances out of the store" },
+  { "reload", "load a file again, trying it first on every instance" },
+  { "migrate", "move instances to other code, if they fit it" },
+  { "versions", "show which code there is, and who runs on it" },
+  { "code", "show the sources of a version" },
   { "bench", "measure this machine" },
 }
 

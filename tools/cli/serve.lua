@@ -71,18 +71,20 @@ local function announce(rt, parsed, socket, broken)
   end
   io.write(("Lunation %s serves %d workflow%s of %s: %s\n"):format(lunation.version, #names, #names == 1 and "" or "s", parsed[1],
     #names > 0 and table.concat(names, ", ") or "none"))
-  if broken > 0 then io.write(("%d file%s did not load; mend and start again\n"):format(broken, broken == 1 and "" or "s")) end
+  local advice = parsed.watched and "mend and save" or "mend and start again"
+  if broken > 0 then io.write(("%d file%s did not load; %s\n"):format(broken, broken == 1 and "" or "s", advice)) end
   io.write("listening on ", socket, "\n")
 end
 
-function serve.run(parsed)
+--- Run what there is, and what `load(rt)` loads, until stopped; it answers how many files are broken.
+function serve.host(parsed, load)
   if sys.kind(parsed[1]) ~= "folder" then
     local kind, why = sys.kind(parsed[1])
     data.fail(("cannot serve '%s': %s"):format(parsed[1], kind and "it is a file; `lunation run` runs one file" or why), "LNT_ENOTFOUND")
   end
   io.stdout:setvbuf("line")
   local rt = data.open(parsed)
-  local broken = load_all(rt, parsed[1])
+  local broken = load(rt)
   local socket = data.socket(data.dir(parsed))
   local server = data.check(sys.http(rt, socket))
   local guard = sys.guard(rt) -- after the last thing that may fail
@@ -97,6 +99,10 @@ function serve.run(parsed)
   data.close(rt)
   if not ran then data.fail(message, code) end
   return 0
+end
+
+function serve.run(parsed)
+  return serve.host(parsed, function(rt) return load_all(rt, parsed[1]) end)
 end
 
 return serve
