@@ -11,6 +11,12 @@ workflow("steps", function(ctx, input)
   end
   return "done"
 end)
+workflow("rounds", function(ctx, n)
+  for i = 1, 3 do ctx:emit("out", { n, i }) end
+  if n % 2 == 0 then ctx:emit("even", n) end
+  ctx:wait_for_external_event("go")
+  if n < 3 then ctx:continue_as_new(n + 1) end
+end)
 workflow("burst", function(ctx, count)
   for i = 1, count do ctx:emit("out", ("%06d"):format(i) .. ("x"):rep(1000)) end
 end)
@@ -173,6 +179,33 @@ describe("asking", function()
   end)
 
   describe("streams", function()
+    it("go on over the generations of an instance, also from a cursor in an earlier one", function()
+      open({ dir = dir })
+      rt:start("rounds", { id = "r", input = 1 })
+      rt:start("rounds", { id = "q", input = 1 }) -- runs of another instance lie between
+      assert(rt:drain(30))
+      local first = rt:stream("r", "out", { limit = 2 })
+      for _ = 1, 2 do
+        rt:raise("r", "go")
+        rt:raise("q", "go")
+        assert(rt:drain(30))
+      end
+      local all = {}
+      for n = 1, 3 do for i = 1, 3 do all[#all + 1] = { n, i } end end
+      assert.same(all, values(rt:stream("r", "out")))
+      assert.same({ 2 }, values(rt:stream("r", "even")))
+      local rest, cursor, ended = rt:stream("r", "out", { cursor = first[2].cursor })
+      assert.same({ unpack(all, 3) }, values(rest))
+      assert.is_false(ended)
+      rt:raise("r", "go")
+      assert(rt:drain(30))
+      assert.same({}, rt:stream("r", "out", { cursor = cursor }))
+      assert.is_true(select(3, rt:stream("r", "out", { cursor = cursor })))
+      rt:close()
+      open({ dir = dir, read_only = true })
+      assert.same({ unpack(all, 3) }, values(rt:stream("r", "out", { cursor = first[2].cursor })))
+    end)
+
     it("are read while the instance runs and after its end, from where the read before stopped", function()
       open({ dir = dir })
       rt:start("steps", { id = "s", input = { steps = 3 } })

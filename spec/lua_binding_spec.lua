@@ -134,6 +134,33 @@ describe("the Lua module", function()
     assert.equal("", ids({ parent = "n1" }))
   end)
 
+  it("forks, reruns and retries", function()
+    open()
+    local fails, inputs = true, {}
+    assert(rt:activity("host", function(input)
+      inputs[#inputs + 1] = input.n
+      if fails then error({ type = "Declined", message = "not now" }) end
+      return input
+    end))
+    assert(rt:start("caller", { id = "c", input = { n = 1 } }))
+    assert.equal("FAILED", assert(rt:wait("c", 30)).status)
+    fails = false
+    assert.equal("c", rt:retry("c"))
+    assert.same({ n = 1 }, assert(rt:wait("c", 30)).output)
+    assert.equal("again", rt:rerun("c", { event = 2, new_id = "again", input = { n = 5 } }))
+    assert.same({ n = 5 }, assert(rt:wait("again", 30)).output)
+    assert.same({ 1, 1, 5 }, inputs)
+    local id = assert(rt:fork("c"))
+    assert.same({ n = 1 }, assert(rt:wait(id, 30)).output)
+    local origin
+    for _, event in ipairs(rt:history(id)) do origin = event.kind == "Forked" and event or origin end
+    assert.same({ by = "fork", run = rt:get("c").run }, origin.value)
+    assert.equal("c", origin.id)
+    assert.equal("LNT_EINVAL", select(3, rt:rerun("c", { event = 1 })))
+    assert.equal("LNT_ENOTFOUND", select(3, rt:fork("nobody")))
+    assert.error_matches(function() rt:fork("c", { code = "old" }) end, "code must be")
+  end)
+
   it("purges one, and all that match", function()
     open()
     for i = 1, 5 do assert(rt:start(i == 5 and "waiter" or "echo", { id = "n" .. i, attributes = { odd = i % 2 == 1 } })) end

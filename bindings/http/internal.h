@@ -67,6 +67,7 @@ struct lnt__request {
   lnt_follower *follower;      /* waits for more of a stream from `cursor` on; NULL: it does not */
   lnt_cursor cursor;
   uint32_t limit;
+  bool creates;                /* a run that goes on from a history */
   bool purges;                 /* it tells how many went, and where to go on */
   uint64_t purged, purge_next;
   int existed;                 /* a start was answered by an instance that is there already */
@@ -142,5 +143,8 @@ void lnt__post_cancel(lnt__request *request);
 void lnt__post_terminate(lnt__request *request);
 void lnt__post_purge(lnt__request *request);
 void lnt__post_purge_matching(lnt__request *request);
+void lnt__post_fork(lnt__request *request);
+void lnt__post_rerun(lnt__request *request);
+void lnt__post_retry(lnt__request *request);
 
 #endif

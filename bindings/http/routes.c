@@ -120,7 +120,7 @@ void lnt__request_done(void *user, lnt_status status) {
   if (request->purges) lnt__text_number(&request->reply, "purged", (int64_t)request->purged);
   lnt__text_cursor(&request->reply, request->purge_next);
   lnt__text_raw(&request->reply, "}");
-  lnt__request_answered(request, started && !request->existed ? 201 : 200);
+  lnt__request_answered(request, request->creates || (started && !request->existed) ? 201 : 200);
 }
 
 static void post_event(lnt__request *request) {
@@ -250,6 +250,9 @@ static const route routes[] = {
     {"POST", {"v1", "instances", "{}", "resume"}, lnt__post_resume},       /* ?reason= */
     {"POST", {"v1", "instances", "{}", "cancel"}, lnt__post_cancel},       /* ?reason= */
     {"POST", {"v1", "instances", "{}", "terminate"}, lnt__post_terminate}, /* ?reason= */
+    {"POST", {"v1", "instances", "{}", "fork"}, lnt__post_fork},           /* ?event=&new_id=&run=&code=  body: another input */
+    {"POST", {"v1", "instances", "{}", "rerun"}, lnt__post_rerun},         /* the same */
+    {"POST", {"v1", "instances", "{}", "retry"}, lnt__post_retry},         /* ?run=&code= */
     {"POST", {"v1", "instances", "{}", "purge"}, lnt__post_purge},         /* ?recursive=&force= */
     {"POST", {"v1", "purge"}, lnt__post_purge_matching},                   /* ?closed_before_us=&recursive=&force= and conditions */
     {"GET", {"v1", "instances", "{}", "query", "{}"}, lnt__ask_query},     /* ?args= */

@@ -1,4 +1,5 @@
-/* routes_manage.c - URLs that manage instances: start, wait, suspend, resume, cancel, terminate, purge. */
+/* routes_manage.c - URLs that manage instances: start, wait, suspend, resume, cancel, terminate, purge, fork, rerun,
+ * retry. */
 #include <stdio.h>
 #include <string.h>
 
@@ -179,3 +180,53 @@ void lnt__post_purge_matching(lnt__request *request) {
   lnt_value_free(&f.options.attributes);
   if (status) lnt__request_refused(request, status, &err);
 }
+
+/* ---- fork, rerun, retry ---- */
+
+typedef struct fork_query { char new_id[LNT_ID_BYTES_MAX + 1], code[16]; } fork_query;
+
+/* NULL: good; else why not. */
+static const char *read_fork(lnt__request *request, fork_query *q, lnt_fork_options *options) {
+  static const char *const names[] = {"auto", "pinned", "newest"};
+  bool bad = false, known = false;
+  lnt_fork_options_init(options);
+  if (lnt__request_parameter(request, "new_id", q->new_id, sizeof q->new_id, &bad)) options->new_id = q->new_id;
+  if (bad) return "the parameter `new_id` is malformed or longer than 128 bytes";
+  lnt__request_number(request, "event", &options->event, &bad);
+  lnt__request_number(request, "run", &options->run, &bad);
+  if (bad) return "the parameters `event` and `run` are numbers";
+  if (!lnt__request_parameter(request, "code", q->code, sizeof q->code, &bad)) known = true;
+  for (size_t i = 0; i < sizeof names / sizeof *names && !known && !bad; i++) {
+    known = !strcmp(q->code, names[i]);
+    options->code = (lnt_fork_code)i;
+  }
+  return known && !bad ? NULL : "the parameter `code` is one of auto, pinned, newest";
+}
+
+typedef lnt_status (*fork_fn)(lnt_runtime *rt, const char *id, const lnt_fork_options *options, char *id_out, lnt_error *err);
+
+static void fork_as(lnt__request *request, fork_fn fn) {
+  fork_query q;
+  lnt_fork_options options;
+  const char *refusal = read_fork(request, &q, &options);
+  if (refusal) lnt__request_bad_query(request, refusal);
+  if (refusal || !lnt__request_body(request, &options.input)) return;
+  options.replace_input = request->body.size != 0;
+  options.done = lnt__request_done;
+  options.done_user = lnt__request_pending(request);
+  lnt_error err = {LNT_OK, ""};
+  lnt_status status = LNT_OK;
+  if (options.done_user) status = fn(request->rt, request->segments[2], &options, request->id, &err);
+  lnt_value_free(&options.input);
+  request->creates = true;
+  if (status) lnt__request_refused(request, status, &err);
+}
+
+static lnt_status retry(lnt_runtime *rt, const char *id, const lnt_fork_options *options, char *id_out, lnt_error *err) {
+  snprintf(id_out, LNT_ID_BYTES_MAX + 1, "%s", id);
+  return lnt_retry(rt, id, options, err);
+}
+
+void lnt__post_fork(lnt__request *request) { fork_as(request, lnt_fork); }
+void lnt__post_rerun(lnt__request *request) { fork_as(request, lnt_rerun); }
+void lnt__post_retry(lnt__request *request) { fork_as(request, retry); }

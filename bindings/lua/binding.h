@@ -66,6 +66,10 @@ void lnt__binding_push_value(lua_State *L, lnt_value value, bool json);
 /* Push an event of a history as a table. May raise. */
 void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json);
 
+/* A value given as a Lua value at `index`, or as JSON text in the field `json_field` of the options at `options`. */
+lnt_status lnt__binding_read_value(lua_State *L, lnt__binding *self, int index, int options, const char *json_field, lnt_value *out,
+                                   lnt_error *err);
+
 /* The conditions of a list, from the table at 2 (or none). Leaves the texts on the stack, so that they stay valid; the caller frees
  * options->attributes. */
 lnt_status lnt__binding_conditions(lua_State *L, lnt__binding *self, lnt_list_options *options, lnt_error *err);

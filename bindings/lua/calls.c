@@ -75,8 +75,7 @@ void lnt__binding_drop_done(lua_State *L, lnt__binding_done *call) {
 
 /* ---- start, raise ---- */
 
-/* A value given as a Lua value at `index`, or as JSON text in the field `json_field` of the options at `options`. */
-static lnt_status read_value(lua_State *L, lnt__binding *self, int index, int options, const char *json_field, lnt_value *out,
+lnt_status lnt__binding_read_value(lua_State *L, lnt__binding *self, int index, int options, const char *json_field, lnt_value *out,
                              lnt_error *err) {
   *out = LNT_VALUE_NIL;
   const char *json = NULL;
@@ -142,7 +141,7 @@ static int runtime_start(lua_State *L) {
   int existed = 0;
   options.existed = &existed;
   if (done) options.done = lnt__binding_on_done, options.done_user = done;
-  lnt_status status = read_value(L, self, 4, 3, "input_json", &options.input, &err);
+  lnt_status status = lnt__binding_read_value(L, self, 4, 3, "input_json", &options.input, &err);
   if (!status) status = read_attributes(L, self, &options.attributes, &err);
   if (!status) {
     lua_State *outer = lnt__binding_enter(self, L);
@@ -169,7 +168,7 @@ static int runtime_raise(lua_State *L) {
   lnt__binding_done *done = lnt__binding_keep_done(L, self, 5);
   lnt_error err = {LNT_OK, ""};
   lnt_value data;
-  lnt_status status = read_value(L, self, 4, 5, "data_json", &data, &err);
+  lnt_status status = lnt__binding_read_value(L, self, 4, 5, "data_json", &data, &err);
   if (!status) {
     lua_State *outer = lnt__binding_enter(self, L);
     status = lnt_raise(self->rt, id, event, data, done ? lnt__binding_on_done : NULL, done, &err);

@@ -12,5 +12,7 @@ lnt_status lnt__list_options_take(const char *call, const lnt_list_options *from
 
 /* manage.c: may the runtime take a request that changes something now? Sets the engine's time. */
 lnt_status lnt__request_check(lnt_runtime *rt, lnt_error *err);
+/* Within payload_bytes_max, and well formed? "the `what` of '`of`' has ..." */
+lnt_status lnt__request_check_value(lnt_runtime *rt, const char *what, const char *of, lnt_value value, lnt_error *err);
 
 #endif

@@ -16,7 +16,7 @@ lnt_status lnt__request_check(lnt_runtime *rt, lnt_error *err) {
   return LNT_OK;
 }
 
-static lnt_status check_value(lnt_runtime *rt, const char *what, const char *of, lnt_value value, lnt_error *err) {
+lnt_status lnt__request_check_value(lnt_runtime *rt, const char *what, const char *of, lnt_value value, lnt_error *err) {
   if (value.size > rt->options.limits.payload_bytes_max)
     return lnt__fail(err, LNT_ELIMIT, "the %s of '%s' has %zu bytes, more than payload_bytes_max (%llu)", what, of, value.size,
                      (unsigned long long)rt->options.limits.payload_bytes_max);
@@ -38,7 +38,7 @@ static lnt_status check_start(const lnt_start_options *from, lnt_start_options *
 }
 
 static lnt_status check_attributes(lnt_runtime *rt, const lnt_start_options *options, lnt_error *err) {
-  lnt_status status = check_value(rt, "attributes", options->workflow, options->attributes, err);
+  lnt_status status = lnt__request_check_value(rt, "attributes", options->workflow, options->attributes, err);
   return status ? status : lnt__attributes_check(options->attributes, err);
 }
 
@@ -49,7 +49,7 @@ lnt_status lnt_start(lnt_runtime *rt, const lnt_start_options *options, char *id
   bool existed = false;
   lnt_status status = lnt__request_check(rt, err);
   if (!status) status = check_start(options, &checked, err);
-  if (!status) status = check_value(rt, "input", checked.workflow, checked.input, err);
+  if (!status) status = lnt__request_check_value(rt, "input", checked.workflow, checked.input, err);
   if (!status) status = check_attributes(rt, &checked, err);
   if (!status) status = lnt__wvm_resolve(rt->wvm, checked.workflow, hash, err);
   if (status) return status;
@@ -66,7 +66,7 @@ lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_val
   lnt_status status = lnt__request_check(rt, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (!status) status = lnt__check_name("event name", event, LNT_NAME_BYTES_MAX, true, err);
-  if (!status) status = check_value(rt, "data of event", event, data, err);
+  if (!status) status = lnt__request_check_value(rt, "data of event", event, data, err);
   return status ? status : lnt__engine_raise(rt->engine, id, event, data, done, done_user, err);
 }
 

@@ -61,10 +61,9 @@ static const char *failure_type(lnt_status status, const char *not_found, const 
 /* ---- Ids ---- */
 
 /* "parent:0001"; from the second generation on "parent:2.0001". The number is the command's, so no two are alike. */
-#define SUFFIX_BYTES 40
-static void default_suffix(const lnt__turn *turn, uint32_t seq, char out[SUFFIX_BYTES]) {
-  if (turn->generation > 1) snprintf(out, SUFFIX_BYTES, ":%llu.%04x", (unsigned long long)turn->generation, seq);
-  else snprintf(out, SUFFIX_BYTES, ":%04x", seq);
+static void default_suffix(const lnt__turn *turn, uint32_t seq, char out[LNT__CHILD_SUFFIX_BYTES]) {
+  if (turn->generation > 1) snprintf(out, LNT__CHILD_SUFFIX_BYTES, ":%llu.%04x", (unsigned long long)turn->generation, seq);
+  else snprintf(out, LNT__CHILD_SUFFIX_BYTES, ":%04x", seq);
 }
 
 static bool ends_with(lnt_value text, const char *suffix) {
@@ -74,16 +73,22 @@ static bool ends_with(lnt_value text, const char *suffix) {
 
 /* In a replay the answer is what it was: a copied history may have another id than the instance that made it. */
 size_t lnt__turn_default_id_size(const lnt__turn *turn) {
-  char suffix[SUFFIX_BYTES];
+  char suffix[LNT__CHILD_SUFFIX_BYTES];
   const lnt__event *recorded = turn->replaying ? lnt__replay_command(turn, turn->next_seq) : NULL;
   default_suffix(turn, turn->next_seq, suffix);
   if (recorded && ends_with(recorded->id, suffix)) return recorded->id.size;
   return strlen(turn->id) + strlen(suffix);
 }
 
+void lnt__child_default_id(const lnt__turn *turn, uint32_t seq, char out[LNT_ID_BYTES_MAX + 1]) {
+  char suffix[LNT__CHILD_SUFFIX_BYTES];
+  default_suffix(turn, seq, suffix);
+  snprintf(out, LNT_ID_BYTES_MAX + 1, "%s%s", turn->id, suffix);
+}
+
 /* The id that the author gave, or the default one. */
 static lnt_value chosen_id(const lnt__turn *turn, const lnt__command *command, uint32_t seq, char out[LNT_ID_BYTES_MAX + 1]) {
-  char suffix[SUFFIX_BYTES];
+  char suffix[LNT__CHILD_SUFFIX_BYTES];
   default_suffix(turn, seq, suffix);
   int size = command->id.size ? snprintf(out, LNT_ID_BYTES_MAX + 1, "%.*s", (int)command->id.size, (const char *)command->id.data)
                               : snprintf(out, LNT_ID_BYTES_MAX + 1, "%s%s", turn->id, suffix);
@@ -180,12 +185,24 @@ lnt__command_state lnt__child_command(lnt__turn *turn, const lnt__command *comma
                       .value = command->input, .options = command->options, .id = chosen_id(turn, command, seq, id)};
   lnt__emit(turn, &event);
   lnt__see(turn, &event);
-  lnt__cmd *cmd = lnt__cmd_add_child(turn, seq, command->name, command->input, command->options, event.id);
+  lnt_value input = lnt__replaced_input(turn, seq, command->input);
+  lnt__cmd *cmd = lnt__cmd_add_child(turn, seq, command->name, input, command->options, event.id);
   if (!cmd) return LNT__COMMAND_REFUSED;
   cmd->due_us = command->due_us;
   if (cmd->due_us) lnt__timer_arm(turn, cmd);
   start_child(turn, cmd, NULL, 0);
   return LNT__COMMAND_WAITING;
+}
+
+/* An instance of the id that is its child was started before the turn stalled. */
+void lnt__child_start_again(lnt__turn *turn, lnt__cmd *cmd) {
+  char id[LNT_ID_BYTES_MAX + 1];
+  lnt_status status = LNT_OK;
+  attempt_id(cmd, id);
+  lnt__turn *known = lnt__instance_by_id(turn->engine, id, &status, NULL);
+  bool started = known && known->parent_run == turn->run && known->parent_seq == cmd->seq;
+  if (known) lnt__instance_release(known);
+  if (!started) start_child(turn, cmd, NULL, 0);
 }
 
 /* ---- The end of a child ---- */

@@ -47,10 +47,11 @@ static const uint8_t COMPARED[] = {
 
 static bool same_bytes(lnt_value a, lnt_value b) { return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0); }
 
-/* An id that the author left to the engine is whatever was recorded. */
-static bool agrees(const lnt__event *recorded, const lnt__command *command) {
+/* An id that the author left to the engine is whatever was recorded. What was copied from another instance may tell of that one's id. */
+static bool agrees(const lnt__event *recorded, const lnt__command *command, bool is_copy) {
   if (recorded->kind != command->kind) return false;
   uint8_t compared = COMPARED[command->kind];
+  if (is_copy) compared &= SAME_NAME | SAME_NAME_FOLDED;
   if ((compared & SAME_NAME) && !same_bytes(recorded->name, command->name)) return false;
   if ((compared & SAME_NAME_FOLDED) && !lnt__name_equal(recorded->name, command->name)) return false;
   if ((compared & SAME_INPUT) && !same_bytes(recorded->value, command->input)) return false;
@@ -154,7 +155,7 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
     refuse_unrecorded(turn, command, seq);
     return LNT__COMMAND_REFUSED;
   }
-  if (!agrees(recorded, command)) {
+  if (!agrees(recorded, command, seq <= turn->engine->replay.copied)) {
     refuse_different(turn, recorded, command, seq);
     return LNT__COMMAND_REFUSED;
   }
@@ -238,7 +239,8 @@ static lnt__command_state new_command(lnt__turn *turn, const lnt__command *comma
   lnt__emit(turn, &event);
   lnt__see(turn, &event);
   if (command->kind == LNT_EVENT_EVENT_AWAITED && take_buffered(turn, command->name, answer, seq)) return LNT__COMMAND_ANSWERED;
-  lnt__cmd *cmd = lnt__cmd_add(turn, seq, command->kind, command->name, command->input, command->options);
+  lnt_value input = lnt__replaced_input(turn, seq, command->input);
+  lnt__cmd *cmd = lnt__cmd_add(turn, seq, command->kind, command->name, input, command->options);
   if (!cmd) return LNT__COMMAND_REFUSED;
   if (command->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
     const lnt__effects *effects = &turn->engine->effects;

@@ -244,6 +244,7 @@ void lnt__engine_committed(lnt__engine *engine) {
   for (size_t i = 0; i < commit->turns.count; i++) {
     lnt__turn *turn = commit->turns.items[i];
     turn->pins--;
+    if (turn->forming && lnt__instance_clean(turn)) lnt__fork_formed(turn);
     if (lnt__asks_wait(turn)) lnt__ready_asked(turn);
     if (turn->evict && lnt__instance_idle(turn)) lnt__instance_drop_body(turn), turn->evict = false;
     if (turn->retry && turn->stall_batch <= engine->committed) turn->retry = false, lnt__ready_retry(turn);

@@ -84,6 +84,8 @@ typedef struct lnt__vm {
   bool (*update)(void *vm, lnt__turn *turn, void *body, const lnt__accepted *update, lnt__outcome *outcome);
   /* Append what the body waits for and what it can be asked, a map {branches, queries, updates}; lunation.h at lnt_describe. */
   lnt_status (*inspect)(void *vm, lnt__turn *turn, void *body, lnt__buf *out, lnt_error *err);
+  /* From here on the body draws other random numbers; with the seed it has, nothing changes. NULL: it draws none. */
+  void (*reseed)(void *vm, void *body, uint64_t seed);
 } lnt__vm;
 
 /* ---- The engine, as the VM sees it: only between lnt__vm.start/deliver and their return ---- */
@@ -241,6 +243,22 @@ lnt_status lnt__engine_find(lnt__engine *engine, const char *id, uint64_t *run, 
 /* Take a run out of the store, with the older runs of its id if it is the newest. *count: instances; 0: there was no such run any more.
  * LNT_EOPEN: one is not finished. */
 lnt_status lnt__engine_purge(lnt__engine *engine, uint64_t run, const lnt__purge *purge, uint64_t *count, lnt_error *err);
+
+/* A new run that begins as a copy of run `run`. LNT_ENOTFOUND, LNT_EAGAIN (not durable yet), LNT_EOPEN, LNT_EINVAL (the event), LNT_EEXIST,
+ * LNT_ELIMIT. */
+typedef enum lnt__fork_what { LNT__FORK, LNT__RERUN, LNT__RETRY } lnt__fork_what;
+typedef struct lnt__fork {
+  lnt__fork_what what;
+  uint64_t run;
+  uint64_t event;     /* from 1: the last that is copied, or the command to rerun; 0: all */
+  const char *new_id; /* NULL: random; a retry keeps the id */
+  bool has_input;
+  lnt_value input;    /* checked */
+  lnt_fork_code code;
+  lnt_done_fn done;
+  void *done_user;
+} lnt__fork;
+lnt_status lnt__engine_fork(lnt__engine *engine, const lnt__fork *fork, char *id_out, lnt_error *err);
 
 /* Call `fn` when everything accepted so far is durable. */
 void lnt__engine_when_durable(lnt__engine *engine, lnt_done_fn fn, void *user);

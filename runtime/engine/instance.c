@@ -70,6 +70,7 @@ void lnt__instance_free(lnt__turn *turn) {
   lnt__buf_finish(&turn->record);
   lnt__buf_finish(&turn->inbox);
   lnt__buf_finish(&turn->patches);
+  lnt__fork_forget(turn);
   lnt__free(turn->cmds);
   lnt__free(turn->buffered);
   lnt__free(turn->custom_status);
@@ -139,11 +140,12 @@ lnt__turn *lnt__instance_by_id(lnt__engine *engine, const char *id, lnt_status *
 }
 
 static void fold_command(lnt__turn *turn, const lnt__event *event) {
+  lnt_value input = lnt__replaced_input(turn, event->seq, event->value);
   if (event->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
-    lnt__cmd *cmd = lnt__cmd_add(turn, event->seq, event->kind, event->name, event->value, event->options);
+    lnt__cmd *cmd = lnt__cmd_add(turn, event->seq, event->kind, event->name, input, event->options);
     if (cmd) lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED), lnt__plan_start(cmd, event->time_us);
   } else if (event->kind == LNT_EVENT_CHILD_SCHEDULED) {
-    lnt__cmd *cmd = lnt__cmd_add_child(turn, event->seq, event->name, event->value, event->options, event->id);
+    lnt__cmd *cmd = lnt__cmd_add_child(turn, event->seq, event->name, input, event->options, event->id);
     if (!cmd) return;
     cmd->due_us = event->due_us;
     cmd->timer_durable = event->due_us != 0;
@@ -168,7 +170,7 @@ static void fold_fired(lnt__turn *turn, lnt__cmd *cmd, bool consumed) {
 static void fold_event(lnt__turn *turn, const lnt__event *event, bool consumed) {
   lnt__cmd *cmd = event->seq ? lnt__cmd_find(turn, event->seq) : NULL;
   switch (event->kind) {
-    case LNT_EVENT_STARTED: turn->seed = event->seed; break;
+    case LNT_EVENT_STARTED: case LNT_EVENT_FORKED: turn->seed = event->seed; break;
     case LNT_EVENT_ACTIVITY_SCHEDULED: case LNT_EVENT_CHILD_SCHEDULED: fold_command(turn, event); break;
     case LNT_EVENT_ACTIVITY_RETRIED: case LNT_EVENT_ACTIVITY_DEFERRED:
       if (cmd) lnt__attempt_fold(turn, cmd, event);
@@ -222,6 +224,7 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   lnt__buf_init(&turn->inbox);
   turn->inbox_last_us = turn->inbox_read_us = 0;
   turn->inbox_count = 0;
+  lnt__fork_scan(turn, history);
   fold(turn, history);
   lnt__attempts_resume(turn, &beats);
   turn->sleeping = sleeps(turn, history);
@@ -430,7 +433,8 @@ void lnt__cmd_set_state(lnt__turn *turn, lnt__cmd *cmd, lnt__cmd_state state) {
 }
 
 void lnt__cmd_remove(lnt__turn *turn, lnt__cmd *cmd) {
-  if (cmd->timer_new) turn->new_timers--;
+  turn->new_timers -= cmd->timer_new;
+  cmd->timer_new = false;
   lnt__cmd_set_state(turn, cmd, LNT__CMD_GONE);
   lnt__beat_free(turn, cmd);
   lnt__free(cmd->plan ? (void *)cmd->plan : cmd->memory);

@@ -63,6 +63,12 @@ typedef struct lnt__seen { uint64_t events, bytes; bool advised; } lnt__seen; /*
 typedef struct lnt__ask lnt__ask;
 typedef struct lnt__asked lnt__asked; /* ask.c: requests that wait at an instance */
 
+/* The vectors that grow with LNT__PUSH(). */
+#define LNT__VECTOR(type) struct { type *items; size_t count, capacity; }
+
+typedef struct lnt__replaced { uint32_t seq; void *data; size_t size; } lnt__replaced; /* the input of a command that was rerun */
+typedef struct lnt__key_range { uint32_t commands; uint64_t run; } lnt__key_range;     /* commands up to this one are steps of that run */
+
 /* An instance in memory. It stays while it has a body, undelivered events, unanswered activities, records on their way, or is stalled. */
 struct lnt__turn {
   lnt__engine *engine;
@@ -83,8 +89,11 @@ struct lnt__turn {
   uint8_t indexed;    /* 0: the index has no rows of it; else 1 + the status it has there */
   bool new_era;       /* it is the first one made after the clock was set back */
   uint64_t older_run; /* a new one took its id from this run; 0: from none */
+  bool forming;       /* a copy of another run that is not durable yet */
   bool purging;       /* the open batch or the one on its way takes it out of the store */
   bool purge_id;      /* and its id with it */
+  LNT__VECTOR(lnt__replaced) replaced;
+  LNT__VECTOR(lnt__key_range) keys;
   bool sleeping;      /* its time to start has not come; known once it is loaded */
   int64_t start_us;   /* when it is `sleeping` */
 
@@ -137,7 +146,6 @@ typedef struct lnt__settled { char *id; lnt_run_status status; } lnt__settled;
 typedef struct lnt__abandoned { lnt_token token; lnt_cancel_reason why; char *name; } lnt__abandoned; /* name: of a deferred one, owned */
 typedef struct lnt__observed { char *id; lnt_run_status status; uint64_t first_index; void *record; size_t size; } lnt__observed;
 
-#define LNT__VECTOR(type) struct { type *items; size_t count, capacity; }
 #define LNT__PUSH(engine, vector, item)                                                                                                    \
   ((vector).count < (vector).capacity ||                                                                                                   \
            lnt__grow((void **)&(vector).items, &(vector).capacity, (vector).count + 1, sizeof(*(vector).items))                            \
@@ -172,6 +180,7 @@ typedef struct lnt__replay {
   LNT__VECTOR(uint32_t) commands; /* index of the event of command seq: commands.items[seq - 1] */
   LNT__VECTOR(lnt__turn_mark) turns;
   size_t inbox_at, turn_at;
+  uint32_t copied; /* commands before the last FORKED */
   size_t half; /* index of the first event after the last TURN: what was accepted since, and what half a turn did before it stalled */
 } lnt__replay;
 
@@ -245,7 +254,9 @@ bool lnt__status_closed(lnt_run_status status);
 bool lnt__instance_closed(const lnt__turn *turn);
 bool lnt__instance_full(const lnt__turn *turn); /* buffered_events_max, of events that are in a batch */
 /* It only gathers: no turn runs and no attempt begins. */
-static inline bool lnt__instance_held(const lnt__turn *turn) { return turn->status == LNT_RUN_SUSPENDED || turn->sleeping; }
+static inline bool lnt__instance_held(const lnt__turn *turn) {
+  return turn->status == LNT_RUN_SUSPENDED || turn->sleeping || turn->forming;
+}
 void lnt__ready_push(lnt__turn *turn);  /* it has events; a stalled or held instance only gathers them */
 void lnt__ready_retry(lnt__turn *turn); /* also when it is stalled */
 void lnt__ready_asked(lnt__turn *turn); /* whatever its status: it is to answer */
@@ -342,6 +353,9 @@ lnt_status lnt__accept_terminate(lnt__turn *turn, const char *reason, lnt_error 
 lnt_status lnt__accept_cancel(lnt__turn *turn, const char *reason, lnt_error *err);    /* LNT_ELIMIT: its history is full */
 
 /* child.c */
+#define LNT__CHILD_SUFFIX_BYTES 40
+void lnt__child_default_id(const lnt__turn *turn, uint32_t seq, char out[LNT_ID_BYTES_MAX + 1]); /* the caller sees to it that it fits */
+void lnt__child_start_again(lnt__turn *turn, lnt__cmd *cmd); /* of a copied history: under the id that `cmd` has now */
 lnt__command_state lnt__child_command(lnt__turn *turn, const lnt__command *command, uint32_t seq);
 /* Do it, and complete *event with what came of it. */
 void lnt__detached_command(lnt__turn *turn, const lnt__command *command, lnt__event *event, char id[LNT_ID_BYTES_MAX + 1]);
@@ -392,6 +406,14 @@ void lnt__family_add(lnt__family *f, uint64_t run);
 lnt_status lnt__family_add_children(lnt__family *f, uint64_t run, lnt_error *err); /* of this run, not theirs */
 lnt_status lnt__family_add_older(lnt__family *f, const lnt__turn *newest, lnt_error *err); /* runs that had its id before */
 void lnt__family_finish(lnt__family *f);
+
+/* fork.c */
+void lnt__fork_formed(lnt__turn *turn);    /* its first batch is durable: from here on it is like any run that was found in the store */
+void lnt__fork_take_over(lnt__turn *turn); /* a live body is behind the copied part of its history */
+void lnt__fork_scan(lnt__turn *turn, const lnt__history *history); /* what `keys` and `replaced` say */
+void lnt__fork_forget(lnt__turn *turn);
+uint64_t lnt__key_run_of(const lnt__turn *turn, uint32_t seq); /* whose step it is, for its idempotency key */
+lnt_value lnt__replaced_input(const lnt__turn *turn, uint32_t seq, lnt_value input); /* what a rerun gives the command instead */
 
 /* purge.c */
 bool lnt__instance_unwrite(lnt__turn *turn, lnt__batch *batch, uint64_t number); /* instead of writing it; false: the batch failed */

@@ -35,6 +35,7 @@ static void index_history(lnt__turn *turn) {
   lnt__replay *replay = &engine->replay;
   replay->inbox.count = replay->commands.count = replay->turns.count = 0;
   replay->inbox_at = replay->turn_at = replay->half = 0;
+  replay->copied = 0;
   uint32_t answers = 0;
   for (size_t i = 0; i < replay->history.count; i++) {
     const lnt__event *event = &replay->history.events[i];
@@ -48,6 +49,7 @@ static void index_history(lnt__turn *turn) {
       LNT__PUSH(engine, replay->inbox, (uint32_t)i);
     }
     answers += event->kind == LNT_EVENT_UPDATE_ANSWERED;
+    if (event->kind == LNT_EVENT_FORKED) replay->copied = (uint32_t)replay->commands.count;
   }
 }
 

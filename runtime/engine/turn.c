@@ -94,12 +94,19 @@ static void on_update(lnt__turn *turn, const lnt__event *event) {
               "moved?", (int)event->name.size, (const char *)event->name.data);
 }
 
+static void on_forked(lnt__turn *turn, const lnt__event *event) {
+  lnt__engine *engine = turn->engine;
+  if (engine->vm.reseed) engine->vm.reseed(engine->vm.vm, turn->body, event->seed);
+  if (!turn->replaying) lnt__fork_take_over(turn);
+}
+
 static void (*const HANDLERS[])(lnt__turn *, const lnt__event *) = {
     [LNT_EVENT_STARTED] = on_started,           [LNT_EVENT_ACTIVITY_COMPLETED] = on_activity,
     [LNT_EVENT_ACTIVITY_FAILED] = on_activity,  [LNT_EVENT_TIMER_FIRED] = on_fired,
     [LNT_EVENT_EVENT_RAISED] = on_raised,       [LNT_EVENT_TERMINATE_REQUESTED] = on_terminate,
     [LNT_EVENT_CHILD_COMPLETED] = on_child,     [LNT_EVENT_CHILD_FAILED] = on_child,
     [LNT_EVENT_CANCEL_REQUESTED] = on_cancel,   [LNT_EVENT_UPDATE_ACCEPTED] = on_update,
+    [LNT_EVENT_FORKED] = on_forked,
 };
 
 void lnt__turn_feed(lnt__turn *turn, const lnt__event *event) { HANDLERS[event->kind](turn, event); }
@@ -353,6 +360,7 @@ static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
 static lnt_status recover_one(lnt__engine *engine, lnt_error *err) {
   lnt_status status = LNT_OK;
   uint64_t run = engine->recover.items[engine->recover_at++];
+  if (engine->recover_at == engine->recover.count) engine->recover_at = engine->recover.count = 0;
   lnt__turn *turn = lnt__instance_by_run(engine, run, &status, err);
   if (!turn && status == LNT_ENOTFOUND) {
     lnt__sweep_later(engine, run);

@@ -484,6 +484,48 @@ typedef struct lnt_counts {
  * counted by status and workflow, some more under other conditions. Errors as lnt_list(). */
 LNT_API lnt_status lnt_count(lnt_runtime *rt, const lnt_list_options *options, lnt_counts *counts, lnt_error *err);
 
+/* Which code the copy runs. */
+typedef enum lnt_fork_code {
+  LNT_FORK_CODE_AUTO = 0,   /* that of the source; for a retry after an error of the workflow's own: the newest */
+  LNT_FORK_CODE_PINNED = 1, /* that of the source */
+  LNT_FORK_CODE_NEWEST = 2  /* the newest of the workflow's name; if it makes other calls than the copied part has, the copy stalls */
+} lnt_fork_code;
+
+typedef struct lnt_fork_options {
+  size_t size;
+  uint64_t run;       /* which run of the id; 0: its newest */
+  uint64_t event;     /* `index` of an event in its history (lnt_history). lnt_fork(): the last one copied, 0: all there are;
+                         lnt_rerun(): the command to run again; lnt_retry(): not used */
+  const char *new_id; /* NULL: a random UUID; lnt_retry(): not used */
+  int replace_input;  /* 1: `input` counts */
+  lnt_value input;    /* lnt_rerun(): what the activity or child is given instead; lnt_fork() from event 1: what the workflow is given */
+  lnt_fork_code code;
+  lnt_done_fn done; /* may be NULL */
+  void *done_user;
+} lnt_fork_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_fork_options_init(lnt_fork_options *options);
+
+/* Make a new instance that has seen what this one, finished or not, had seen up to an event, and that goes on from there by itself. The
+ * copied part ends with a finished turn: what was made in the middle of one is made again. Activities without an answer run again,
+ * timers stand for the times they had, children without an answer are started again under new ids; answers, streams and recorded values
+ * stay. Random numbers and UUIDs that are drawn later are others than the source's. `id_out` (may be NULL) receives the id. Errors:
+ * LNT_ENOTFOUND (the instance, the run, newer code), LNT_EINVAL (the event), LNT_EEXIST (new_id), LNT_EAGAIN (its last events are not
+ * durable yet), LNT_ELIMIT, LNT_EVALUE, LNT_EFULL, LNT_EREADONLY, LNT_EIO, LNT_ECORRUPT, LNT_ENOMEM. */
+LNT_API lnt_status lnt_fork(lnt_runtime *rt, const char *id, const lnt_fork_options *options, char *id_out, lnt_error *err);
+
+/* The same from a command of a finished instance: event `options->event` is an ActivityScheduled, ChildScheduled, TimerCreated or
+ * EventAwaited; it, and what was made after it, is done again. A replaced input is what the activity or child is given; the history
+ * notes it. Errors as lnt_fork(), and LNT_EOPEN (not finished), LNT_EINVAL (the event is of another kind: the message names it). */
+LNT_API lnt_status lnt_rerun(lnt_runtime *rt, const char *id, const lnt_fork_options *options, char *id_out, lnt_error *err);
+
+/* Let a FAILED instance go on from its failure, under its id, as a new run: the activity or child that it failed with is tried again,
+ * with the same idempotency key and its whole retry policy; after an error of the workflow's own, its last turn is run again. One that
+ * was TERMINATED or CANCELED goes on as if that had not been asked. NULL options: the defaults. Errors as lnt_rerun(), and LNT_EEXIST
+ * (the id has a newer run). */
+LNT_API lnt_status lnt_retry(lnt_runtime *rt, const char *id, const lnt_fork_options *options, lnt_error *err);
+
 typedef struct lnt_purge_options {
   size_t size;
   int recursive; /* children, theirs and so on, too; lnt_purge_options_init() sets 1 */

@@ -298,7 +298,7 @@ static void init(lnt__wvm *wvm) {
   wvm->host = (lnt__sandbox_host){wvm, host_now_us, host_rng, host_log};
   wvm->guard.host = &wvm->host;
   wvm->interface = (lnt__vm){wvm, vm_start, vm_deliver, vm_drop, vm_resolve, vm_where, lnt__vm_ask, lnt__vm_update,
-                              lnt__vm_inspect};
+                              lnt__vm_inspect, lnt__body_reseed};
   wvm->slots = FIRST_SLOT;
   lnt__u64map_init(&wvm->codes);
   lnt__strmap_init(&wvm->definitions);

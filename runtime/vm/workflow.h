@@ -265,6 +265,7 @@ void lnt__body_failed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
 bool lnt__raised(lnt__wvm *wvm, lua_State *co, lnt__outcome *outcome);
 void lnt__body_free(lnt__wvm *wvm, lnt__body *body);
 lnt__rng *lnt__body_rng(lnt__body *body, int which); /* NULL: out of memory */
+void lnt__body_reseed(void *vm, void *body, uint64_t seed); /* lnt__vm.reseed */
 void lnt__traceback(lua_State *co, lnt__buf *out);
 /* Keep where the failure at the top of `co` was raised, unless it is a cancel; it stays. Does not raise once lnt__trace_reserve() was
  * called for the body. */

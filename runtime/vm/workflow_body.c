@@ -90,6 +90,15 @@ lnt__rng *lnt__body_rng(lnt__body *body, int which) {
   return &body->rngs[which];
 }
 
+void lnt__body_reseed(void *vm, void *body_in, uint64_t seed) {
+  lnt__body *body = body_in;
+  (void)vm;
+  if (body->seed == seed) return;
+  body->seed = seed;
+  lnt__free(body->rngs);
+  body->rngs = NULL;
+}
+
 static void free_end(lnt__body *body) {
   lnt__buf_finish(&body->end->value);
   lnt__buf_finish(&body->end->detail);

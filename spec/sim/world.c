@@ -958,13 +958,7 @@ static void live(world *w) {
   if (!w->result->broken.size) check_index(w);
 }
 
-/* ---- Purging ---- */
-
-static int count_left(void *user, lnt__slice key, lnt__slice value) {
-  (void)value;
-  *(int *)user += *(const uint8_t *)key.data != LNT__INDEX_ERA;
-  return 0;
-}
+/* ---- Forking ---- */
 
 typedef struct runs { uint64_t at[ITEMS_MAX]; int count; } runs;
 
@@ -972,6 +966,79 @@ static int take_run(void *user, lnt__slice key, lnt__slice value) {
   runs *r = user;
   (void)value;
   if (r->count < ITEMS_MAX) r->at[r->count++] = lnt__get_be64(key.data);
+  return 0;
+}
+
+/* A copy of each instance from some event on. Clients ask again until they find it. */
+static bool fork_each(world *w) {
+  bool asked = false;
+  for (int i = 0; i < w->program->workflows; i++) {
+    char id[16], copy[16];
+    uint64_t run, known;
+    lnt__history history;
+    id_of(i, id);
+    snprintf(copy, sizeof copy, "f%d", i);
+    if (lnt__engine_find(w->engine, copy, &known, NULL) == LNT_OK || lnt__engine_find(w->engine, id, &run, NULL)) continue;
+    lnt__history_init(&history);
+    EXPECT_OK(w, lnt__journal_history(w->store, run, &history, &err_));
+    uint64_t event = 1 + sim_mix(w->program->seed, 77, (uint64_t)i) % (history.count ? history.count : 1);
+    lnt__history_finish(&history);
+    lnt__fork fork = {.what = LNT__FORK, .run = run, .event = event, .new_id = copy};
+    char id_out[LNT_ID_BYTES_MAX + 1];
+    EXPECT_OK(w, lnt__engine_fork(w->engine, &fork, id_out, &err_));
+    asked = true;
+  }
+  return asked;
+}
+
+static int take_open(void *user, lnt__slice key, lnt__slice value) {
+  runs *r = user;
+  lnt__row row;
+  if (lnt__row_read(value, &row) && !row.closed_us && r->count < ITEMS_MAX) r->at[r->count++] = lnt__get_be64(key.data);
+  return 0;
+}
+
+static bool terminate_open(world *w) {
+  lnt__slice all = {0};
+  runs open = {.count = 0};
+  EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_INSTANCE, all, all, false, take_open, &open, &err_));
+  for (int i = 0; i < open.count; i++) {
+    lnt__row row;
+    void *memory;
+    char id[LNT_ID_BYTES_MAX + 1];
+    EXPECT_OK(w, lnt__journal_row(w->store, open.at[i], &row, &memory, &err_));
+    snprintf(id, sizeof id, "%.*s", (int)row.id.size, (const char *)row.id.data);
+    lnt__free(memory);
+    lnt__engine_terminate(w->engine, id, "by the plan", NULL, NULL, NULL); /* it may have ended meanwhile */
+  }
+  return open.count > 0;
+}
+
+/* The copies go on by themselves as far as they can; what then still waits for its clients is terminated. */
+static void fork_all(world *w) {
+  for (int i = 0; i < w->item_count; i++) w->items[i].state = ITEM_SETTLED; /* who comes later comes too late */
+  open_process(w);
+  for (int ticks = 0; ticks < TICKS_MAX && !w->result->broken.size; ticks++) {
+    bool asked = fork_each(w);
+    if (tick(w) || asked) continue;
+    int64_t next_us = next_time(w);
+    if (next_us == INT64_MAX || next_us <= w->now_us) break;
+    w->now_us = next_us;
+  }
+  for (bool moved = true; moved && !w->result->broken.size;) {
+    moved = terminate_open(w);
+    moved |= tick(w);
+  }
+  if (!w->result->broken.size) check_leftovers(w);
+  if (!w->result->broken.size) check_index(w);
+  close_process(w);
+}
+
+/* ---- Purging ---- */
+
+static int count_left(void *user, lnt__slice key, lnt__slice value) {
+  (void)value;
+  *(int *)user += *(const uint8_t *)key.data != LNT__INDEX_ERA;
   return 0;
 }
 
@@ -990,7 +1057,6 @@ static void purge_all(world *w) {
   static const lnt__table tables[] = {LNT__TABLE_ID,    LNT__TABLE_INSTANCE,  LNT__TABLE_HISTORY, LNT__TABLE_ACTIVE,
                                       LNT__TABLE_TIMER, LNT__TABLE_HEARTBEAT, LNT__TABLE_PAYLOAD, LNT__TABLE_INDEX};
   lnt__slice all = {0};
-  for (int i = 0; i < w->item_count; i++) w->items[i].state = ITEM_SETTLED; /* who comes later comes too late */
   open_process(w);
   for (int moved = 1, ticks = 0; moved && ticks < TICKS_MAX && !w->result->broken.size; ticks++) {
     purge_rows(w);
@@ -1024,7 +1090,10 @@ void sim_run(const sim_program *program, const sim_mode *mode, sim_result *resul
   close_process(w);
   sim_outcome(program, w->store, &result->text);
   sim_commands(w->store, &result->commands);
+  uint64_t replays = result->replays;
+  if (!result->broken.size) fork_all(w);
   if (!result->broken.size) purge_all(w);
+  result->replays = replays; /* of the run that is compared */
   w->store->vtable->destroy(w->store);
   for (int i = 0; i < w->attempt_count; i++) {
     lnt__buf_finish(&w->attempts[i].input);

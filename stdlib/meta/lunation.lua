@@ -236,6 +236,39 @@ function Runtime:suspend(id, reason, options) end
 ---@return string? code
 function Runtime:resume(id, reason, options) end
 
+---@class lunation.ForkOptions
+---@field event? number index of an event in the history: the last one copied (default: all), or the command to rerun
+---@field new_id? string default: a random UUID
+---@field run? number which run of the id; default: its newest
+---@field input? any what is given instead: to the command of a rerun, or to the workflow of a fork from event 1
+---@field input_json? string the same as JSON text
+---@field code? "auto"|"pinned"|"newest" which code the copy runs; auto: the source's, or after an error of its own the newest
+---@field done? lunation.Done
+
+---Make a new instance that has seen what this one had seen up to an event, and that goes on from there by itself.
+---@param id string
+---@param options? lunation.ForkOptions
+---@return string? new_id
+---@return string? message
+---@return string? code
+function Runtime:fork(id, options) end
+
+---The same from a command of a finished instance, which is done again.
+---@param id string
+---@param options lunation.ForkOptions
+---@return string? new_id
+---@return string? message
+---@return string? code
+function Runtime:rerun(id, options) end
+
+---Let a failed instance go on from its failure, under its id: what failed is tried again.
+---@param id string
+---@param options? {code?: "auto"|"pinned"|"newest", run?: number, done?: lunation.Done}
+---@return string? id
+---@return string? message
+---@return string? code
+function Runtime:retry(id, options) end
+
 ---@class lunation.PurgeOptions
 ---@field recursive? boolean children, theirs and so on, too; default true
 ---@field force? boolean what is not finished is terminated

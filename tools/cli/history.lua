@@ -8,7 +8,8 @@ local history = {
   summary = "Show what happened to an instance, in order",
   usage = "history ID [--run N]",
   about = [[
-Each line: seconds since the start, what happened, to which step (#N is the number of the call in the workflow), and the value.
+Each line: the event's number, seconds since the start, what happened, to which step (#N is the number of the call in the workflow), and
+the value. `fork` and `rerun` are given the event's number.
 Turns, the points at which the workflow had taken in everything before, are left out unless --all is given.]],
   arguments = { 1, 1 },
   options = {
@@ -53,6 +54,10 @@ local KINDS = {
   Emitted = { "»", "emitted", "blue" },
   UpdateAccepted = { "?", "update", "blue" },
   UpdateAnswered = { "!", "answered update", "green" },
+  Suspended = { "‖", "suspended", "yellow" },
+  Unsuspended = { "▶", "goes on", "green" },
+  Forked = { "⑂", "goes on from a copy of", "yellow" },
+  InputReplaced = { "⇄", "is given another input", "yellow" },
 }
 
 local FAILURES = {
@@ -60,6 +65,7 @@ local FAILURES = {
   ChildFailed = true, ChildRetried = true,
 }
 local ANSWERED_AT_ONCE = { DetachedStarted = true, EventSent = true, SideEffect = true, UpdateAnswered = true } -- `options` is the failure
+local BEFORE_ID = { EventSent = " at ", Forked = " " }
 local DONE = { ActivityCompleted = true, ChildCompleted = true }
 local LATER = { ActivityRetried = true, ChildRetried = true, TimerCreated = true }
 
@@ -77,23 +83,23 @@ end
 
 local function line(event, began_us, steps, full)
   local kind = KINDS[event.kind] or { "?", event.kind }
-  local step = event.seq and steps[event.seq] or {}
+  local step = event.kind ~= "Forked" and event.seq and steps[event.seq] or {}
   local name = event.name or step.name
   local what = kind[2]
   if LATER[event.kind] then what = what .. due_of(event) end
   if name then what = what .. " " .. name end
-  if event.id and event.kind ~= "Started" then what = what .. (event.kind == "EventSent" and " at " or " as ") .. event.id end
-  if event.seq then what = what .. " #" .. event.seq end
+  if event.id and event.kind ~= "Started" then what = what .. (BEFORE_ID[event.kind] or " as ") .. event.id end
+  if event.seq and event.kind ~= "Forked" then what = what .. " #" .. event.seq end
   if event.attempt and event.attempt > 1 then what = what .. (" (attempt %d)"):format(event.attempt) end
   if event.kind == "EventAwaited" or event.kind == "ChildScheduled" then what = what .. due_of(event) end
   if DONE[event.kind] and step.time_us then what = what .. "  " .. out.duration(event.time_us - step.time_us) end
   local value = value_of(event)
-  local head = ("%+10.3f s  "):format((event.time_us - began_us) / 1e6)
+  local head = ("%4d %+10.3f s  "):format(event.index, (event.time_us - began_us) / 1e6)
   local room = full and math.huge or math.max(30, (out.width() == math.huge and 140 or out.width()) - #head - #what - 6)
   local shown = value ~= "" and "  " .. out.paint(1, "dim", out.cut(value, room)) or ""
   io.write(out.paint(1, "dim", head), out.paint(1, kind[3], kind[1] .. " " .. what), shown, "\n")
   if event.detail and (FAILURES[event.kind] or full) then
-    for text in event.detail:gmatch("[^\n]+") do io.write((" "):rep(16), out.paint(1, "dim", text), "\n") end
+    for text in event.detail:gmatch("[^\n]+") do io.write((" "):rep(21), out.paint(1, "dim", text), "\n") end
   end
 end
 
@@ -103,7 +109,7 @@ local function print_timeline(instance, events, parsed)
     out.time(instance.created_us), "\n")
   for _, event in ipairs(events) do
     if event.seq and event.name and not steps[event.seq] then steps[event.seq] = event end
-    if event.kind ~= "Turn" or parsed.all then line(event, instance.created_us, steps, parsed.full) end
+    if event.kind ~= "Turn" or parsed.all then line(event, events[1].time_us, steps, parsed.full) end
   end
 end
 
