@@ -63,6 +63,7 @@ void world_init(world *w, mode how) {
 #undef X
   };
   w->limits.turn_instructions_max = 2000000;
+  w->limits.turn_us_max = INT64_C(3600) * 1000000; /* no story hangs on the speed of a machine, or of a collector that never rests */
   w->limits.turn_memory_bytes_max = 8u << 20;
   CHECK_STATUS(lnt__store_open_memory(&w->store, &err), LNT_OK);
   open_engine(w);
