@@ -71,17 +71,26 @@ describe("the HTTP API", function()
     assert.same({ n = 1 }, instance.output)
   end)
 
-  it("answers a wait that comes before the end", function()
-    request("POST", "/v1/workflows/waiter/start?id=w1")
+  -- A wait of `id` that began before `finish` is called: its answer has `part`.
+  local function answers_wait(id, finish, part)
+    request("POST", "/v1/workflows/waiter/start?id=" .. id)
     local folder = support.folder()
-    local url = "'http://localhost/v1/instances/w1/wait?timeout_ms=60000'"
+    local url = ("'http://localhost/v1/instances/%s/wait?timeout_ms=60000'"):format(id)
     os.execute(("%s --unix-socket %s %s >%s/out 2>&1 &"):format(support.curl, support.quote(server.socket), url, folder))
-    local status, failure = request("GET", "/v1/instances/w1/wait?timeout_ms=1")
+    local status, failure = request("GET", ("/v1/instances/%s/wait?timeout_ms=300"):format(id))
     assert.equal(504, status)
     assert.equal("LNT_ETIMEOUT", failure.error.code)
-    request("POST", "/v1/instances/w1/events/GO%2fNOW", '"done"')
-    local function answered() return (support.read(folder .. "/out") or ""):find('"output":"done"', 1, true) end
+    finish()
+    local function answered() return (support.read(folder .. "/out") or ""):find(part, 1, true) end
     support.wait_until(answered, "the answer to the wait")
+  end
+
+  it("answers a wait that comes before the end", function()
+    answers_wait("w1", function() request("POST", "/v1/instances/w1/events/GO%2fNOW", '"done"') end, '"output":"done"')
+  end)
+
+  it("answers a wait that comes before a cancel", function()
+    answers_wait("w2", function() request("POST", "/v1/instances/w2/cancel") end, '"status":"CANCELED"')
   end)
 
   it("terminates", function()

@@ -65,7 +65,10 @@ end
 -- ---- Text ----
 
 local colours = { bold = "1", dim = "2", red = "31", green = "32", yellow = "33", blue = "34" }
-local STATUS_COLOURS = { COMPLETED = "green", FAILED = "red", TERMINATED = "red", STALLED = "yellow", RUNNING = "blue", PENDING = "blue" }
+local STATUS_COLOURS = {
+  COMPLETED = "green", FAILED = "red", TERMINATED = "red", CANCELED = "yellow", SUSPENDED = "yellow", STALLED = "yellow", RUNNING = "blue",
+  PENDING = "blue",
+}
 
 local function coloured(descriptor)
   return sys.isatty(descriptor) and not os.getenv("NO_COLOR") and os.getenv("TERM") ~= "dumb"

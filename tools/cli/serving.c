@@ -123,7 +123,7 @@ static int call_watcher(lua_State *L) {
 
 static int is_news(lnt_event_kind kind) {
   return kind == LNT_EVENT_STARTED || kind == LNT_EVENT_COMPLETED || kind == LNT_EVENT_FAILED || kind == LNT_EVENT_TERMINATED ||
-         kind == LNT_EVENT_STALLED || kind == LNT_EVENT_RESUMED;
+         kind == LNT_EVENT_CANCELED || kind == LNT_EVENT_STALLED || kind == LNT_EVENT_RESUMED;
 }
 
 static void on_event(void *user, const char *id, lnt_run_status status, const lnt_event *event) {
