@@ -365,7 +365,7 @@ typedef enum lnt_id_reuse {
   LNT_ID_REUSE_ERROR = 0,    /* LNT_EEXIST */
   LNT_ID_REUSE_EXISTING = 1, /* starts nothing: who is there is the answer, finished or not. LNT_EEXIST: it runs another workflow */
   LNT_ID_REUSE_TERMINAL = 2, /* a new run if the old one and all its children, theirs and so on, are over; LNT_EEXIST names who is not */
-  LNT_ID_REUSE_REPLACE = 3   /* a new run; the old one is terminated first, with its children, in the same commit */
+  LNT_ID_REUSE_REPLACE = 3   /* a new run; the old one is terminated first, its children go as they were told to */
 } lnt_id_reuse;
 
 typedef struct lnt_start_options {
