@@ -49,7 +49,8 @@ describe("lunation", function()
       local help = cli("--help")
       assert.equal(0, help.code)
       for _, name in ipairs({ "run", "serve", "start", "wait", "ls", "show", "history", "raise", "suspend", "resume", "cancel",
-        "terminate", "purge", "fork", "rerun", "retry", "dev", "reload", "migrate", "versions", "code", "bench" }) do
+        "terminate", "purge", "fork", "rerun", "retry", "complete", "fail", "heartbeat", "dev", "reload", "migrate", "versions", "code",
+        "bench" }) do
         assert.matches("  " .. name .. " ", help.out, 1, true)
         local own = cli(name, "--help")
         assert.equal(0, own.code)

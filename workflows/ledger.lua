@@ -20,8 +20,8 @@ activity("write_rows", { concurrency = 2 }, function(job, act)
   return #job.rows
 end)
 
--- The token is the answer's address: whoever has it completes the step, with lnt_complete() or rt:complete(), in seven days or after a
--- restart.
+-- The token is the answer's address: whoever has it completes the step, with `lunation complete TOKEN JSON`, over HTTP, with
+-- rt:complete() or lnt_complete(), in seven days or after a restart. `lunation show ID` prints it.
 activity("ask_for_release", function(path, act)
   act:write_file(path, act:complete_later())
 end)

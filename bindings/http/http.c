@@ -66,6 +66,7 @@ static const struct {
 } http_statuses[] = {
     {LNT_EINVAL, 400},   {LNT_EVALUE, 400},   {LNT_ENOTFOUND, 404}, {LNT_EEXIST, 409}, {LNT_ECLOSED, 409},
     {LNT_EDIVERGED, 409}, {LNT_ELIMIT, 413},  {LNT_EFULL, 507},     {LNT_EAGAIN, 503}, {LNT_EBUSY, 503}, {LNT_EOPEN, 409},
+    {LNT_EOVER, 409},
     {LNT_ETIMEOUT, 504}, {LNT_EREADONLY, 403}, {LNT_EFAILED, 422},
 };
 

@@ -124,6 +124,12 @@ void lnt__get_stream(lnt__request *request);
 void lnt__request_stream_timed_out(lnt__request *request);
 void lnt__request_unfollow(lnt__request *request); /* also when it follows nothing */
 
+/* ---- routes_activity.c ---- */
+
+void lnt__post_complete(lnt__request *request);
+void lnt__post_fail(lnt__request *request);
+void lnt__post_heartbeat(lnt__request *request);
+
 /* ---- routes_reload.c ---- */
 
 void lnt__post_reload(lnt__request *request);

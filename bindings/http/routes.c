@@ -116,6 +116,7 @@ void lnt__request_done(void *user, lnt_status status) {
   lnt__text_raw(&request->reply, "{");
   lnt__text_member(&request->reply, "id", request->id[0] ? request->id : NULL);
   lnt__text_member(&request->reply, started ? "workflow" : "event", request->name[0] ? request->name : NULL);
+  if (!strcmp(request->segments[1], "activities")) lnt__text_member(&request->reply, "token", request->segments[2]);
   if (request->existed) lnt__text_raw(&request->reply, ",\"existed\":true");
   if (request->purges) lnt__text_number(&request->reply, "purged", (int64_t)request->purged);
   lnt__text_cursor(&request->reply, request->purge_next);
@@ -260,6 +261,9 @@ static const route routes[] = {
     {"POST", {"v1", "instances", "{}", "update", "{}"}, lnt__post_update}, /* ?update_id=  body: the arguments */
     {"GET", {"v1", "instances", "{}", "describe"}, lnt__get_describe},     /* why it waits */
     {"GET", {"v1", "instances", "{}", "stream", "{}"}, lnt__get_stream},   /* ?cursor=&limit=&wait_ms= */
+    {"POST", {"v1", "activities", "{}", "complete"}, lnt__post_complete},   /* a token; body: the result */
+    {"POST", {"v1", "activities", "{}", "fail"}, lnt__post_fail},           /* ?type=&message=&retryable=  body: the details */
+    {"POST", {"v1", "activities", "{}", "heartbeat"}, lnt__post_heartbeat}, /* body: the details */
     {"POST", {"v1", "reload"}, lnt__post_reload},     /* ?file=&policy=&dry_run=  answered when instances are tried and moved */
     {"POST", {"v1", "migrate"}, lnt__post_migrate},   /* ?hash=&policy=&dry_run= and conditions; or body: {"ids": [...]} */
     {"GET", {"v1", "versions"}, lnt__get_versions},   /* ?workflow= */

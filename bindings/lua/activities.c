@@ -17,11 +17,9 @@ static void push_token(lua_State *L, lnt_token token) {
   lua_pushstring(L, text);
 }
 
-static lnt_token check_token(lua_State *L, int index) {
-  lnt_token token;
-  lnt_error err;
-  if (lnt_token_parse(luaL_checkstring(L, index), &token, &err)) luaL_error(L, "%s; act.token is one", err.message);
-  return token;
+/* It may come from far away: text that is none is no misuse. */
+static lnt_status read_token(lua_State *L, int index, lnt_token *token, lnt_error *err) {
+  return lnt_token_parse(luaL_checkstring(L, index), token, err);
 }
 
 /* ---- Failures ---- */
@@ -97,7 +95,7 @@ static int act_pending(lua_State *L) { return answer_later(L, LNT_ACTIVITY_PENDI
 static int act_complete_later(lua_State *L) { return answer_later(L, LNT_ACTIVITY_DEFERRED); }
 
 static void fail_attempt(activity_call *call, const lnt_failure *failure) {
-  call->answered = lnt_fail(call->rt, call->activity->token, failure, NULL) == LNT_OK;
+  call->answered = lnt_fail(call->rt, call->activity->token, failure, NULL, NULL, NULL) == LNT_OK;
 }
 
 static void fail_with(activity_call *call, const lnt_error *err) {
@@ -111,7 +109,7 @@ static void answer_result(lua_State *L, activity_call *call) {
   lnt_value value = LNT_VALUE_NIL;
   lnt_status status = LNT_OK;
   if (!lua_isnil(L, -1)) status = lnt_lua_encode(L, -1, "result", call->self->payload_bytes_max, &value, &err);
-  if (!status) status = lnt_complete(call->rt, call->activity->token, value, &err);
+  if (!status) status = lnt_complete(call->rt, call->activity->token, value, NULL, NULL, &err);
   lnt_value_free(&value);
   call->answered = !status;
   if (status) fail_with(call, &err);
@@ -263,43 +261,50 @@ static int runtime_activity(lua_State *L) {
   return 1;
 }
 
-/* rt:complete(token, result) -> true */
+/* rt:complete(token, result, {result_json =, done =}) -> true */
 static int runtime_complete(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
-  lnt_token token = check_token(L, 2);
-  lua_settop(L, 3);
   lnt_error err = {LNT_OK, ""};
+  lnt_token token;
   lnt_value value = LNT_VALUE_NIL;
-  lnt_status status = LNT_OK;
-  if (!lua_isnil(L, 3)) status = lnt_lua_encode(L, 3, "result", self->payload_bytes_max, &value, &err);
-  if (!status) status = lnt_complete(self->rt, token, value, &err);
+  lnt_status status = read_token(L, 2, &token, &err);
+  lua_settop(L, 4);
+  lnt__binding_done *done = lnt__binding_keep_done(L, self, 4);
+  if (!status) status = lnt__binding_read_value(L, self, 3, 4, "result_json", &value, &err);
+  if (!status) status = lnt_complete(self->rt, token, value, done ? lnt__binding_on_done : NULL, done, &err);
   lnt_value_free(&value);
+  if (status) lnt__binding_drop_done(L, done);
   return lnt__binding_answer(L, status, &err);
 }
 
-/* rt:fail(token, message or {type =, message =, non_retryable =, details =}) -> true */
+/* rt:fail(token, message or {type =, message =, non_retryable =, details =}, {details_json =, done =}) -> true */
 static int runtime_fail(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
-  lnt_token token = check_token(L, 2);
-  lua_settop(L, 3);
   lnt_error err = {LNT_OK, ""};
+  lnt_token token;
   lnt_failure failure;
+  lnt_status status = read_token(L, 2, &token, &err);
+  lua_settop(L, 4);
+  lnt__binding_done *done = lnt__binding_keep_done(L, self, 4);
   read_failure(L, self, 3, &failure);
-  lnt_status status = lnt_fail(self->rt, token, &failure, &err);
+  if (!status && !failure.details.size)
+    status = lnt__binding_read_value(L, self, lua_gettop(L) + 1, 4, "details_json", &failure.details, &err);
+  if (!status) status = lnt_fail(self->rt, token, &failure, done ? lnt__binding_on_done : NULL, done, &err);
   lnt_value_free(&failure.details);
+  if (status) lnt__binding_drop_done(L, done);
   return lnt__binding_answer(L, status, &err);
 }
 
-/* rt:heartbeat(token, details) -> canceled */
+/* rt:heartbeat(token, details, {details_json =}) -> canceled */
 static int runtime_heartbeat(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
-  lnt_token token = check_token(L, 2);
-  lua_settop(L, 3);
   lnt_error err = {LNT_OK, ""};
+  lnt_token token;
   lnt_value details = LNT_VALUE_NIL;
-  lnt_status status = LNT_OK;
   int canceled = 0;
-  if (!lua_isnil(L, 3)) status = lnt_lua_encode(L, 3, "details", self->payload_bytes_max, &details, &err);
+  lnt_status status = read_token(L, 2, &token, &err);
+  lua_settop(L, 4);
+  if (!status) status = lnt__binding_read_value(L, self, 3, 4, "details_json", &details, &err);
   if (!status) status = lnt_heartbeat(self->rt, token, details, &canceled, &err);
   lnt_value_free(&details);
   if (status) return lnt__binding_failed(L, status, &err);

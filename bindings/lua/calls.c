@@ -1,4 +1,5 @@
 /* calls.c - what a Lua host asks of instances: start, raise, with `done` functions that are called when it is durable. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,7 +89,9 @@ lnt_status lnt__binding_read_value(lua_State *L, lnt__binding *self, int index, 
   }
   if (json) return lnt_value_from_json(json, size, out, err);
   if (lua_isnoneornil(L, index)) return LNT_OK;
-  return lnt_lua_encode(L, index, json_field[0] == 'i' ? "input" : "data", self->payload_bytes_max, out, err);
+  char what[16]; /* "input" of "input_json" */
+  snprintf(what, sizeof what, "%.*s", (int)(strlen(json_field) - strlen("_json")), json_field);
+  return lnt_lua_encode(L, index, what, self->payload_bytes_max, out, err);
 }
 
 static const char *text_field(lua_State *L, int options, const char *name) {

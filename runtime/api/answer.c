@@ -18,24 +18,28 @@ static lnt_status check_call(const lnt_runtime *rt, lnt_token token, lnt_error *
 /* Elsewhere than on the owner thread it is not known before the answer is looked at. */
 static lnt_status check_awaited(lnt_runtime *rt, lnt_token token, lnt_error *err) {
   bool is_current = lnt__is_owner(rt) && rt->current.run == token.run && rt->current.seq == token.seq;
-  if (!lnt__is_owner(rt) || is_current || rt->closing) return LNT_OK;
+  if (!lnt__is_owner(rt) || is_current) return LNT_OK;
+  if (rt->closing) return lnt__fail(err, LNT_EMISUSE, "the runtime is being closed; the answer was not taken");
   lnt_status status = lnt__engine_awaits(rt->engine, token);
   char text[LNT_TOKEN_TEXT_BYTES];
   lnt_token_text(token, text);
-  if (status == LNT_ENOTFOUND)
-    return lnt__fail(err, status, "attempt %s waits for no answer: it was answered, timed out or was canceled, or never began", text);
+  if (status == LNT_ENOTFOUND && lnt__canceled_has(rt, token)) /* those that are late are many, and their histories may be long */
+    return lnt__fail(err, LNT_EOVER, "attempt %s is over: it timed out or was canceled", text);
+  if (status == LNT_ENOTFOUND) return lnt__engine_unawaited(rt->engine, token, err);
   return status ? lnt__fail(err, status, "the instance of attempt %s cannot be read", text) : LNT_OK;
 }
 
-lnt_status lnt_complete(lnt_runtime *rt, lnt_token token, lnt_value result, lnt_error *err) {
+lnt_status lnt_complete(lnt_runtime *rt, lnt_token token, lnt_value result, lnt_done_fn done, void *done_user, lnt_error *err) {
   lnt_status status = check_call(rt, token, err);
   if (!status) status = check_payload(rt, "result", result, err);
   if (!status) status = check_awaited(rt, token, err);
-  return status ? status : lnt__mailbox_post(rt, token, LNT__ANSWER_RESULT, result, LNT_VALUE_NIL, true, err);
+  lnt__posted posted = {.token = token, .kind = LNT__ANSWER_RESULT, .value = result, .done = done, .done_user = done_user, .bounded = true};
+  return status ? status : lnt__mailbox_post(rt, &posted, err);
 }
 
-lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure, lnt_error *err) {
+lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure, lnt_done_fn done, void *done_user, lnt_error *err) {
   static const lnt_failure unnamed = {0};
+  lnt__posted posted = {.token = token, .kind = LNT__ANSWER_FAILURE, .done = done, .done_user = done_user, .bounded = true};
   lnt__buf map;
   if (!failure) failure = &unnamed;
   lnt_status status = check_call(rt, token, err);
@@ -44,11 +48,12 @@ lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure
   if (status) return status;
   lnt__buf_init(&map);
   lnt__failure_write(&map, failure);
+  posted.value = (lnt_value){map.data, map.size};
   if (map.failed) status = lnt__fail(err, LNT_ENOMEM, "out of memory: the failure of an activity was not taken");
   else if (map.size > rt->options.limits.payload_bytes_max)
     status = lnt__fail(err, LNT_ELIMIT, "the failure has %zu bytes, more than payload_bytes_max (%llu)", map.size,
                        (unsigned long long)rt->options.limits.payload_bytes_max);
-  else status = lnt__mailbox_post(rt, token, LNT__ANSWER_FAILURE, (lnt_value){map.data, map.size}, LNT_VALUE_NIL, true, err);
+  else status = lnt__mailbox_post(rt, &posted, err);
   lnt__buf_finish(&map);
   return status;
 }

@@ -122,7 +122,9 @@ lnt_status lnt_flush(lnt_runtime *rt, lnt_error *err) {
   lnt_status status = lnt__enter(rt, LNT__WRITES | LNT__DRIVES, err);
   if (status) return status;
   rt->driving++;
-  status = lnt__commit_flush(rt, err);
+  lnt__engine_set_now(rt->engine, lnt__clock(rt));
+  status = lnt__mailbox_drain(rt, err);
+  if (!status) status = lnt__commit_flush(rt, err);
   rt->driving--;
   return status;
 }

@@ -10,7 +10,13 @@
 
 enum { QUEUE_KEEP_BYTES = 1 << 20, LOG_LINES_MAX = 1000 };
 
-typedef struct answer { lnt_token token; uint32_t value_size, detail_size; lnt__answer_kind kind; } answer;
+typedef struct answer {
+  lnt_token token;
+  uint32_t value_size, detail_size;
+  lnt__answer_kind kind;
+  lnt_done_fn done;
+  void *done_user;
+} answer;
 typedef struct log_line { lnt_log_level level; uint32_t id_size, size; bool has_id; } log_line;
 
 lnt_status lnt__mailbox_init(lnt__mailbox *mailbox) {
@@ -66,28 +72,33 @@ static bool post_from_elsewhere(lnt_runtime *rt, const answer *head, lnt_value v
 
 static bool is_token(lnt_token a, lnt_token b) { return a.run == b.run && a.seq == b.seq && a.attempt == b.attempt; }
 
-lnt_status lnt__mailbox_post(lnt_runtime *rt, lnt_token token, lnt__answer_kind kind, lnt_value value, lnt_value detail, bool bounded,
-                             lnt_error *err) {
-  answer head = {token, (uint32_t)value.size, (uint32_t)detail.size, kind};
+lnt_status lnt__mailbox_post(lnt_runtime *rt, const lnt__posted *posted, lnt_error *err) {
+  lnt_value value = posted->value, detail = posted->detail;
+  answer head = {posted->token, (uint32_t)value.size, (uint32_t)detail.size, posted->kind, posted->done, posted->done_user};
   bool was_empty = false;
   uint64_t max = rt->options.limits.mailbox_max;
-  bool on_owner = lnt__is_owner(rt), is_current = on_owner && rt->current.run && is_token(rt->current, token);
+  bool on_owner = lnt__is_owner(rt), is_current = on_owner && rt->current.run && is_token(rt->current, posted->token);
   size_t waiting = atomic_load_explicit(&rt->mailbox.waiting, memory_order_relaxed) + (on_owner ? rt->mailbox.local.count : 0);
-  if (bounded && !is_current && waiting >= max) /* dispatch.c stops before the answers of its own activities are too many */
+  if (posted->bounded && !is_current && waiting >= max) /* dispatch.c stops before the answers of its own activities are too many */
     return lnt__fail(err, LNT_ELIMIT, "%llu answers wait for the owner thread (mailbox_max); let it tick, then answer again",
                      (unsigned long long)max);
-  bool posted = on_owner ? queue_answer(&rt->mailbox.local, &head, value, detail)
-                         : post_from_elsewhere(rt, &head, value, detail, &was_empty);
-  if (!posted) return lnt__fail(err, LNT_ENOMEM, "out of memory: the answer of an activity (%zu bytes) was not taken", value.size);
+  bool taken = on_owner ? queue_answer(&rt->mailbox.local, &head, value, detail)
+                        : post_from_elsewhere(rt, &head, value, detail, &was_empty);
+  if (!taken) return lnt__fail(err, LNT_ENOMEM, "out of memory: the answer of an activity (%zu bytes) was not taken", value.size);
   if (is_current) rt->current_answered = true;
   if (was_empty) lnt__runtime_wake(rt);
   return LNT_OK;
 }
 
-static void post_inside(lnt_runtime *rt, lnt_token token, lnt__answer_kind kind, lnt_value value, lnt_value detail) {
+static bool post_or_log(lnt_runtime *rt, const lnt__posted *posted) {
   lnt_error error;
-  if (lnt__mailbox_post(rt, token, kind, value, detail, false, &error) != LNT_OK)
-    lnt__runtime_log(rt, LNT_LOG_ERROR, NULL, error.message);
+  bool good = lnt__mailbox_post(rt, posted, &error) == LNT_OK;
+  if (!good) lnt__runtime_log(rt, LNT_LOG_ERROR, NULL, error.message);
+  return good;
+}
+
+static void post_inside(lnt_runtime *rt, lnt_token token, lnt__answer_kind kind, lnt_value value, lnt_value detail) {
+  post_or_log(rt, &(lnt__posted){.token = token, .kind = kind, .value = value, .detail = detail});
 }
 
 void lnt__runtime_complete(void *runtime, lnt_token token, lnt_value result) {
@@ -232,6 +243,18 @@ static lnt_status deliver(lnt_runtime *rt, const answer *head, lnt_value value, 
   return lnt__engine_complete(rt->engine, head->token, value);
 }
 
+/* status: of the delivery. What counts is told with the commit, what does not at once. */
+static void acknowledge(lnt_runtime *rt, const answer *head, lnt_status status) {
+  if (!head->done) return;
+  if (status == LNT_OK) {
+    lnt__engine_when_durable(rt->engine, head->done, head->done_user);
+    return;
+  }
+  bool late = status == LNT_ENOTFOUND && lnt__canceled_has(rt, head->token);
+  if (status == LNT_ENOTFOUND) status = late ? LNT_EOVER : lnt__engine_unawaited(rt->engine, head->token, NULL);
+  head->done(head->done_user, status);
+}
+
 /* The store may refuse to show the instance of a deferred attempt. Its answer is put back, for the next tick. */
 static lnt_status deliver_answers(lnt_runtime *rt, const lnt__queue *queue) {
   const uint8_t *at = queue->bytes.data;
@@ -244,11 +267,30 @@ static lnt_status deliver_answers(lnt_runtime *rt, const lnt__queue *queue) {
     lnt_value detail = {head.detail_size ? at + head.value_size : NULL, head.detail_size};
     at += head.value_size + head.detail_size;
     lnt_status status = deliver(rt, &head, value, detail);
-    if (status == LNT_OK || status == LNT_ENOTFOUND) continue;
-    if (first == LNT_OK) first = status;
-    post_inside(rt, head.token, head.kind, value, detail);
+    bool settled = status == LNT_OK || status == LNT_ENOTFOUND;
+    if (!settled && first == LNT_OK) first = status;
+    lnt__posted again = {.token = head.token, .kind = head.kind, .value = value, .detail = detail, .done = head.done,
+                         .done_user = head.done_user};
+    if (settled || !post_or_log(rt, &again)) acknowledge(rt, &head, status);
   }
   return first;
+}
+
+static void abandon_answers(lnt__queue *queue) {
+  const uint8_t *at = queue->bytes.data;
+  for (size_t i = 0; i < queue->count; i++) {
+    answer head;
+    memcpy(&head, at, sizeof head);
+    at += sizeof head + head.value_size + head.detail_size;
+    if (head.done) head.done(head.done_user, LNT_ECLOSED);
+  }
+  queue->count = 0;
+}
+
+/* No other thread may call any more. */
+void lnt__mailbox_abandon(lnt_runtime *rt) {
+  abandon_answers(&rt->mailbox.answers);
+  abandon_answers(&rt->mailbox.local);
 }
 
 static void deliver_logs(lnt_runtime *rt, const lnt__queue *queue) {

@@ -184,6 +184,7 @@ void lnt__runtime_destroy(lnt_runtime *rt) {
   rt->workers = NULL;
   lnt__avm_destroy(rt->avm);
   rt->avm = NULL;
+  if (rt->mailbox_open) lnt__mailbox_abandon(rt);
   lnt__watch_finish(rt);
   lnt__reload_finish(rt);
   lnt__engine_destroy(rt->engine);

@@ -147,9 +147,16 @@ typedef enum lnt__answer_kind {
   LNT__ANSWER_FAILURE, /* the value is a failure map */
   LNT__ANSWER_LATER    /* from outside, also after a restart */
 } lnt__answer_kind;
-/* Any thread. `bounded`: mailbox_max applies. */
-lnt_status lnt__mailbox_post(lnt_runtime *rt, lnt_token token, lnt__answer_kind kind, lnt_value value, lnt_value detail, bool bounded,
-                             lnt_error *err);
+typedef struct lnt__posted {
+  lnt_token token;
+  lnt__answer_kind kind;
+  bool bounded; /* mailbox_max applies */
+  lnt_value value, detail;
+  lnt_done_fn done; /* NULL: nobody is told what becomes of it */
+  void *done_user;
+} lnt__posted;
+lnt_status lnt__mailbox_post(lnt_runtime *rt, const lnt__posted *posted, lnt_error *err); /* any thread */
+void lnt__mailbox_abandon(lnt_runtime *rt); /* it is drained no more: tell those who gave answers */
 lnt_status lnt__mailbox_beat(lnt_runtime *rt, lnt_token token, lnt_value details, lnt_error *err); /* any thread */
 /* Answers and signs of life to the engine, log lines to the hook. An answer that the store would not let through stays. */
 lnt_status lnt__mailbox_drain(lnt_runtime *rt, lnt_error *err);

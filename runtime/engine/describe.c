@@ -220,7 +220,15 @@ static void write_attempt(map *m, const pending *p) {
   }
 }
 
-static void write_activity(const pending *p, lnt__buf *out) {
+/* Of an attempt that is begun or deferred: what lnt_complete() is given. */
+static void write_token(map *m, const pending *p, const char *state, uint64_t run) {
+  char text[LNT_TOKEN_TEXT_BYTES];
+  if (strcmp(state, "running") != 0 && strcmp(state, "deferred") != 0) return;
+  lnt_token_text((lnt_token){run, p->command->seq, p->attempt}, text);
+  put_cstring(m, "token", text);
+}
+
+static void write_activity(const pending *p, uint64_t run, lnt__buf *out) {
   map m;
   int64_t deadline_us = deadline_of(p);
   open_map(&m, out);
@@ -231,19 +239,22 @@ static void write_activity(const pending *p, lnt__buf *out) {
   write_attempt(&m, p);
   if (deadline_us) put_int(&m, "deadline_us", deadline_us);
   if (p->live && p->live->beat) put_value(&m, "heartbeat", (lnt_value){p->live->beat->bytes, p->live->beat->size});
+  write_token(&m, p, state_of(p), run);
   close_map(&m);
 }
 
-static void write_timer(const pending *p, lnt__buf *out) {
+static void write_timer(const pending *p, uint64_t run, lnt__buf *out) {
   map m;
+  (void)run;
   open_map(&m, out);
   put_int(&m, "seq", p->command->seq);
   put_int(&m, "due_us", p->command->due_us);
   close_map(&m);
 }
 
-static void write_awaited(const pending *p, lnt__buf *out) {
+static void write_awaited(const pending *p, uint64_t run, lnt__buf *out) {
   map m;
+  (void)run;
   open_map(&m, out);
   put_int(&m, "seq", p->command->seq);
   put_text(&m, "name", p->command->name);
@@ -252,8 +263,9 @@ static void write_awaited(const pending *p, lnt__buf *out) {
   close_map(&m);
 }
 
-static void write_child(const pending *p, lnt__buf *out) {
+static void write_child(const pending *p, uint64_t run, lnt__buf *out) {
   map m;
+  (void)run;
   bool again = p->last && p->last->id.size;
   open_map(&m, out);
   put_int(&m, "seq", p->command->seq);
@@ -265,7 +277,9 @@ static void write_child(const pending *p, lnt__buf *out) {
   close_map(&m);
 }
 
-static void write_pendings(map *m, const char *name, const picture *p, lnt_event_kind kind, void (*write)(const pending *, lnt__buf *)) {
+typedef void (*pending_writer)(const pending *p, uint64_t run, lnt__buf *out);
+
+static void write_pendings(map *m, const char *name, const picture *p, lnt_event_kind kind, pending_writer write) {
   size_t count = 0, left;
   for (size_t i = 0; i < p->pendings.count; i++) count += !p->pendings.items[i].gone && p->pendings.items[i].command->kind == kind;
   left = count < LISTED_MAX ? count : LISTED_MAX;
@@ -273,7 +287,7 @@ static void write_pendings(map *m, const char *name, const picture *p, lnt_event
   lnt__cbor_array(m->out, left);
   for (size_t i = 0; left; i++) {
     if (p->pendings.items[i].gone || p->pendings.items[i].command->kind != kind) continue;
-    write(&p->pendings.items[i], m->out);
+    write(&p->pendings.items[i], p->row->run, m->out);
     left--;
   }
 }

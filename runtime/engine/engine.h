@@ -293,6 +293,8 @@ lnt_status lnt__engine_fail(lnt__engine *engine, lnt_token token, lnt_value fail
 lnt_status lnt__engine_defer(lnt__engine *engine, lnt_token token);
 lnt_status lnt__engine_heartbeat(lnt__engine *engine, lnt_token token, lnt_value details);
 lnt_status lnt__engine_awaits(lnt__engine *engine, lnt_token token); /* would an answer count? LNT_OK, or as above */
+/* Where one of these said LNT_ENOTFOUND: why. LNT_EOVER, LNT_ENOTFOUND (there is no such attempt), LNT_EAGAIN (it has not begun). */
+lnt_status lnt__engine_unawaited(lnt__engine *engine, lnt_token token, lnt_error *err);
 
 /* Turn due timers, retries and timeouts into events. */
 lnt_status lnt__engine_fire(lnt__engine *engine, lnt_error *err);

@@ -1,6 +1,6 @@
 /* internal.h - what the files of the engine share. instance.c keeps instances and their commands, turn.c runs bodies and checks replays,
- * manage.c suspends and resumes, accept.c turns requests into events, activity.c the answers of activities, ask.c answers
- * queries and updates, timer.c knows what is due, commit.c builds batches and runs their effects. */
+ * manage.c suspends and resumes, accept.c turns requests into events, activity.c the answers of activities, unawaited.c says why one does
+ * not count, ask.c answers queries and updates, timer.c knows what is due, commit.c builds batches and runs their effects. */
 #ifndef LNT__ENGINE_INTERNAL_H
 #define LNT__ENGINE_INTERNAL_H
 

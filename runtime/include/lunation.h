@@ -73,7 +73,8 @@ extern "C" {
   X(EAGAIN, -20, "not possible just now; nothing was done")                                                            \
   X(EINTERNAL, -21, "a bug in Lunation")                                                                               \
   X(EFAILED, -22, "a query or an update ended with a failure")                                                         \
-  X(EOPEN, -23, "the instance is not finished")
+  X(EOPEN, -23, "the instance is not finished")                                                                        \
+  X(EOVER, -24, "the attempt is over: it was answered, timed out or was canceled")
 
 typedef enum lnt_status {
 #define LNT__X(name, number, text) LNT_##name = number,
@@ -226,6 +227,10 @@ LNT_API lnt_status lnt_workflows(lnt_runtime *rt, lnt_workflow_fn fn, void *user
 
 /* ---- Activities in C ------------------------------------------------------------------------------------------- */
 
+/* Called once on the owner thread: LNT_OK when the request is durable, or the reason why it will never be (LNT_ECLOSED: the runtime
+ * closed before the commit). */
+typedef void (*lnt_done_fn)(void *user, lnt_status status);
+
 /* Names one attempt of one activity. A value: copy it, keep it, pass it between threads. */
 typedef struct lnt_token {
   uint64_t run;
@@ -302,18 +307,23 @@ LNT_API void lnt_activity_options_init(lnt_activity_options *options);
 LNT_API lnt_status lnt_register_activity_ex(lnt_runtime *rt, const char *name, const lnt_activity_options *options, lnt_error *err);
 
 /* End an attempt with a result, or with a failure. ANY THREAD, and of a deferred attempt ANY PROCESS that owns the directory later. The
- * first answer for a token counts, others are ignored. The result is copied.
- * Errors: LNT_ENOTFOUND (on the owner thread, where it is known at once: the attempt is over, since it was answered, timed out or was
- * canceled; elsewhere such an answer is ignored without a word), LNT_ELIMIT (payload or mailbox; nothing was done: fail the attempt or
- * call again), LNT_EVALUE, LNT_EINVAL, LNT_ENOMEM, LNT_EIO. */
-LNT_API lnt_status lnt_complete(lnt_runtime *rt, lnt_token token, lnt_value result, lnt_error *err);
-LNT_API lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure, lnt_error *err);
+ * first answer for a token counts; it counts for good once `done` (may be NULL) is told LNT_OK, on the owner thread, after the commit. The
+ * result is copied.
+ * An answer that does not count is told as LNT_EOVER (the attempt was answered, timed out or was canceled, or its instance is finished),
+ * LNT_ENOTFOUND (this directory has no such attempt) or LNT_EAGAIN (it has not begun: it waits for its start, perhaps again after a
+ * restart). On the owner thread the call itself answers so, and `done` is never called. Where that is not known in the call, because it is
+ * made elsewhere or another answer came in the same tick, `done` is told; without `done` such an answer is ignored without a word.
+ * Errors: these, LNT_ELIMIT (payload or mailbox; nothing was done: fail the attempt or call again), LNT_EVALUE, LNT_EINVAL, LNT_ENOMEM,
+ * LNT_EIO, LNT_EREADONLY. */
+LNT_API lnt_status lnt_complete(lnt_runtime *rt, lnt_token token, lnt_value result, lnt_done_fn done, void *done_user, lnt_error *err);
+LNT_API lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure, lnt_done_fn done, void *done_user,
+                            lnt_error *err);
 
 /* Say that an attempt is alive: its heartbeat timeout begins anew. ANY THREAD. `details` (nil: those given before stay) are kept for the
  * attempt that follows, should this one fail, time out or be lost with the process; they are written at most once a tick, so the newest
  * may be lost with the process. `*canceled` (may be NULL) becomes 1 if the attempt's answer is not wanted any more, else 0; off the owner
  * thread one that is over is known as such once the owner thread has seen an earlier call.
- * Errors: as lnt_complete(), but for LNT_ENOTFOUND: `*canceled` says it. */
+ * Errors: as lnt_complete(), but an attempt that waits for no answer is none: `*canceled` says it. */
 LNT_API lnt_status lnt_heartbeat(lnt_runtime *rt, lnt_token token, lnt_value details, int *canceled, lnt_error *err);
 
 /* 1: the answer of this attempt is not wanted any more. ANY THREAD. Remembered of the last LNT_CANCELED_MAX attempts. */
@@ -355,10 +365,6 @@ typedef enum lnt_run_status {
 
 /* "RUNNING", "COMPLETED" ... Static; any thread; "UNKNOWN" for a number out of range. */
 LNT_API const char *lnt_run_status_name(lnt_run_status status);
-
-/* Called once on the owner thread: LNT_OK when the request is durable, or the reason why it will never be (LNT_ECLOSED: the runtime
- * closed before the commit). */
-typedef void (*lnt_done_fn)(void *user, lnt_status status);
 
 /* What a start does when its id is taken. */
 typedef enum lnt_id_reuse {
@@ -674,7 +680,8 @@ LNT_API lnt_status lnt_update(lnt_runtime *rt, const char *id, const lnt_update_
  *                 "child", "branch", "all", "any", "scope", "nothing"), seqs (commands it waits for), update (name of the handler)}]
  *   queries, update_handlers    names that the workflow registered
  *   activities    [{seq, name, state ("scheduled", "running", "retrying", "deferred"), scheduled_us, attempt, next_try_us, last_failure,
- *                 deadline_us (the attempt is given up), heartbeat}]; "running" and deadlines are known to the runtime that runs it
+ *                 deadline_us (the attempt is given up), heartbeat, token (text, of one that is running or deferred)}]; "running" and
+ *                 deadlines are known to the runtime that runs it
  *   timers        [{seq, due_us}]
  *   awaited       [{seq, name, since_us, until_us}] external events
  *   children      [{seq, id, workflow, since_us, until_us, attempt, next_try_us, last_failure}]
@@ -957,7 +964,8 @@ LNT_API lnt_status lnt_drive_until(lnt_runtime *rt, lnt_condition_fn condition, 
  * `timeout_us` as above. Errors as lnt_tick(), and LNT_ETIMEOUT. */
 LNT_API lnt_status lnt_drain(lnt_runtime *rt, int64_t timeout_us, lnt_error *err);
 
-/* Commit everything accepted so far and wait for it, without running turns. Errors: as lnt_tick(), and LNT_EFULL. */
+/* Commit everything accepted so far, answers of activities too, and wait for it, without running turns. Errors: as lnt_tick(), and
+ * LNT_EFULL. */
 LNT_API lnt_status lnt_flush(lnt_runtime *rt, lnt_error *err);
 
 /* Ask the owner thread to tick. ANY THREAD. */

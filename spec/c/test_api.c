@@ -224,7 +224,7 @@ static const char poison[] =
 
 static lnt_activity_result count_calls(void *user, lnt_runtime *rt, const lnt_activity *activity) {
   ++*(int *)user;
-  CHECK_STATUS(lnt_complete(rt, activity->token, activity->input, NULL), LNT_OK);
+  CHECK_STATUS(lnt_complete(rt, activity->token, activity->input, NULL, NULL, NULL), LNT_OK);
   return LNT_ACTIVITY_DONE;
 }
 
@@ -313,9 +313,9 @@ static lnt_activity_result run_native(void *user, lnt_runtime *rt, const lnt_act
   snprintf(n->id, sizeof n->id, "%s", activity->instance_id);
   snprintf(n->name, sizeof n->name, "%s", activity->name);
   if (n->answer == LNT_ACTIVITY_PENDING) return n->answer;
-  if (n->failure) CHECK_STATUS(lnt_fail(rt, activity->token, n->failure, NULL), LNT_OK);
-  else CHECK_STATUS(lnt_complete(rt, activity->token, activity->input, NULL), LNT_OK);
-  if (n->twice) lnt_complete(rt, activity->token, LNT_VALUE_NIL, NULL);
+  if (n->failure) CHECK_STATUS(lnt_fail(rt, activity->token, n->failure, NULL, NULL, NULL), LNT_OK);
+  else CHECK_STATUS(lnt_complete(rt, activity->token, activity->input, NULL, NULL, NULL), LNT_OK);
+  if (n->twice) lnt_complete(rt, activity->token, LNT_VALUE_NIL, NULL, NULL, NULL);
   return LNT_ACTIVITY_DONE;
 }
 
@@ -426,7 +426,7 @@ static void *answer_elsewhere(void *user) {
   lnt_value_from_json("\"from elsewhere\"", 16, &value, NULL);
   a->tick = lnt_tick(a->rt, 0, NULL, NULL);
   a->start = lnt_start(a->rt, &start, NULL, NULL);
-  a->complete = lnt_complete(a->rt, a->token, value, NULL);
+  a->complete = lnt_complete(a->rt, a->token, value, NULL, NULL, NULL);
   lnt_wake(a->rt);
   lnt_value_free(&value);
   return NULL;
@@ -455,8 +455,8 @@ static void pending_answered_elsewhere(mode how) {
   CHECK_STATUS(a.tick, LNT_ETHREAD);
   CHECK_STATUS(a.start, LNT_ETHREAD);
   CHECK_EQ_STR(outcome(&h, "p"), "COMPLETED \"from elsewhere\"");
-  CHECK_STATUS(lnt_complete(h.rt, n.last, LNT_VALUE_NIL, &h.error), LNT_ENOTFOUND);
-  CHECK_HAS(h.error.message, "waits for no answer");
+  CHECK_STATUS(lnt_complete(h.rt, n.last, LNT_VALUE_NIL, NULL, NULL, &h.error), LNT_EOVER);
+  CHECK_HAS(h.error.message, "(activity 'native' of instance 'p') is over: it was answered");
   CHECK_STATUS(lnt_drain(h.rt, PATIENCE, NULL), LNT_OK);
   host_close(&h);
 }
@@ -854,15 +854,15 @@ static void test_limits(void) {
   memset(text + 1, 'x', 200);
   strcat(text, "\"");
   REQUIRE(lnt_value_from_json("1", 1, &one, NULL) == LNT_OK && lnt_value_from_json(text, strlen(text), &big, NULL) == LNT_OK);
-  CHECK_STATUS(lnt_complete(h.rt, n.last, big, &h.error), LNT_ELIMIT);
+  CHECK_STATUS(lnt_complete(h.rt, n.last, big, NULL, NULL, &h.error), LNT_ELIMIT);
   CHECK_HAS(h.error.message, "payload_bytes_max");
-  CHECK_STATUS(lnt_fail(h.rt, n.last, &(lnt_failure){.message = text}, &h.error), LNT_ELIMIT);
+  CHECK_STATUS(lnt_fail(h.rt, n.last, &(lnt_failure){.message = text}, NULL, NULL, &h.error), LNT_ELIMIT);
   CHECK_STATUS(host_start(&h, "once", "b", text), LNT_ELIMIT);
   CHECK_HAS(h.error.message, "payload_bytes_max");
   CHECK_STATUS(lnt_raise(h.rt, "f", "go", big, NULL, NULL, &h.error), LNT_ELIMIT);
   n.answer = LNT_ACTIVITY_DONE;
   for (uint32_t seq = 1; seq <= 3; seq++) {
-    lnt_status answered = lnt_complete(h.rt, (lnt_token){n.last.run, seq, 1}, one, &h.error);
+    lnt_status answered = lnt_complete(h.rt, (lnt_token){n.last.run, seq, 1}, one, NULL, NULL, &h.error);
     CHECK_STATUS(answered, seq <= 2 ? LNT_OK : LNT_ELIMIT);
     if (answered) CHECK_HAS(h.error.message, "mailbox_max");
   }
@@ -870,7 +870,7 @@ static void test_limits(void) {
   lnt_status status = LNT_ELIMIT;
   for (int i = 0; i < 100 && status == LNT_ELIMIT; i++) { /* what the message says to do */
     lnt_tick(h.rt, 0, NULL, NULL);
-    status = lnt_complete(h.rt, third, one, &h.error);
+    status = lnt_complete(h.rt, third, one, NULL, NULL, &h.error);
   }
   CHECK_STATUS(status, LNT_OK);
   await(&h, "f");
@@ -941,8 +941,8 @@ static void test_bad_arguments(void) {
   CHECK_STATUS(lnt_history(h.rt, "a", NULL, NULL, &e), LNT_EINVAL);
   CHECK_STATUS(lnt_wait(h.rt, "zzz", PATIENCE, &e), LNT_ENOTFOUND);
   CHECK_STATUS(lnt_register_activity(h.rt, "", run_nil, NULL, &e), LNT_EINVAL);
-  CHECK_STATUS(lnt_complete(h.rt, (lnt_token){0, 0, 0}, LNT_VALUE_NIL, &e), LNT_EINVAL);
-  CHECK_STATUS(lnt_complete(h.rt, (lnt_token){1, 1, 1}, (lnt_value){"\xff", 1}, &e), LNT_EVALUE);
+  CHECK_STATUS(lnt_complete(h.rt, (lnt_token){0, 0, 0}, LNT_VALUE_NIL, NULL, NULL, &e), LNT_EINVAL);
+  CHECK_STATUS(lnt_complete(h.rt, (lnt_token){1, 1, 1}, (lnt_value){"\xff", 1}, NULL, NULL, &e), LNT_EVALUE);
   CHECK_STATUS(lnt_load_file(h.rt, "/nowhere/at/all.lua", &e), LNT_ENOTFOUND);
   CHECK_STATUS(lnt_load_string(h.rt, "x.lua", NULL, 5, &e), LNT_EINVAL);
   CHECK_STATUS(lnt_snapshot(h.rt, NULL, &e), LNT_EINVAL);
@@ -1071,7 +1071,9 @@ static void test_full_store_bytes_max(void) {
 
 static lnt_activity_result run_stubborn(void *user, lnt_runtime *rt, const lnt_activity *activity) {
   (void)user;
-  while (lnt_complete(rt, activity->token, activity->input, NULL) == LNT_ENOMEM) continue; /* one allocation fails, the next does not */
+  lnt_status status;
+  do status = lnt_complete(rt, activity->token, activity->input, NULL, NULL, NULL);
+  while (status == LNT_ENOMEM); /* one allocation fails, the next does not */
   return LNT_ACTIVITY_DONE;
 }
 
@@ -1132,7 +1134,7 @@ static lnt_activity_result run_ledger(void *user, lnt_runtime *rt, const lnt_act
   int file = open(user, O_WRONLY | O_APPEND | O_CREAT, 0666);
   if (file < 0 || write(file, ".", 1) != 1) abort();
   close(file);
-  lnt_complete(rt, activity->token, activity->input, NULL);
+  lnt_complete(rt, activity->token, activity->input, NULL, NULL, NULL);
   return LNT_ACTIVITY_DONE;
 }
 
@@ -1232,7 +1234,7 @@ static void test_read_only(void) {
     CHECK_STATUS(lnt_tick(reader.rt, 0, NULL, NULL), LNT_EREADONLY);
     CHECK_STATUS(lnt_flush(reader.rt, NULL), LNT_EREADONLY);
     CHECK_STATUS(host_start(&reader, "lua", "x", "1"), LNT_EREADONLY);
-    CHECK_STATUS(lnt_complete(reader.rt, (lnt_token){1, 1, 1}, LNT_VALUE_NIL, NULL), LNT_EREADONLY);
+    CHECK_STATUS(lnt_complete(reader.rt, (lnt_token){1, 1, 1}, LNT_VALUE_NIL, NULL, NULL, NULL), LNT_EREADONLY);
     CHECK_STATUS(lnt_close(reader.rt), LNT_OK);
     _exit(check__now.failures != before);
   }

@@ -74,14 +74,14 @@ static lnt_activity_result run_job(void *user, lnt_runtime *rt, const lnt_activi
   if (h->silent) return h->answer ? h->answer : LNT_ACTIVITY_PENDING;
   if (activity->token.attempt <= (uint32_t)h->fails) {
     lnt_failure failure = {.type = h->type ? h->type : "Flaky", .message = "not yet"};
-    CHECK_STATUS(lnt_fail(rt, activity->token, &failure, NULL), LNT_OK);
+    CHECK_STATUS(lnt_fail(rt, activity->token, &failure, NULL, NULL, NULL), LNT_OK);
     return LNT_ACTIVITY_DONE;
   }
   lnt_value result;
   char text[16];
   snprintf(text, sizeof text, "%u", activity->token.attempt);
   CHECK_STATUS(lnt_value_from_json(text, strlen(text), &result, NULL), LNT_OK);
-  CHECK_STATUS(lnt_complete(rt, activity->token, result, NULL), LNT_OK);
+  CHECK_STATUS(lnt_complete(rt, activity->token, result, NULL, NULL, NULL), LNT_OK);
   lnt_value_free(&result);
   return LNT_ACTIVITY_DONE;
 }
@@ -360,10 +360,10 @@ static void test_a_late_answer_is_ignored(void) {
   start(&h, "one");
   play(&h, "one", 2500 * MS);
   REQUIRE(h.count == 2);
-  lnt_complete(h.rt, h.calls[0].token, LNT_VALUE_NIL, NULL);
+  lnt_complete(h.rt, h.calls[0].token, LNT_VALUE_NIL, NULL, NULL, NULL);
   settle(&h);
   CHECK(!is_finished(&h, "one"));
-  CHECK_STATUS(lnt_complete(h.rt, h.calls[1].token, LNT_VALUE_NIL, NULL), LNT_OK);
+  CHECK_STATUS(lnt_complete(h.rt, h.calls[1].token, LNT_VALUE_NIL, NULL, NULL, NULL), LNT_OK);
   settle(&h);
   CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED null");
   host_close(&h);
@@ -447,7 +447,7 @@ static void test_details_survive_a_restart(void) {
   for (int i = 1; i < h.count; i++) CHECK_EQ_STR(h.calls[i].details, "[3]");
   CHECK_EQ_UINT(h.calls[1].token.attempt, 1);
   CHECK_EQ_UINT(h.calls[3].token.attempt, 2);
-  CHECK_STATUS(lnt_complete(h.rt, h.calls[3].token, LNT_VALUE_NIL, NULL), LNT_OK);
+  CHECK_STATUS(lnt_complete(h.rt, h.calls[3].token, LNT_VALUE_NIL, NULL, NULL, NULL), LNT_OK);
   settle(&h);
   CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED null");
   host_close(&h);
@@ -557,7 +557,7 @@ static void complete_text(host *h, const char *text, const char *json) {
   lnt_value value;
   CHECK_STATUS(lnt_token_parse(text, &token, &h->error), LNT_OK);
   CHECK_STATUS(lnt_value_from_json(json, strlen(json), &value, NULL), LNT_OK);
-  if (lnt_complete(h->rt, token, value, &h->error)) CHECK_FAIL("lnt_complete: %s", h->error.message);
+  if (lnt_complete(h->rt, token, value, NULL, NULL, &h->error)) CHECK_FAIL("lnt_complete: %s", h->error.message);
   lnt_value_free(&value);
 }
 
@@ -588,8 +588,107 @@ static void test_a_deferred_attempt_is_answered_by_a_later_process(void) {
   complete_text(&h, token, "\"at last\"");
   settle(&h);
   CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED \"at last\"");
-  CHECK_STATUS(lnt_complete(h.rt, h.calls[0].token, LNT_VALUE_NIL, NULL), LNT_ENOTFOUND);
+  CHECK_STATUS(lnt_complete(h.rt, h.calls[0].token, LNT_VALUE_NIL, NULL, NULL, NULL), LNT_EOVER);
   CHECK_EQ_INT(h.count, 1);
+  host_close(&h);
+}
+
+/* ---- What becomes of an answer ---- */
+
+typedef struct told { int count; lnt_status last; } told;
+
+static void on_told(void *user, lnt_status status) {
+  told *t = user;
+  t->count++;
+  t->last = status;
+}
+
+static lnt_status answer(host *h, lnt_token token, told *t) {
+  return lnt_complete(h->rt, token, LNT_VALUE_NIL, on_told, t, &h->error);
+}
+
+static void test_an_answer_is_acknowledged_when_it_is_durable(void) {
+  host h = {.silent = true, .answer = LNT_ACTIVITY_DEFERRED};
+  told first = {0}, second = {0}, third = {0};
+  host_open(&h);
+  load(&h, "nil");
+  start(&h, "one");
+  settle(&h);
+  CHECK_STATUS(answer(&h, h.calls[0].token, &first), LNT_OK);
+  CHECK_STATUS(answer(&h, h.calls[0].token, &second), LNT_OK); /* nobody knows better before the tick */
+  CHECK_EQ_INT(first.count + second.count, 0);
+  CHECK_STATUS(lnt_flush(h.rt, &h.error), LNT_OK);
+  CHECK_EQ_INT(first.count, 1);
+  CHECK_STATUS(first.last, LNT_OK);
+  CHECK_EQ_INT(second.count, 1);
+  CHECK_STATUS(second.last, LNT_EOVER);
+  CHECK_STATUS(answer(&h, h.calls[0].token, &third), LNT_EOVER);
+  settle(&h);
+  CHECK_STATUS(answer(&h, h.calls[0].token, &third), LNT_EOVER);
+  CHECK_HAS(h.error.message, "(activity 'job' of instance 'one') is over: it was answered");
+  CHECK_EQ_INT(third.count, 0);
+  CHECK_EQ_INT(first.count + second.count, 2);
+  host_close(&h);
+}
+
+static void test_answers_that_do_not_count_say_why(void) {
+  static const char options[] = "{timeout = 10, retry = {max_attempts = 2, first_interval = 5}}";
+  host h = {.silent = true, .answer = LNT_ACTIVITY_DEFERRED};
+  told t = {0};
+  host_open(&h);
+  load(&h, options);
+  start(&h, "one");
+  settle(&h);
+  lnt_token token = h.calls[0].token;
+  CHECK_STATUS(answer(&h, (lnt_token){token.run + 7, 1, 1}, &t), LNT_ENOTFOUND);
+  CHECK_HAS(h.error.message, "purged, or is in another data directory");
+  CHECK_STATUS(answer(&h, (lnt_token){token.run, 99, 1}, &t), LNT_ENOTFOUND);
+  CHECK_STATUS(answer(&h, (lnt_token){token.run, token.seq, 2}, &t), LNT_ENOTFOUND);
+  CHECK_HAS(h.error.message, "instance 'one'");
+  play(&h, "one", 12 * SECOND); /* the first timed out, the second has not begun */
+  CHECK_STATUS(answer(&h, token, &t), LNT_EOVER);
+  CHECK_STATUS(answer(&h, (lnt_token){token.run, token.seq, 2}, &t), LNT_EAGAIN);
+  CHECK_HAS(h.error.message, "has not begun");
+  restart(&h, 13 * SECOND);
+  load(&h, options);
+  CHECK_STATUS(answer(&h, token, &t), LNT_EOVER);
+  CHECK_HAS(h.error.message, "is over: it failed (Timeout)");
+  play(&h, "one", 40 * SECOND);
+  CHECK_EQ_INT(h.count, 2);
+  CHECK_STATUS(answer(&h, h.calls[1].token, &t), LNT_EOVER);
+  CHECK_EQ_INT(t.count, 0);
+  host_close(&h);
+}
+
+typedef struct outsider { host *h; lnt_token token; told *t; lnt_status status; } outsider;
+
+static void *answer_outside(void *user) {
+  outsider *o = user;
+  o->status = lnt_complete(o->h->rt, o->token, LNT_VALUE_NIL, on_told, o->t, NULL);
+  return NULL;
+}
+
+/* Another thread cannot know: `done` is told, on the owner thread. */
+static void test_another_thread_is_told_why_its_answer_does_not_count(void) {
+  host h = {.silent = true, .answer = LNT_ACTIVITY_DEFERRED};
+  told t = {0}, late = {0};
+  pthread_t thread;
+  host_open(&h);
+  load(&h, "nil");
+  start(&h, "one");
+  settle(&h);
+  outsider outsiders[] = {{&h, h.calls[0].token, &t, LNT_OK}, {&h, h.calls[0].token, &late, LNT_OK}};
+  for (int i = 0; i < 2; i++) {
+    REQUIRE(pthread_create(&thread, NULL, answer_outside, &outsiders[i]) == 0);
+    pthread_join(thread, NULL);
+    CHECK_STATUS(outsiders[i].status, LNT_OK);
+  }
+  CHECK_EQ_INT(t.count + late.count, 0);
+  settle(&h);
+  CHECK_STATUS(t.last, LNT_OK);
+  CHECK_STATUS(late.last, LNT_EOVER);
+  CHECK_EQ_INT(t.count + late.count, 2);
+  CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED null");
   host_close(&h);
 }
 
@@ -613,8 +712,8 @@ static void test_timeouts_of_deferred_attempts_go_on(void) {
     CHECK_EQ_INT(h.count, 1);
     play(&h, "one", 150 * SECOND);
     CHECK_EQ_STR(begins(&h), "0 101000");
-    CHECK_STATUS(lnt_complete(h.rt, h.calls[0].token, LNT_VALUE_NIL, NULL), LNT_ENOTFOUND);
-    CHECK_STATUS(lnt_complete(h.rt, h.calls[1].token, LNT_VALUE_NIL, NULL), LNT_OK);
+    CHECK_STATUS(lnt_complete(h.rt, h.calls[0].token, LNT_VALUE_NIL, NULL, NULL, NULL), LNT_EOVER);
+    CHECK_STATUS(lnt_complete(h.rt, h.calls[1].token, LNT_VALUE_NIL, NULL, NULL, NULL), LNT_OK);
     play(&h, "one", 300 * SECOND);
     CHECK_EQ_STR(outcome(&h, "one"), "COMPLETED null");
     host_close(&h);
@@ -700,7 +799,7 @@ static void test_concurrency_is_bounded(void) {
     CHECK_EQ_INT(h.count, done + 3 < 10 ? done + 3 : 10);
     CHECK_STATUS(lnt_tick(h.rt, 0, &result, NULL), LNT_OK);
     CHECK_EQ_UINT(result.running, 10 - done);
-    CHECK_STATUS(lnt_complete(h.rt, h.calls[done].token, LNT_VALUE_NIL, NULL), LNT_OK);
+    CHECK_STATUS(lnt_complete(h.rt, h.calls[done].token, LNT_VALUE_NIL, NULL, NULL, NULL), LNT_OK);
     settle(&h);
   }
   for (int i = 1; i < h.count; i++) CHECK(strcmp(h.calls[i - 1].id, h.calls[i].id) < 0);
@@ -919,6 +1018,8 @@ CHECK_MAIN(test_delays_follow_the_formula, test_a_retry_timeout_ends_the_attempt
            test_schedule_to_start_does_not_count_a_suspension, test_a_late_answer_is_ignored,
            test_heartbeats_keep_an_attempt_alive, test_the_next_attempt_is_given_the_last_details, test_details_survive_a_restart,
            test_bad_heartbeats, test_another_thread_learns_that_it_is_canceled, test_the_hook_says_why,
+           test_an_answer_is_acknowledged_when_it_is_durable, test_answers_that_do_not_count_say_why,
+           test_another_thread_is_told_why_its_answer_does_not_count,
            test_a_workflow_that_gives_up_cancels_its_activity, test_a_deferred_attempt_is_answered_by_a_later_process,
            test_timeouts_of_deferred_attempts_go_on, test_a_deferred_attempt_may_have_to_give_signs_of_life,
            test_heartbeats_find_an_instance_that_is_not_in_memory, test_tokens_are_text, test_concurrency_is_bounded,

@@ -54,9 +54,9 @@ static lnt_activity_result run_native(void *user, lnt_runtime *rt, const lnt_act
   lnt_failure failure = {.type = "Declined", .message = "not now"};
   if (n->fail > 0) {
     n->fail--;
-    CHECK_STATUS(lnt_fail(rt, activity->token, &failure, NULL), LNT_OK);
+    CHECK_STATUS(lnt_fail(rt, activity->token, &failure, NULL, NULL, NULL), LNT_OK);
   } else {
-    CHECK_STATUS(lnt_complete(rt, activity->token, activity->input, NULL), LNT_OK);
+    CHECK_STATUS(lnt_complete(rt, activity->token, activity->input, NULL, NULL, NULL), LNT_OK);
   }
   return LNT_ACTIVITY_DONE;
 }

@@ -24,8 +24,8 @@ static lnt_activity_result run_native(void *user, lnt_runtime *rt, const lnt_act
   n->last = activity->token;
   if (n->later) return LNT_ACTIVITY_PENDING;
   lnt_failure failure = {.type = "Flaky", .message = "not yet"};
-  if (n->fails) CHECK_STATUS(lnt_fail(rt, activity->token, &failure, NULL), LNT_OK);
-  else CHECK_STATUS(lnt_complete(rt, activity->token, activity->input, NULL), LNT_OK);
+  if (n->fails) CHECK_STATUS(lnt_fail(rt, activity->token, &failure, NULL, NULL, NULL), LNT_OK);
+  else CHECK_STATUS(lnt_complete(rt, activity->token, activity->input, NULL, NULL, NULL), LNT_OK);
   return LNT_ACTIVITY_DONE;
 }
 
@@ -148,7 +148,7 @@ static void test_activities_of_a_suspended_instance(void) {
     host_settle(&h);
     int calls = n.calls;
     if (h.way != HOST_RESTARTED) {
-      CHECK_STATUS(lnt_complete(h.rt, n.last, LNT_VALUE_NIL, NULL), LNT_OK);
+      CHECK_STATUS(lnt_complete(h.rt, n.last, LNT_VALUE_NIL, NULL, NULL, NULL), LNT_OK);
       host_settle(&h);
     }
     host_pass(&h, 60);

@@ -1,7 +1,7 @@
 -- child.lua - the process that tools/torture kills: it takes up what the directory holds, starts workflows, raises their signals one
 -- after another, asks for updates, cancels, terminates, suspends and resumes, and tells on stdout what was acknowledged: "start ID",
--- "signal ID SIGNAL", "update ID UPDATE ANSWER", "cancel ID", "terminate ID", "purge ID", "again ID NUMBER". With `finish` it starts
--- nothing new and ends when all is done.
+-- "signal ID SIGNAL", "update ID UPDATE ANSWER", "answer ID KEY" (of an activity), "cancel ID", "terminate ID", "purge ID", "again ID
+-- NUMBER". With `finish` it starts nothing new and ends when all is done.
 --
 --   luajit child.lua DIR LEDGER LIFE DURABILITY work|finish
 
@@ -215,8 +215,8 @@ local function chores()
   while #deferred > 0 and math.random() < 0.5 do
     local attempt = table.remove(deferred, math.random(#deferred))
     note("end", attempt.key, attempt.id)
-    local ok, message, code = rt:complete(attempt.token, { step = "deferred" })
-    if not ok and code ~= "LNT_ENOTFOUND" then must(ok, message) end -- its instance was stopped meanwhile
+    local ok, message, code = rt:complete(attempt.token, { step = "deferred" }, { done = acknowledged("answer", attempt.id, attempt.key) })
+    if not ok and code ~= "LNT_EOVER" and code ~= "LNT_ENOTFOUND" then must(ok, message) end -- its instance was stopped, or purged
   end
   local id, count = any_live()
   local stop = STOPS[live[id]]

@@ -146,31 +146,36 @@ function Runtime:workflows() end
 ---@return string? code
 function Runtime:activity(name, fn) end
 
----End an attempt with a result. The code is "LNT_ENOTFOUND" when it waits for no answer: it was answered, timed out or was canceled.
+---@alias lunation.Done fun(ok: true?, message: string?, code: string?) called once, when the request is durable or never will be
+
+---End an attempt with a result. The first answer counts, for good once `done` is told so or flush() returned. Codes of one that does not:
+---"LNT_EOVER" (it was answered, timed out or was canceled, or its instance is finished), "LNT_ENOTFOUND" (there is no such attempt here),
+---"LNT_EAGAIN" (it has not begun); `done` is told them where another answer came in the same tick. "LNT_EINVAL": the text is no token.
 ---@param token string
 ---@param result? any
+---@param options? {result_json?: string, done?: lunation.Done} result_json: the result as JSON text, instead of `result`
 ---@return true? ok
 ---@return string? message
 ---@return string? code
-function Runtime:complete(token, result) end
+function Runtime:complete(token, result, options) end
 
----End an attempt with a failure.
+---End an attempt with a failure. Codes as complete().
 ---@param token string
 ---@param failure string|{type?: string, message?: string, non_retryable?: boolean, details?: any}
+---@param options? {details_json?: string, done?: lunation.Done} details_json: the failure's details as JSON text
 ---@return true? ok
 ---@return string? message
 ---@return string? code
-function Runtime:fail(token, failure) end
+function Runtime:fail(token, failure, options) end
 
 ---Say that an attempt is alive. The details are kept for the attempt that follows.
 ---@param token string
 ---@param details? any nil: those given before stay
+---@param options? {details_json?: string} the details as JSON text
 ---@return boolean? canceled true: its answer is not wanted any more
 ---@return string? message
 ---@return string? code
-function Runtime:heartbeat(token, details) end
-
----@alias lunation.Done fun(ok: true?, message: string?, code: string?) called once, when the request is durable or never will be
+function Runtime:heartbeat(token, details, options) end
 
 ---@class lunation.StartOptions
 ---@field id? string default: a random UUID
@@ -377,7 +382,7 @@ function Runtime:update(id, name, args, options) end
 ---@field branches? {branch: "main"|"branch"|"update", at: string, waits_for: string, seqs: number[], update: string?}[]
 ---@field queries? string[] names that it answers to
 ---@field update_handlers? string[]
----@field activities table[] {seq, name, state, scheduled_us, attempt, next_try_us?, last_failure?, deadline_us?, heartbeat?}
+---@field activities table[] {seq, name, state, scheduled_us, attempt, next_try_us?, last_failure?, deadline_us?, heartbeat?, token?}
 ---@field timers {seq: number, due_us: number}[]
 ---@field awaited {seq: number, name: string, since_us: number, until_us: number?}[]
 ---@field children table[] {seq, id, workflow, since_us, until_us?, attempt, next_try_us?, last_failure?}

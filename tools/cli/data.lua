@@ -13,19 +13,20 @@ data.EXIT_CODES = {
   { 1, "the workflow failed, or was terminated or canceled; a query or an update failed" },
   { 2, "usage: an unknown command, a bad option, an argument or JSON that is not valid" },
   { 3, "not found: no such instance, workflow, file or data directory" },
-  { 4, "conflict: the data directory is in use, the id is taken, the instance is finished (or is not, where it should be)" },
+  { 4, "conflict: the data directory is in use, the id is taken, the instance is finished (or is not, where it should be), the " ..
+    "attempt is over" },
   { 5, "storage: it failed, is full, is damaged, is read-only, is not ours, or is of a newer format" },
   { 6, "code: a file does not load, or the instance is stalled because its code diverged" },
-  { 7, "time ran out" },
+  { 7, "time ran out, or it is not possible just now" },
   { 8, "a limit was exceeded" },
   { 70, "a bug in Lunation" },
   { 130, "interrupted; what was running goes on when it is run again" },
 }
 
 local EXITS = {
-  LNT_EINVAL = 2, LNT_EVALUE = 2, LNT_ENOTFOUND = 3, LNT_EBUSY = 4, LNT_EEXIST = 4, LNT_ECLOSED = 4, LNT_EOPEN = 4, LNT_EIO = 5,
-  LNT_EFULL = 5, LNT_ECORRUPT = 5, LNT_EREADONLY = 5, LNT_ENOTOURS = 5, LNT_EVERSION = 5, LNT_ESYNTAX = 6, LNT_EDIVERGED = 6,
-  LNT_ETIMEOUT = 7, LNT_EAGAIN = 7, LNT_EFAILED = 1, LNT_ELIMIT = 8, LNT_ENOMEM = 8,
+  LNT_EINVAL = 2, LNT_EVALUE = 2, LNT_ENOTFOUND = 3, LNT_EBUSY = 4, LNT_EEXIST = 4, LNT_ECLOSED = 4, LNT_EOPEN = 4, LNT_EOVER = 4,
+  LNT_EIO = 5, LNT_EFULL = 5, LNT_ECORRUPT = 5, LNT_EREADONLY = 5, LNT_ENOTOURS = 5, LNT_EVERSION = 5, LNT_ESYNTAX = 6,
+  LNT_EDIVERGED = 6, LNT_ETIMEOUT = 7, LNT_EAGAIN = 7, LNT_EFAILED = 1, LNT_ELIMIT = 8, LNT_ENOMEM = 8,
 }
 
 --- End the command with a message. main.lua catches it, prints it and exits.

@@ -58,6 +58,7 @@ local function attempt_of(a)
   if a.next_try_us and a.state ~= "running" then text = text .. " at " .. out.time(a.next_try_us) end
   if a.last_failure then text = text .. ", after " .. out.failure(lunation.json_encode(a.last_failure)) end
   if a.deadline_us then text = text .. ", until " .. out.time(a.deadline_us) end
+  if a.state == "deferred" then text = text .. ", token " .. a.token end
   return text
 end
 
@@ -86,6 +87,12 @@ local function show_waits(description, full)
       end
       local what, how = row[2](item)
       io.write(("    %-28s  %s\n"):format(what, out.paint(1, "dim", how)))
+    end
+  end
+  for _, activity in ipairs(description.activities) do
+    if activity.state == "deferred" then
+      io.write(out.paint(1, "dim", ("    answer it: lunation complete %s JSON"):format(activity.token)), "\n")
+      break
     end
   end
   if description.queries and #description.queries > 0 then io.write("    answers to  ", table.concat(description.queries, ", "), "\n") end
