@@ -156,6 +156,7 @@ static const option options_known[] = {
     {"durability", OPTION_CHOICE, offsetof(lnt_options, durability), {"sync", "process", NULL}},
     {"read_only", OPTION_FLAG, offsetof(lnt_options, read_only), {NULL}},
     {"committer", OPTION_FLAG, offsetof(lnt_options, committer), {NULL}},
+    {"paranoid", OPTION_FLAG, offsetof(lnt_options, paranoid), {NULL}},
     {"workers", OPTION_NUMBER, offsetof(lnt_options, workers), {NULL}},
     {"module_path", OPTION_TEXT, offsetof(lnt_options, module_path), {NULL}},
     {"stdlib_path", OPTION_TEXT, offsetof(lnt_options, stdlib_path), {NULL}},

@@ -115,6 +115,11 @@ lnt_status lnt__code_fetch(void *runtime, const uint8_t *hash, void **bundle, si
   lnt__slice payload;
   lnt__hex(hash, LNT__SHA256_BYTES, hex);
   lnt_status status = rt->store->vtable->get(rt->store, LNT__TABLE_CODE, hash, LNT__SHA256_BYTES, &sealed, &sealed_size, err);
+  if (status == LNT_ENOTFOUND && lnt__engine_find_put(rt->engine, LNT__TABLE_CODE, (lnt__slice){hash, LNT__SHA256_BYTES}, &payload)) {
+    sealed_size = payload.size;
+    sealed = lnt__strndup(payload.data, payload.size);
+    status = sealed ? LNT_OK : lnt__fail(err, LNT_ENOMEM, "out of memory while loading code");
+  }
   if (status == LNT_ENOTFOUND) return lnt__fail(err, status, "the store has no code %.12s; load the file it came from", hex);
   if (status) return status;
   if (!lnt__unseal((lnt__slice){sealed, sealed_size}, &payload)) {

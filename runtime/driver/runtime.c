@@ -101,6 +101,8 @@ static lnt_status make_vms(lnt_runtime *rt, lnt_error *err) {
                           .stdlib_path = options->stdlib_path, .user = rt, .complete = lnt__runtime_complete, .fail = lnt__runtime_fail,
                           .defer = lnt__runtime_defer, .heartbeat = lnt__runtime_heartbeat, .log = lnt__runtime_log};
   lnt_status status = lnt__wvm_create(&wvm, &rt->wvm, err);
+  wvm.rehearses = true;
+  if (!status && options->paranoid) status = lnt__wvm_create(&wvm, &rt->rehearsal, err);
   if (!status) status = lnt__avm_create(&avm, &rt->avm, err);
   if (status || options->workers == 0) return status;
   avm.loop = NULL;
@@ -116,7 +118,8 @@ static lnt_status make_engine(lnt_runtime *rt, uint64_t last_run, lnt_error *err
                           .settled = on_settled, .moved = on_moved, .log = lnt__runtime_log};
   lnt__engine_options options = {.store = rt->store, .vm = lnt__wvm_interface(rt->wvm), .effects = &effects, .limits = &rt->options.limits,
                                  .fingerprint = lnt__wvm_fingerprint(rt->wvm), .last_run = last_run,
-                                 .seed = rt->options.seed ? rt->options.seed : lnt__entropy()};
+                                 .seed = rt->options.seed ? rt->options.seed : lnt__entropy(),
+                                 .rehearsal = rt->rehearsal ? lnt__wvm_interface(rt->rehearsal) : NULL};
   lnt_status status = lnt__engine_create(&options, &rt->engine, err);
   if (status) return status;
   int64_t now_us = lnt__clock(rt);
@@ -189,6 +192,7 @@ void lnt__runtime_destroy(lnt_runtime *rt) {
   lnt__reload_finish(rt);
   lnt__engine_destroy(rt->engine);
   lnt__wvm_destroy(rt->wvm);
+  lnt__wvm_destroy(rt->rehearsal);
   close_loop(rt);
   lnt__activities_finish(rt);
   lnt__loading_finish(rt);

@@ -81,6 +81,7 @@ struct lnt_runtime {
 
   lnt__store *store;
   lnt__wvm *wvm;
+  lnt__wvm *rehearsal; /* paranoid: where each turn runs first; else NULL */
   lnt__avm *avm;
   lnt__workers *workers; /* NULL: none */
   lnt__engine *engine;

@@ -228,3 +228,8 @@ lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key
   commit->extra++;
   return LNT_OK;
 }
+
+bool lnt__engine_find_put(const lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice *value) {
+  if (lnt__batch_find(engine->commits[engine->open].batch, table, key, value)) return true;
+  return engine->sealed && lnt__batch_find(engine->commits[!engine->open].batch, table, key, value);
+}

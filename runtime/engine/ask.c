@@ -212,6 +212,7 @@ void lnt__turn_update_answered(lnt__turn *turn, lnt_value id, bool ok, lnt_value
   lnt__event event = {.kind = LNT_EVENT_UPDATE_ANSWERED, .id = id};
   if (ok) event.value = value;
   else event.options = value;
+  if (!lnt__act(turn, &event) || turn->rehearsing) return;
   lnt__emit(turn, &event);
   lnt__update *update = find_update(turn->asked, id);
   if (update) answer_all(turn, remove_update(turn->asked, update), ok ? LNT_OK : LNT_EFAILED, value);
@@ -299,6 +300,7 @@ static void put_question(lnt__turn *turn, lnt__turn *asked_turn, const lnt__ask 
   lnt__engine *engine = turn->engine;
   lnt__question question = {.name = {ask->name, strlen(ask->name)}, .args = ask->args, .is_update = ask->id != NULL};
   lnt__outcome_reset(&engine->outcome);
+  asked_turn->asks_run++;
   engine->vm.ask(engine->vm.vm, asked_turn, asked_turn->body, &question, &engine->outcome);
 }
 

@@ -87,7 +87,7 @@ void lnt__child_default_id(const lnt__turn *turn, uint32_t seq, char out[LNT_ID_
 }
 
 /* The id that the author gave, or the default one. */
-static lnt_value chosen_id(const lnt__turn *turn, const lnt__command *command, uint32_t seq, char out[LNT_ID_BYTES_MAX + 1]) {
+lnt_value lnt__chosen_id(const lnt__turn *turn, const lnt__command *command, uint32_t seq, char out[LNT_ID_BYTES_MAX + 1]) {
   char suffix[LNT__CHILD_SUFFIX_BYTES];
   default_suffix(turn, seq, suffix);
   int size = command->id.size ? snprintf(out, LNT_ID_BYTES_MAX + 1, "%.*s", (int)command->id.size, (const char *)command->id.data)
@@ -182,7 +182,7 @@ static bool start_child(lnt__turn *turn, lnt__cmd *cmd, const uint8_t *otherwise
 lnt__command_state lnt__child_command(lnt__turn *turn, const lnt__command *command, uint32_t seq) {
   char id[LNT_ID_BYTES_MAX + 1];
   lnt__event event = {.kind = LNT_EVENT_CHILD_SCHEDULED, .seq = seq, .due_us = command->due_us, .name = command->name,
-                      .value = command->input, .options = command->options, .id = chosen_id(turn, command, seq, id)};
+                      .value = command->input, .options = command->options, .id = lnt__chosen_id(turn, command, seq, id)};
   lnt__emit(turn, &event);
   lnt__see(turn, &event);
   lnt_value input = lnt__replaced_input(turn, seq, command->input);
@@ -313,7 +313,7 @@ void lnt__child_timed_out(lnt__turn *turn, lnt__cmd *cmd, lnt__buf *failure) {
   snprintf(message, sizeof(message), "child workflow '%s' (%s) did not end within its timeout", cmd->memory, lnt__cmd_id(cmd));
   write_failure(failure, "Timeout", message, lnt__cmd_id(cmd));
   if (failure->failed) lnt__poison(turn->engine);
-  if (turn->replaying || cmd->state == LNT__CMD_PAST) return; /* PAST: it was let go before the turn stalled */
+  if (turn->replaying || turn->rehearsing || cmd->state == LNT__CMD_PAST) return; /* PAST: it was let go before the turn stalled */
   cmd->state = LNT__CMD_PAST; /* its end comes too late */
   lnt__child_let_go(turn, cmd, "its parent waited no longer: the timeout of the call ran out");
 }
@@ -330,7 +330,7 @@ static void keep_failure(lnt__turn *turn, lnt__event *event, const char *type, c
 
 void lnt__detached_command(lnt__turn *turn, const lnt__command *command, lnt__event *event, char id[LNT_ID_BYTES_MAX + 1]) {
   lnt_error err = {LNT_OK, ""};
-  event->id = chosen_id(turn, command, event->seq, id);
+  event->id = lnt__chosen_id(turn, command, event->seq, id);
   lnt__origin origin = {.id = id, .input = command->input, .seed = child_seed(turn, event->seq, 1)};
   lnt_status status = begin(turn, command->name, NULL, &origin, &err);
   if (status != LNT_OK) keep_failure(turn, event, failure_type(status, "WorkflowNotRegistered", "Unavailable"), err.message);

@@ -5,10 +5,15 @@
 
 /* ---- Matching with the history ---- */
 
+void lnt__divergence_place(lnt__turn *turn, bool called) {
+  lnt__engine *engine = turn->engine;
+  lnt__divergence *d = &engine->divergence;
+  if (called && engine->vm.where) engine->vm.where(engine->vm.vm, turn, d->at, sizeof(d->at));
+}
+
 static void place_of_call(lnt__turn *turn, const lnt__command *command, lnt__divergence *out) {
-  const lnt__vm *vm = &turn->engine->vm;
   lnt__command_text(command->kind, command->name, command->input, command->id, out->wanted, sizeof(out->wanted));
-  if (vm->where) vm->where(vm->vm, turn, out->at, sizeof(out->at));
+  lnt__divergence_place(turn, true);
   if (!out->at[0]) snprintf(out->at, sizeof(out->at), "an unknown line");
 }
 
@@ -144,7 +149,7 @@ bool lnt__turn_return_event(lnt__turn *turn, lnt_value name, lnt_value value, ui
     return false;
   }
   *seq = cmd->seq;
-  if (!turn->replaying) lnt__timer_disarm(turn, cmd);
+  if (!turn->replaying && !turn->rehearsing) lnt__timer_disarm(turn, cmd);
   lnt__cmd_remove(turn, cmd);
   return true;
 }
@@ -174,7 +179,7 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
   lnt__cmd *cmd = lnt__cmd_find(turn, seq);
   bool child = command->kind == LNT_EVENT_CHILD_SCHEDULED;
   if (cmd) { /* an activity or a child that still runs */
-    if (!turn->replaying && child && cmd->due_us) lnt__timer_watch(turn, cmd);
+    if (!turn->replaying && !turn->rehearsing && child && cmd->due_us) lnt__timer_watch(turn, cmd);
     return LNT__COMMAND_WAITING;
   }
   cmd = child ? lnt__cmd_add_child(turn, seq, command->name, LNT_VALUE_NIL, LNT_VALUE_NIL, recorded->id)
@@ -183,7 +188,7 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
   cmd->due_us = recorded->due_us;
   cmd->timer_durable = recorded->due_us != 0 && !child;
   if (child || command->kind == LNT_EVENT_ACTIVITY_SCHEDULED) lnt__cmd_set_state(turn, cmd, LNT__CMD_PAST);
-  else if (!turn->replaying && cmd->due_us) lnt__timer_watch(turn, cmd);
+  else if (!turn->replaying && !turn->rehearsing && cmd->due_us) lnt__timer_watch(turn, cmd);
   return LNT__COMMAND_WAITING;
 }
 
@@ -201,7 +206,7 @@ static void warn_of_growth(lnt__turn *turn, uint64_t bytes) {
            "(history_bytes_max) the workflow fails: let it continue as new (ctx:should_continue_as_new, ctx:continue_as_new)",
            (unsigned long long)turn->history_events, (unsigned long long)bytes, (unsigned long long)limits->history_events_max,
            (unsigned long long)limits->history_bytes_max);
-  lnt__turn_log(turn, LNT_LOG_WARN, text);
+  lnt__turn_log(turn, LNT_LOG_WARN, text, false);
 }
 
 static bool within_limits(lnt__turn *turn) {
@@ -221,20 +226,38 @@ static bool within_limits(lnt__turn *turn) {
   return turn->refusal == LNT__REFUSAL_NONE;
 }
 
+/* Of a copy, which does nothing to anybody: whom it asks is taken to obey. */
+static lnt__command_state rehearse_command(lnt__turn *turn, const lnt__command *command, lnt__event *event, lnt__delivery *answer) {
+  char id[LNT_ID_BYTES_MAX + 1];
+  bool child = command->kind == LNT_EVENT_CHILD_SCHEDULED;
+  if (child || command->kind == LNT_EVENT_DETACHED_STARTED) event->id = lnt__chosen_id(turn, command, event->seq, id);
+  lnt__see(turn, event);
+  if (lnt__event_is_instant(command->kind)) return instant_answer(turn, event, answer);
+  if (command->kind == LNT_EVENT_EVENT_AWAITED && take_buffered(turn, command->name, answer, event->seq)) return LNT__COMMAND_ANSWERED;
+  lnt__cmd *cmd = child ? lnt__cmd_add_child(turn, event->seq, command->name, LNT_VALUE_NIL, LNT_VALUE_NIL, event->id)
+                        : lnt__cmd_add(turn, event->seq, command->kind, command->name, LNT_VALUE_NIL, LNT_VALUE_NIL);
+  if (!cmd) return LNT__COMMAND_REFUSED;
+  if (child || command->kind == LNT_EVENT_ACTIVITY_SCHEDULED) lnt__cmd_set_state(turn, cmd, LNT__CMD_PAST);
+  return LNT__COMMAND_WAITING;
+}
+
 static lnt__command_state new_instant(lnt__turn *turn, const lnt__command *command, lnt__event *event, lnt__delivery *answer) {
   char id[LNT_ID_BYTES_MAX + 1];
   if (command->kind == LNT_EVENT_DETACHED_STARTED) lnt__detached_command(turn, command, event, id);
   if (command->kind == LNT_EVENT_EVENT_SENT) lnt__sent_command(turn, command, event);
+  if (event->options.size && command->kind != LNT_EVENT_SIDE_EFFECT) lnt__rehearsal_void(turn); /* it was refused */
   lnt__emit(turn, event);
   lnt__see(turn, event);
   return instant_answer(turn, event, answer);
 }
 
 static lnt__command_state new_command(lnt__turn *turn, const lnt__command *command, uint32_t seq, lnt__delivery *answer) {
-  if (!within_limits(turn)) return LNT__COMMAND_REFUSED;
-  if (command->kind == LNT_EVENT_CHILD_SCHEDULED) return lnt__child_command(turn, command, seq);
   lnt__event event = {.kind = command->kind, .seq = seq, .name = command->name, .value = command->input, .options = command->options,
                       .due_us = command->due_us, .id = command->id};
+  if (!turn->rehearsing && !within_limits(turn)) return LNT__COMMAND_REFUSED;
+  if (!lnt__act(turn, &event)) return LNT__COMMAND_REFUSED;
+  if (turn->rehearsing) return rehearse_command(turn, command, &event, answer);
+  if (command->kind == LNT_EVENT_CHILD_SCHEDULED) return lnt__child_command(turn, command, seq);
   if (lnt__event_is_instant(command->kind)) return new_instant(turn, command, &event, answer);
   lnt__emit(turn, &event);
   lnt__see(turn, &event);
@@ -258,6 +281,13 @@ static lnt__command_state new_command(lnt__turn *turn, const lnt__command *comma
 lnt__command_state lnt__turn_command(lnt__turn *turn, const lnt__command *command, uint32_t *seq, lnt__delivery *answer) {
   if (turn->refusal != LNT__REFUSAL_NONE || turn->engine->poisoned) return LNT__COMMAND_REFUSED;
   bool recorded = lnt__in_history(turn);
+  const lnt__event *effect = recorded ? NULL : lnt__rehearsed_effect(turn);
+  lnt__command noted = *command;
+  if (effect && command->kind == LNT_EVENT_SIDE_EFFECT) {
+    noted.input = effect->value;
+    noted.options = effect->options;
+    command = &noted;
+  }
   *seq = turn->next_seq++;
   if (*seq == turn->engine->probe_seq)
     turn->engine->vm.where(turn->engine->vm.vm, turn, turn->engine->divergence.was_at, sizeof(turn->engine->divergence.was_at));
@@ -274,6 +304,11 @@ void lnt__turn_cancel(lnt__turn *turn, uint32_t seq) {
   }
   if (!turn->replaying) {
     lnt__event event = {.kind = LNT_EVENT_COMMAND_CANCELED, .seq = seq};
+    if (!lnt__act(turn, &event)) return;
+    if (turn->rehearsing) {
+      lnt__cmd_remove(turn, cmd);
+      return;
+    }
     lnt__emit(turn, &event);
     lnt__timer_disarm(turn, cmd);
   }
@@ -289,8 +324,8 @@ void lnt__turn_cancel(lnt__turn *turn, uint32_t seq) {
 /* ---- What a body may ask ---- */
 
 int64_t lnt__turn_now_us(const lnt__turn *turn) { return turn->now_us; }
-bool lnt__turn_replaying(const lnt__turn *turn) { return turn->replaying; }
-bool lnt__turn_recorded(const lnt__turn *turn) { return lnt__in_history(turn); }
+bool lnt__turn_replaying(const lnt__turn *turn) { return turn->replaying || turn->rehearsing; } /* to tell on who goes another way by it */
+bool lnt__turn_recorded(const lnt__turn *turn) { return lnt__in_history(turn) || lnt__rehearsed_effect(turn); }
 const char *lnt__turn_id(const lnt__turn *turn) { return turn->id; }
 const char *lnt__turn_workflow(const lnt__turn *turn) { return turn->workflow; }
 uint64_t lnt__turn_run(const lnt__turn *turn) { return turn->run; }
@@ -346,7 +381,7 @@ bool lnt__turn_patched(lnt__turn *turn, lnt_value name) {
 
 /* Set a value of the row, when it differs from the one that is there. */
 static void set_value(lnt__turn *turn, void **memory, size_t *size, lnt_value value) {
-  if (turn->replaying || (value.size == *size && (!value.size || memcmp(*memory, value.data, value.size) == 0))) return;
+  if (turn->replaying || turn->rehearsing || (value.size == *size && (!value.size || memcmp(*memory, value.data, value.size) == 0))) return;
   void *copy = lnt__alloc(value.size);
   if (!copy) {
     lnt__poison(turn->engine);
@@ -360,18 +395,25 @@ static void set_value(lnt__turn *turn, void **memory, size_t *size, lnt_value va
   lnt__mark_dirty(turn);
 }
 
+/* Told beyond the history, and by this instance's own body: paranoid mode compares it. */
+static bool may_tell(lnt__turn *turn, const char *verb, lnt_value value) {
+  lnt__event event = {.name = {verb, strlen(verb)}, .value = value};
+  return lnt__in_history(turn) || lnt__act(turn, &event);
+}
+
 void lnt__turn_custom_status(lnt__turn *turn, lnt_value value) {
+  if (!may_tell(turn, "set_custom_status", value)) return;
   set_value(turn, &turn->custom_status, &turn->custom_status_size, value);
 }
 
 void lnt__turn_attributes(lnt__turn *turn, lnt_value value) {
   bool same = value.size == turn->attributes_size && (!value.size || memcmp(turn->attributes, value.data, value.size) == 0);
-  if (turn->replaying || same) return;
+  if (!may_tell(turn, "set_attributes", value) || turn->replaying || turn->rehearsing || same) return;
   lnt__instance_set_attributes(turn, value);
   lnt__mark_dirty(turn);
 }
 
-void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text) {
+void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text, bool effect) {
   lnt__effects *effects = &turn->engine->effects;
-  if (!turn->replaying && effects->log) effects->log(effects->user, level, turn->id, text);
+  if (!turn->replaying && (!turn->rehearsing || effect) && effects->log) effects->log(effects->user, level, turn->id, text);
 }

@@ -281,7 +281,8 @@ lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **
   engine->commits[1].batch = lnt__batch_create();
   engine->fingerprint = lnt__strdup(options->fingerprint);
   *out = engine;
-  if (engine->commits[0].batch && engine->commits[1].batch && engine->fingerprint) return LNT_OK;
+  bool made = engine->commits[0].batch && engine->commits[1].batch && engine->fingerprint;
+  if (made && (!options->rehearsal || lnt__rehearsal_create(engine, options->rehearsal))) return LNT_OK;
   lnt__engine_destroy(engine);
   *out = NULL;
   return lnt__fail(err, LNT_ENOMEM, "out of memory while opening the runtime");
@@ -330,6 +331,7 @@ void lnt__engine_destroy(lnt__engine *engine) {
   lnt__buf_finish(&engine->instant);
   lnt__buf_finish(&engine->late);
   lnt__free(engine->fingerprint);
+  lnt__rehearsal_destroy(engine->rehearsal);
   lnt__free(engine);
 }
 

@@ -133,7 +133,8 @@ uint64_t lnt__turn_history_events(const lnt__turn *turn); /* that the body has s
 bool lnt__turn_advises(lnt__turn *turn); /* is its history so long that the body should continue as new? May make a command */
 void lnt__turn_custom_status(lnt__turn *turn, lnt_value value); /* copied; silent in replay */
 void lnt__turn_attributes(lnt__turn *turn, lnt_value value);    /* the whole map, checked; copied; silent in replay */
-void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text); /* silent in replay */
+/* Silent in replay. effect: said by the function of a side effect, which runs only once. */
+void lnt__turn_log(lnt__turn *turn, lnt_log_level level, const char *text, bool effect);
 /* The handler of update `id` ended: with a value, or (not ok) a failure. */
 void lnt__turn_update_answered(lnt__turn *turn, lnt_value id, bool ok, lnt_value value);
 
@@ -150,6 +151,8 @@ typedef struct lnt__divergence {
   char recorded[300], wanted[300];      /* both calls as an author would write them; empty: none */
   char at[200], was_at[200];            /* file:line of the call that is made now; of the recorded one, in the code that made it */
   char difference[300]; /* the first difference of the arguments */
+  bool rehearsed;       /* paranoid: "recorded" is what a rebuilt copy made, "wanted" what the instance itself makes */
+  uint32_t asked;       /* queries and validators that ran on the instance's own body */
 } lnt__divergence;
 
 /* ---- Effects: called after the batch they depend on is durable; `dispatch` of pure activities before ---- */
@@ -183,6 +186,7 @@ typedef struct lnt__engine_options {
   const char *fingerprint; /* of the interpreter; copied */
   uint64_t seed;
   uint64_t last_run; /* from lnt__journal_open */
+  const lnt__vm *rehearsal; /* paranoid: another VM, in which each turn runs first (rehearse.c); NULL: none does. Copied */
 } lnt__engine_options;
 
 lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **out, lnt_error *err);
@@ -265,6 +269,8 @@ void lnt__engine_when_durable(lnt__engine *engine, lnt_done_fn fn, void *user);
 
 /* Any other record that shall land with the current batch (source code). The value must be sealed. */
 lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value);
+/* Such a record while it is on its way: the sealed value, valid until the next call of the engine. false: it is not. */
+bool lnt__engine_find_put(const lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice *value);
 
 /* What an attempt needs; pointers valid until the next call of the engine. false: it is over, drop it. Starts its clocks. */
 typedef struct lnt__attempt {

@@ -318,7 +318,7 @@ void lnt__instance_drop_body(lnt__turn *turn) {
   turn->buffered_count = 0;
   lnt__cmds_clear(turn, true);
   turn->next_seq = 1;
-  turn->raised = turn->updates_answered = 0;
+  turn->raised = turn->updates_answered = turn->asks_run = 0;
   turn->seen = (lnt__seen){0};
 }
 

@@ -62,6 +62,7 @@ enum { LNT__SEEN_BYTES = 12 }; /* of an event, beside its slices */
 typedef struct lnt__seen { uint64_t events, bytes; bool advised; } lnt__seen; /* advised: to continue as new */
 typedef struct lnt__ask lnt__ask;
 typedef struct lnt__asked lnt__asked; /* ask.c: requests that wait at an instance */
+typedef struct lnt__rehearsal lnt__rehearsal; /* rehearse.c */
 
 /* The vectors that grow with LNT__PUSH(). */
 #define LNT__VECTOR(type) struct { type *items; size_t count, capacity; }
@@ -118,6 +119,7 @@ struct lnt__turn {
   size_t buffered_count, buffered_capacity;
   uint32_t raised;     /* external events that the body has been fed */
   uint32_t updates_answered; /* by the body that runs */
+  uint32_t asks_run;   /* queries and validators that ran on its body since it was made */
   lnt__asked *asked;   /* NULL: nobody ever asked; owned */
 
   lnt__seen seen;
@@ -126,6 +128,7 @@ struct lnt__turn {
   lnt__refusal refusal;
   bool rebuilt;        /* the history scratch of the engine is this instance's */
   bool replaying;      /* so it is, and what it has up to its last TURN is being fed */
+  bool rehearsing;     /* a copy whose new commands are noted, and done to nobody (rehearse.c) */
   bool loaded;         /* the history was folded: next_record and activities are known */
   bool warned;         /* that its history is large */
   bool has_turns;      /* the store holds finished turns: a body must be rebuilt from them */
@@ -227,6 +230,7 @@ struct lnt__engine {
   char refusal[LNT_ERROR_MESSAGE_MAX];
   lnt__divergence divergence; /* what the refusal is about, when it is a divergence */
   uint32_t probe_seq;         /* a trial wants to know where this command is made; 0: none */
+  lnt__rehearsal *rehearsal;  /* paranoid; else NULL */
   bool has_beats; /* there may be rows in table HEARTBEAT */
   lnt__answers answers; /* that depend on nothing which is not durable */
   bool observing, watching;
@@ -287,6 +291,8 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err);
 /* A copy stands in no map and writes nothing; what it runs is replayed in scratch. It borrows id and workflow of `turn`. */
 void lnt__copy_init(lnt__turn *copy, const lnt__turn *turn);
 void lnt__copy_finish(lnt__turn *copy);
+/* Of all that `turn` has, durable or not; what waits in its inbox is the copy's too. */
+lnt_status lnt__replay_whole_begin(lnt__turn *copy, const lnt__turn *turn, lnt_error *err);
 lnt_status lnt__replay_copy_begin(lnt__turn *copy, lnt_error *err); /* of a run that may be closed; copy->replaying: there is something */
 void lnt__turn_replay_copy(lnt__turn *copy);                        /* to the end of what was recorded; nothing is written */
 void lnt__outcome_reset(lnt__outcome *outcome);
@@ -300,6 +306,7 @@ const lnt__event *lnt__half_event(const lnt__turn *turn, lnt_event_kind kind, ui
 static inline bool lnt__in_history(const lnt__turn *turn) { return turn->replaying || turn->next_seq <= turn->recorded; }
 /* Begin to tell a divergence at command `seq`; recorded: its event, or NULL. Then lnt__refuse(). */
 lnt__divergence *lnt__diverged(lnt__turn *turn, const lnt__event *recorded, uint32_t seq);
+void lnt__divergence_place(lnt__turn *turn, bool called); /* where the code stands; called: a function of ctx is under way */
 void lnt__refuse_early_end(lnt__turn *turn);
 void lnt__turn_feed(lnt__turn *turn, const lnt__event *event); /* one event to the body, by its kind */
 /* A command as its author would write it: call_activity('plan', {...}). */
@@ -308,6 +315,21 @@ lnt__cmd *lnt__waiter_for(lnt__turn *turn, lnt_value name);
 void lnt__buffer_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order);
 void lnt__turn_execute(lnt__turn *turn);
 void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind, lnt_value value, lnt_value detail);
+
+/* rehearse.c: paranoid mode */
+bool lnt__rehearsal_create(lnt__engine *engine, const lnt__vm *vm); /* false: out of memory */
+void lnt__rehearsal_destroy(lnt__rehearsal *rehearsal);             /* NULL accepted */
+/* Before the turn: run a copy over what waits. turn->refusal tells of one that parts from its own history. */
+lnt_status lnt__rehearse(lnt__turn *turn, lnt_error *err);
+void lnt__rehearsal_end(lnt__turn *turn);  /* the body waits or ended: has it done all that was noted, and nothing else? turn->refusal */
+void lnt__rehearsal_void(lnt__turn *turn); /* the answer of others, or an event of its own, was not foreseen */
+const lnt__event *lnt__rehearsed_effect(const lnt__turn *turn); /* the next thing noted is a side effect: take its value. NULL: it is not */
+bool lnt__act_in_rehearsal(lnt__turn *turn, const lnt__event *act);
+/* Something that a body does beyond its history: a copy notes it, a turn must do what is noted. false: it does something else
+ * (turn->refusal). */
+static inline bool lnt__act(lnt__turn *turn, const lnt__event *act) {
+  return !turn->engine->rehearsal || lnt__act_in_rehearsal(turn, act);
+}
 
 /* What a new instance is made of. */
 typedef struct lnt__origin {
@@ -355,6 +377,7 @@ lnt_status lnt__accept_cancel(lnt__turn *turn, const char *reason, lnt_error *er
 /* child.c */
 #define LNT__CHILD_SUFFIX_BYTES 40
 void lnt__child_default_id(const lnt__turn *turn, uint32_t seq, char out[LNT_ID_BYTES_MAX + 1]); /* the caller sees to it that it fits */
+lnt_value lnt__chosen_id(const lnt__turn *turn, const lnt__command *command, uint32_t seq, char out[LNT_ID_BYTES_MAX + 1]);
 void lnt__child_start_again(lnt__turn *turn, lnt__cmd *cmd); /* of a copied history: under the id that `cmd` has now */
 lnt__command_state lnt__child_command(lnt__turn *turn, const lnt__command *command, uint32_t seq);
 /* Do it, and complete *event with what came of it. */

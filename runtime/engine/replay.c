@@ -103,6 +103,33 @@ void lnt__copy_finish(lnt__turn *copy) {
   lnt__free(copy->buffered);
 }
 
+lnt_status lnt__replay_whole_begin(lnt__turn *copy, const lnt__turn *turn, lnt_error *err) {
+  lnt__engine *engine = copy->engine;
+  lnt__slice more[2] = {{NULL, 0}, {NULL, 0}};
+  size_t count = 0;
+  uint8_t key[LNT__KEY_HISTORY_BYTES];
+  lnt__key_history(key, turn->run, turn->next_record - 1);
+  if (engine->sealed && turn->next_record &&
+      lnt__batch_find(engine->commits[!engine->open].batch, LNT__TABLE_HISTORY, (lnt__slice){key, sizeof(key)}, &more[count]))
+    count++;
+  lnt__buf_clear(&engine->scratch);
+  if (turn->record.size) {
+    lnt__buf_append(&engine->scratch, turn->record.data, turn->record.size);
+    lnt__seal(&engine->scratch);
+    more[count++] = (lnt__slice){engine->scratch.data, engine->scratch.size};
+  }
+  lnt__buf_append(&copy->inbox, turn->inbox.data, turn->inbox.size);
+  if (engine->scratch.failed || copy->inbox.failed) return lnt__fail(err, LNT_ENOMEM, "out of memory while a turn was rehearsed");
+  lnt_status status = lnt__journal_history_and(engine->store, turn->run, more, count, &engine->replay.history, err);
+  if (status != LNT_OK) return status;
+  index_history(copy);
+  copy->rebuilt = true;
+  copy->next_seq = 1;
+  copy->recorded = (uint32_t)engine->replay.commands.count;
+  copy->replaying = engine->replay.turns.count > 0;
+  return engine->poisoned ? LNT_ENOMEM : LNT_OK;
+}
+
 /* One that was to start later, and was canceled before, never had a body. */
 static bool never_started(const lnt__history *history) {
   if (!history->count || history->events[0].due_us <= history->events[0].time_us) return false;

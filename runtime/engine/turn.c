@@ -70,7 +70,7 @@ static void on_raised(lnt__turn *turn, const lnt__event *event) {
     lnt__buffer_event(turn, event->name, event->value, turn->raised);
     return;
   }
-  if (!turn->replaying) lnt__timer_disarm(turn, cmd);
+  if (!turn->replaying && !turn->rehearsing) lnt__timer_disarm(turn, cmd);
   deliver(turn, cmd->seq, LNT__DELIVER_RESULT, event->value);
 }
 
@@ -97,7 +97,7 @@ static void on_update(lnt__turn *turn, const lnt__event *event) {
 static void on_forked(lnt__turn *turn, const lnt__event *event) {
   lnt__engine *engine = turn->engine;
   if (engine->vm.reseed) engine->vm.reseed(engine->vm.vm, turn->body, event->seed);
-  if (!turn->replaying) lnt__fork_take_over(turn);
+  if (!turn->replaying && !turn->rehearsing) lnt__fork_take_over(turn);
 }
 
 static void (*const HANDLERS[])(lnt__turn *, const lnt__event *) = {
@@ -179,6 +179,10 @@ static const char *likely_cause(lnt__turn *turn) {
     if (event->kind == LNT_EVENT_STARTED || event->kind == LNT_EVENT_CODE_CHANGED) made_by = event->engine;
     moved = moved || event->kind == LNT_EVENT_CODE_CHANGED;
   }
+  const lnt__divergence *d = &turn->engine->divergence;
+  if (d->asked)
+    return "a query, or the validator of an update, ran on the instance: one that changes a variable or a table of the workflow breaks "
+           "every replay, which does not run it";
   if (moved) return "the instance was moved to other code, which makes other calls than its history has";
   if (made_by.size != now.size || memcmp(made_by.data, now.data, now.size) != 0)
     return "the history was made by another interpreter or processor; results of floating point or of '#' on tables with holes may differ";
@@ -192,7 +196,8 @@ static void write_details(lnt__turn *turn, lnt__buf *out) {
   lnt__cbor_map map;
   lnt__cbor_map_begin(out, &map);
   size_t count = put_member(out, "recorded", d->recorded) + put_member(out, "made", d->wanted) + put_member(out, "at", d->at) +
-                 put_member(out, "difference", d->difference) + put_member(out, "cause", likely_cause(turn));
+                 put_member(out, "recorded_at", d->was_at) + put_member(out, "difference", d->difference) +
+                 put_member(out, "cause", likely_cause(turn));
   lnt__cbor_cstring(out, "command");
   lnt__cbor_int(out, d->seq);
   lnt__cbor_cstring(out, "event");
@@ -305,6 +310,7 @@ static void finish(lnt__turn *turn) {
   if (lnt__instance_closed(turn) || engine->poisoned) return;
   if (turn->replaying && outcome->state != LNT__BODY_UNAVAILABLE) lnt__refuse_early_end(turn);
   if (!turn->replaying) lnt__refuse_short(turn);
+  lnt__rehearsal_end(turn);
   if (outcome->state == LNT__BODY_UNAVAILABLE) stall(turn, unavailable_type(outcome->error.code), outcome->error.message);
   else if (turn->refusal == LNT__REFUSAL_DIVERGED) stall(turn, "Diverged", engine->refusal);
   else if (turn->refusal == LNT__REFUSAL_LIMIT) fail_limit(turn);
@@ -320,7 +326,9 @@ void lnt__turn_execute(lnt__turn *turn) {
   engine->current = turn;
   while (engine->outcome.state == LNT__BODY_WAITING && !lnt__instance_closed(turn) && lnt__next_event(turn, &event)) {
     lnt__turn_feed(turn, &event);
-    if (engine->late.size) lnt__inbox_take_late(turn);
+    if (!engine->late.size) continue;
+    lnt__inbox_take_late(turn);
+    lnt__rehearsal_void(turn);
   }
   engine->current = NULL;
   finish(turn);
@@ -338,13 +346,28 @@ void lnt__turn_replay_copy(lnt__turn *copy) {
   copy->replaying = false;
 }
 
+/* Paranoid: a copy goes first. *kept: it made what is recorded; else the instance has stalled. */
+static lnt_status rehearse(lnt__turn *turn, bool *kept, lnt_error *err) {
+  *kept = true;
+  if (!turn->engine->rehearsal) return LNT_OK;
+  lnt_status status = lnt__instance_load(turn, err);
+  if (status != LNT_OK || lnt__instance_held(turn)) return status;
+  status = lnt__rehearse(turn, err);
+  *kept = turn->refusal == LNT__REFUSAL_NONE;
+  if (!*kept) stall(turn, "Diverged", turn->engine->refusal);
+  return status;
+}
+
 static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
+  bool kept;
   if (lnt__instance_closed(turn) || lnt__instance_held(turn)) return LNT_OK;
   if (!turn->body && turn->stall_batch > turn->engine->committed) {
     turn->retry = true;
     return LNT_OK;
   }
-  lnt_status status = turn->body ? LNT_OK : lnt__replay_begin(turn, err);
+  lnt_status status = rehearse(turn, &kept, err);
+  if (!kept) return status;
+  if (status == LNT_OK && !turn->body) status = lnt__replay_begin(turn, err);
   if (status == LNT_ECORRUPT) {
     stall(turn, "Corrupt", err && err->message[0] ? err->message : "the history cannot be read");
     return LNT_OK;

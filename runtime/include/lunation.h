@@ -183,6 +183,8 @@ typedef struct lnt_options {
   lnt_durability durability; /* default LNT_DURABILITY_SYNC */
   int read_only;            /* 1: lnt_get, lnt_list, lnt_history only; beside a running owner */
   int committer;            /* 1: commit on a thread of its own, so that no call waits for the disk */
+  int paranoid;             /* 1: for developers: each turn is run twice, in two VMs, and what is not the same in both stalls the instance
+                               before anything of it is done (lnt_run_status STALLED, type "Diverged"). Costs a replay per turn */
   int workers;              /* threads for activities declared `blocking = true`; 0: they run on the owner thread */
   const char *module_path;  /* folders for `require`, separated by ';'; default: the folder of each loaded file */
   const char *stdlib_path;  /* folder of the standard library; default: where it was installed, or LUNATION_STDLIB */

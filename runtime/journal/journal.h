@@ -152,6 +152,9 @@ void lnt__history_init(lnt__history *history);
 void lnt__history_finish(lnt__history *history);
 void lnt__history_clear(lnt__history *history); /* keeps its memory */
 lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *out, lnt_error *err);
+/* With `count` more records at its end, sealed, that are not in the store yet. */
+lnt_status lnt__journal_history_and(lnt__store *store, uint64_t run, const lnt__slice *more, size_t count, lnt__history *out,
+                                    lnt_error *err);
 
 /* Highest run ever used, and the format check; unless read_only it writes the format into an empty store, and the index where it is
  * missing. */

@@ -75,6 +75,11 @@ static bool decode_record(lnt__history *history, lnt_value sealed) {
 }
 
 lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *out, lnt_error *err) {
+  return lnt__journal_history_and(store, run, NULL, 0, out, err);
+}
+
+lnt_status lnt__journal_history_and(lnt__store *store, uint64_t run, const lnt__slice *more, size_t count, lnt__history *out,
+                                    lnt_error *err) {
   uint8_t from[LNT__KEY_HISTORY_BYTES], to[LNT__KEY_HISTORY_BYTES];
   lnt__key_history(from, run, 0);
   lnt__key_history(to, run + 1, 0);
@@ -82,6 +87,7 @@ lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *o
   lnt_status status = store->vtable->scan(store, LNT__TABLE_HISTORY, (lnt__slice){from, sizeof(from)}, (lnt__slice){to, sizeof(to)}, false,
                                           gather, out, err);
   if (status != LNT_OK) return status;
+  for (size_t i = 0; i < count; i++) lnt__buf_bytes(&out->memory, more[i].data, more[i].size);
   if (out->memory.failed) return lnt__fail(err, LNT_ENOMEM, "out of memory while reading the history of run %llu", (unsigned long long)run);
   lnt__reader records = lnt__reader_of(out->memory.data, out->memory.size);
   while (records.at < records.end)

@@ -112,6 +112,16 @@ bool lnt__batch_failed(const lnt__batch *batch) { return batch->failed; }
 size_t lnt__batch_count(const lnt__batch *batch) { return batch->count; }
 size_t lnt__batch_bytes(const lnt__batch *batch) { return batch->size; }
 
+bool lnt__batch_find(const lnt__batch *batch, lnt__table table, lnt__slice key, lnt__slice *value) {
+  for (size_t i = batch->count; i > 0; i--) {
+    const lnt__op *op = &batch->ops[i - 1];
+    if (op->table != table || lnt__slice_compare(lnt__op_key(batch, op), key) != 0) continue;
+    *value = lnt__op_value(batch, op);
+    return !op->is_delete;
+  }
+  return false;
+}
+
 /* Merge from[low, middle) and from[middle, high) into `to`; equal keys keep their order. */
 static void merge(const lnt__batch *batch, const uint32_t *from, uint32_t *to, size_t low, size_t middle, size_t high) {
   size_t a = low, b = middle;

@@ -33,6 +33,8 @@ typedef enum lnt__table {
 
 #define LNT__KEY_BYTES_MAX 400
 
+typedef struct lnt__slice { const void *data; size_t size; } lnt__slice;
+
 /* A batch: puts and deletes that land together or not at all. Keys and values are copied into it. The last write to a key wins.
  * A batch is built by one thread and may be handed to another. */
 typedef struct lnt__batch lnt__batch;
@@ -44,9 +46,9 @@ bool lnt__batch_put(lnt__batch *batch, lnt__table table, const void *key, size_t
 bool lnt__batch_delete(lnt__batch *batch, lnt__table table, const void *key, size_t key_size);
 bool lnt__batch_failed(const lnt__batch *batch);
 size_t lnt__batch_count(const lnt__batch *batch);
+/* The value that the batch puts at `key`, valid until it changes; false: it puts none there. Looks at each operation. */
+bool lnt__batch_find(const lnt__batch *batch, lnt__table table, lnt__slice key, lnt__slice *value);
 size_t lnt__batch_bytes(const lnt__batch *batch);
-
-typedef struct lnt__slice { const void *data; size_t size; } lnt__slice;
 
 /* Return non-zero to stop the scan. Key and value are valid until it returns. It must not call the store. */
 typedef int (*lnt__scan_fn)(void *user, lnt__slice key, lnt__slice value);

@@ -19,6 +19,7 @@ typedef struct lnt__wvm_options {
   void (*log)(void *user, lnt_log_level level, const char *id, const char *message);
   /* Fetch the bundle of a hash that is not loaded (from the store, unsealed). Release with lnt__free. LNT_ENOTFOUND when it is gone. */
   lnt_status (*fetch)(void *user, const uint8_t *hash, void **bundle, size_t *size, lnt_error *err);
+  bool rehearses; /* it is the engine's other VM (rehearse.c): as different as it can be, it collects garbage before each step */
 } lnt__wvm_options;
 
 lnt_status lnt__wvm_create(const lnt__wvm_options *options, lnt__wvm **out, lnt_error *err);

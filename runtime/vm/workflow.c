@@ -78,7 +78,7 @@ static lnt__rng *host_rng(void *user, lua_State *L) {
 static void host_log(void *user, lnt_log_level level, const char *text, size_t size) {
   const lnt__wvm *wvm = user;
   (void)size;
-  if (wvm->body) lnt__turn_log(wvm->body->turn, level, text);
+  if (wvm->body) lnt__turn_log(wvm->body->turn, level, text, wvm->apart == LNT__APART_SIDE_EFFECT);
 }
 
 /* ---- Starting a body ---- */
@@ -124,6 +124,7 @@ static bool run_top_level(lua_State *L, const start_job *job, lnt__run *run) {
 static void start_entry(lua_State *L, void *argument) {
   const start_job *job = argument;
   lnt__wvm *wvm = lnt__wvm_of(L);
+  if (wvm->options.rehearses) lua_gc(L, LUA_GCCOLLECT, 0);
   lnt__body *body = job->body;
   lnt__run run = {.code = body->code, .wanted = job->start->workflow, .modules_slot = &body->modules_slot};
   body->main.thread = lnt__thread_take(L);
@@ -207,6 +208,7 @@ typedef struct deliver_job {
 
 static void deliver_entry(lua_State *L, void *argument) {
   const deliver_job *job = argument;
+  if (lnt__wvm_of(L)->options.rehearses) lua_gc(L, LUA_GCCOLLECT, 0);
   lnt__deliver(L, job->body, job->delivery);
   lnt__body_run(L, job->body, job->outcome);
 }

@@ -308,7 +308,7 @@ static void log_unawaited(lua_State *L, lnt__body *body) {
   lnt__buf_printf(&text, "a branch failed, and nothing waits for it yet:\n");
   if (lnt__trace_of(L, -1, body)) lnt__buf_append(&text, body->trace.data, body->trace.size);
   lnt__buf_u8(&text, 0);
-  if (!text.failed) lnt__turn_log(body->turn, LNT_LOG_WARN, (const char *)text.data);
+  if (!text.failed) lnt__turn_log(body->turn, LNT_LOG_WARN, (const char *)text.data, false);
   lnt__buf_finish(&text);
 }
 

@@ -277,7 +277,7 @@ static int log_text(lua_State *L) {
   if (!known) lnt__mistake(L, "log: the level must be \"debug\", \"info\", \"warn\" or \"error\"; the text comes after it");
   int index = has_level ? 3 : 2;
   if (!lua_isstring(L, index)) lnt__mistake(L, "log: the text must be a string, got %s; use tostring()", luaL_typename(L, index));
-  lnt__turn_log(body->turn, level, lua_tostring(L, index));
+  lnt__turn_log(body->turn, level, lua_tostring(L, index), lnt__wvm_of(L)->apart == LNT__APART_SIDE_EFFECT);
   return 0;
 }
 

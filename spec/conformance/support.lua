@@ -11,6 +11,7 @@ local it = require("busted").it or require("busted").api.it
 local conformance = {}
 
 local BEGIN_US = 1767225600e6 -- 2026-01-01T00:00:00Z
+local PARANOID = os.getenv("LUNATION_PARANOID") ~= nil -- each case once more, with every turn run twice (lnt_options.paranoid)
 local TICKS_MAX = 20000       -- of one settle(): a world that never comes to rest is a failure
 
 ---- The world of a case ----
@@ -31,6 +32,7 @@ end
 local function open(world)
   local options = { store = "memory", seed = 7, limits = world.limits, clock = function() return world.now_us end }
   options.log = function(level, message, id) world.log[#world.log + 1] = { level = level, message = message, id = id } end
+  options.paranoid = world.paranoid
   if world.dir then options.store, options.dir, options.durability = "lmdb", world.dir, "process" end
   world.rt = assert(lunation.open(options))
   assert(world.rt:load_string(world.file, world.source))
@@ -39,7 +41,8 @@ end
 
 local function new_world(way, source, options)
   local world = setmetatable({ way = way, source = source, file = options.file or "case.lua", limits = options.limits, hosts = {}, log = {},
-    now_us = BEGIN_US, dir = (way == "reopened" or options.disk) and support.folder() .. "/data" or nil }, World)
+    now_us = BEGIN_US, paranoid = PARANOID and options.paranoid ~= false,
+    dir = (way == "reopened" or options.disk) and support.folder() .. "/data" or nil }, World)
   open(world)
   return world
 end
@@ -287,7 +290,8 @@ local function run_way(way, source, options, script)
 end
 
 --- A case: `script(world)` is called once for each way. Options: ways (a list), file, limits (of the runtime), disk (a directory
---- also where nothing is reopened between ticks), alike (false: the ways need not end alike; or a list of those that must; say why).
+--- also where nothing is reopened between ticks), alike (false: the ways need not end alike; or a list of those that must; say why),
+--- paranoid (false: not in paranoid mode, because a replay differs on purpose).
 ---@param name string
 ---@param source string the workflow file
 ---@param script fun(world: table)

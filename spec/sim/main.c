@@ -23,8 +23,8 @@ static const char *mode_name(const sim_mode *mode, char *out, size_t size) {
   static const char *const faults[] = {"no fault", "lost", "landed, not acknowledged", "store full", "mixed faults"};
   char at[32] = "every commit";
   if (mode->at >= 0) snprintf(at, sizeof at, "commit %d", mode->at);
-  snprintf(out, size, "%s at %s%s%s%s", faults[mode->fault], at, mode->evict ? ", bodies evicted" : "", mode->slow ? ", slow turns" : "",
-           mode->stall ? ", stalls" : "");
+  snprintf(out, size, "%s at %s%s%s%s%s", faults[mode->fault], at, mode->evict ? ", bodies evicted" : "", mode->slow ? ", slow turns" : "",
+           mode->stall ? ", stalls" : "", mode->paranoid ? ", paranoid" : "");
   return out;
 }
 
@@ -64,22 +64,31 @@ static bool agrees(const sim_program *p, const sim_mode *mode, const sim_result 
 
 static bool survives_everything(const sim_program *p, const sim_result *plain, totals *t) {
   static const sim_mode modes[] = {
-      {SIM_CALM, -1, true, false, false},  {SIM_LOST, -1, false, false, false}, {SIM_LANDED, -1, false, false, false},
-      {SIM_FULL, -1, false, true, false},  {SIM_CALM, -1, true, true, false},   {SIM_LOST, -1, true, true, false},
-      {SIM_LANDED, -1, false, true, false}, {SIM_MIXED, -1, false, true, false}, {SIM_MIXED, -1, true, false, false},
-      {SIM_CALM, -1, false, false, true},  {SIM_MIXED, -1, false, true, true}};
+      {.fault = SIM_CALM, .at = -1, .evict = true},
+      {.fault = SIM_LOST, .at = -1},
+      {.fault = SIM_LANDED, .at = -1},
+      {.fault = SIM_FULL, .at = -1, .slow = true},
+      {.fault = SIM_CALM, .at = -1, .evict = true, .slow = true},
+      {.fault = SIM_LOST, .at = -1, .evict = true, .slow = true},
+      {.fault = SIM_LANDED, .at = -1, .slow = true},
+      {.fault = SIM_MIXED, .at = -1, .slow = true},
+      {.fault = SIM_MIXED, .at = -1, .evict = true},
+      {.fault = SIM_CALM, .at = -1, .stall = true},
+      {.fault = SIM_MIXED, .at = -1, .slow = true, .stall = true},
+      {.fault = SIM_CALM, .at = -1, .paranoid = true},
+      {.fault = SIM_MIXED, .at = -1, .slow = true, .stall = true, .paranoid = true}};
   for (size_t i = 0; i < LNT__COUNT(modes); i++)
     if (!agrees(p, &modes[i], plain, t)) return false;
   int commits = (int)plain->commits, step = commits / SINGLES_MAX + 1;
   for (int at = (int)(p->seed % (uint64_t)step); at < commits; at += step) {
-    sim_mode lost = {SIM_LOST, at, false, false, false}, landed = {SIM_LANDED, at, false, false, false};
+    sim_mode lost = {.fault = SIM_LOST, .at = at}, landed = {.fault = SIM_LANDED, .at = at};
     if (!agrees(p, &lost, plain, t) || !agrees(p, &landed, plain, t)) return false;
   }
   return true;
 }
 
 static bool run_seed(uint64_t seed, bool verbose, totals *t) {
-  static const sim_mode calm = {SIM_CALM, -1, false, false, false};
+  static const sim_mode calm = {.fault = SIM_CALM, .at = -1};
   sim_program program;
   sim_result plain;
   sim_generate(seed, &program);
@@ -112,7 +121,7 @@ static void run_known(totals *t) {
 /* ---- Commands of a given file ---- */
 
 static int print_commands(const char *path) {
-  static const sim_mode modes[] = {{SIM_CALM, -1, false, false, false}, {SIM_LANDED, -1, true, false, false}};
+  static const sim_mode modes[] = {{.fault = SIM_CALM, .at = -1}, {.fault = SIM_LANDED, .at = -1, .evict = true}};
   sim_program program = {.seed = 42, .timed = true, .workflows = 1};
   char *text = NULL;
   size_t size = 0;

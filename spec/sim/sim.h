@@ -49,6 +49,7 @@ typedef struct sim_mode {
   bool evict; /* every body after every commit */
   bool slow;  /* one turn a tick: events are committed before anybody looks at them */
   bool stall; /* now and then a body becomes unavailable in the middle of a turn, and is tried again */
+  bool paranoid; /* each turn is rehearsed first */
 } sim_mode;
 
 typedef struct sim_result {

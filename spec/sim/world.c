@@ -56,7 +56,7 @@ struct world {
   const sim_mode *mode;
   sim_result *result;
   lnt__store *store; /* the one that fails; owns the one in memory */
-  lnt__wvm *vm;
+  lnt__wvm *vm, *rehearsal; /* the second one: paranoid */
   lnt__vm inner; /* its interface; the engine has one that stalls now and then */
   lnt__engine *engine;
   int64_t now_us;
@@ -679,6 +679,9 @@ static void open_process(world *w) {
   outer.deliver = stalling_deliver;
   outer.update = stalling_update;
   options.vm = &outer;
+  vm.rehearses = true;
+  if (w->mode->paranoid) EXPECT_OK(w, lnt__wvm_create(&vm, &w->rehearsal, &err_));
+  if (w->mode->paranoid) options.rehearsal = lnt__wvm_interface(w->rehearsal);
   stalling = w;
   options.fingerprint = lnt__wvm_fingerprint(w->vm);
   EXPECT_OK(w, lnt__journal_open(w->store, false, &options.last_run, &err_));
@@ -692,6 +695,8 @@ static void close_process(world *w) {
   w->result->replays += stats.replays;
   lnt__engine_destroy(w->engine);
   lnt__wvm_destroy(w->vm);
+  lnt__wvm_destroy(w->rehearsal);
+  w->rehearsal = NULL;
 }
 
 /* The process dies. What it had submitted is lost, or landed and nobody was told. */

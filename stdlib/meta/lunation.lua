@@ -17,6 +17,7 @@ local lunation = {}
 ---@field durability? "sync"|"process" sync: survives a power cut; process: survives a crash of the process
 ---@field read_only? boolean get, list and history only; beside a running owner
 ---@field committer? boolean commit on a thread of its own
+---@field paranoid? boolean for developers: run each turn twice, and stall an instance that does not do the same both times
 ---@field workers? integer threads for activities declared `blocking = true`
 ---@field module_path? string folders for `require`, separated by ';'
 ---@field stdlib_path? string folder of the standard library

@@ -84,7 +84,8 @@ function data.open(parsed)
   if not workers or workers < 0 or workers > 1024 then
     data.fail("--workers must be a number from 0 to 1024, not '" .. parsed.workers .. "'", "LNT_EINVAL")
   end
-  return open({ dir = data.dir(parsed), committer = true, workers = workers, durability = durability, log = data.log(parsed) })
+  return open({ dir = data.dir(parsed), committer = true, workers = workers, durability = durability, paranoid = parsed.paranoid,
+    log = data.log(parsed) })
 end
 
 --- Open to add a request that another process will run.

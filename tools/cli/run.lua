@@ -18,6 +18,7 @@ the same --id: what was done is not done again. The result goes to stdout; progr
     { "--id ID", "the instance's id (default: a random UUID); an existing one is resumed, and keeps its input" },
     { "--durability MODE", "sync (default; survives a power cut) or process (survives a crash)" },
     { "--workers N", "threads for activities that block (default 2)" },
+    { "--paranoid", "for developers: run each turn twice, and stall who does not do the same both times" },
     { "--quiet", "no progress, and only warnings from the log" },
     { "--verbose", "progress even without a terminal, and the whole log" },
   },

@@ -16,6 +16,7 @@ SIGTERM or SIGINT (Ctrl-C) stop it; nothing is lost.]],
   options = {
     { "--durability MODE", "sync (default; survives a power cut) or process (survives a crash)" },
     { "--workers N", "threads for activities that block (default 2)" },
+    { "--paranoid", "for developers: run each turn twice, and stall who does not do the same both times" },
     { "--quiet", "no line per start and finish, and only warnings from the log" },
     { "--verbose", "the whole log" },
   },
