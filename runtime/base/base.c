@@ -119,11 +119,12 @@ char *lnt__strndup(const char *text, size_t size) {
   return copy;
 }
 
-/* `array` is the address of a pointer of some other type, so it is read and written as bytes. */
+/* `array` is the address of a pointer of some other type, so it is read and written as bytes. Large items begin with few: most instances
+ * have one command at a time. */
 bool lnt__grow(void **array, size_t *capacity, size_t need, size_t item_size) {
   if (need <= *capacity) return true;
   if (need > SIZE_MAX / 2 / item_size) return false;
-  size_t wanted = *capacity < 8 ? 8 : *capacity * 2;
+  size_t least = item_size < 32 ? 8 : 2, wanted = *capacity * 2 < least ? least : *capacity * 2;
   if (wanted < need) wanted = need;
   void *memory;
   memcpy(&memory, array, sizeof memory);

@@ -41,16 +41,39 @@ uint64_t lnt__rng_below(lnt__rng *rng, uint64_t bound) {
 
 double lnt__rng_unit(lnt__rng *rng) { return (double)(lnt__rng_next(rng) >> 11) * 0x1p-53; }
 
-void lnt__rng_uuid(lnt__rng *rng, char out[37]) {
+static void write_bytes(char **at, uint64_t bits, int first, int count) {
   static const char digits[] = "0123456789abcdef";
-  uint64_t high = (lnt__rng_next(rng) & ~0xf000ull) | 0x4000;
-  uint64_t low = (lnt__rng_next(rng) & ~(3ull << 62)) | 1ull << 63;
-  char *at = out;
-  for (int i = 0; i < 32; i++) {
-    if (i == 8 || i == 12 || i == 16 || i == 20) *at++ = '-';
-    *at++ = digits[(i < 16 ? high : low) >> (60 - i % 16 * 4) & 15];
+  for (int i = first; i < first + count; i++) {
+    unsigned byte = bits >> (56 - 8 * i) & 255;
+    *(*at)++ = digits[byte >> 4];
+    *(*at)++ = digits[byte & 15];
   }
-  *at = 0;
+}
+
+/* `version` takes the place of four bits of `high`, the variant that of two bits of `low`. */
+static void write_uuid(uint64_t high, uint64_t low, uint64_t version, char out[37]) {
+  high = (high & ~0xf000ull) | version << 12;
+  low = (low & ~(3ull << 62)) | 1ull << 63;
+  write_bytes(&out, high, 0, 4);
+  *out++ = '-';
+  write_bytes(&out, high, 4, 2);
+  *out++ = '-';
+  write_bytes(&out, high, 6, 2);
+  *out++ = '-';
+  write_bytes(&out, low, 0, 2);
+  *out++ = '-';
+  write_bytes(&out, low, 2, 6);
+  *out = 0;
+}
+
+void lnt__rng_uuid(lnt__rng *rng, char out[37]) {
+  uint64_t high = lnt__rng_next(rng);
+  write_uuid(high, lnt__rng_next(rng), 4, out);
+}
+
+void lnt__rng_uuid_at(lnt__rng *rng, int64_t time_us, char out[37]) {
+  uint64_t us = time_us > 0 ? (uint64_t)time_us : 0;
+  write_uuid(us / 1000 << 16 | us % 1000 << 2, lnt__rng_next(rng), 7, out); /* thousandths of the millisecond: ten bits of twelve */
 }
 
 /* Without getrandom (a strict seccomp filter) the clock, the process and the address space still tell two processes apart. */

@@ -108,7 +108,7 @@ static void observe(lnt__turn *turn, lnt__commit *commit) {
   lnt__free(observed.record);
 }
 
-enum { RECORD_KEEP_BYTES = 512 }; /* memory that an instance's record keeps between batches */
+enum { RECORD_KEEP_BYTES = 512 }; /* memory that an instance's record keeps between batches, while an activity will soon fill it again */
 
 static bool write_turn(lnt__turn *turn, lnt__commit *commit) {
   if (turn->purging) return lnt__instance_unwrite(turn, commit->batch, commit->number);
@@ -126,7 +126,7 @@ static void seal_turn(lnt__turn *turn, lnt__commit *commit) {
   turn->last_batch = commit->number;
   turn->pins++;
   lnt__buf_clear(&turn->record);
-  if (turn->record.capacity > RECORD_KEEP_BYTES) lnt__buf_finish(&turn->record);
+  if (turn->record.capacity > RECORD_KEEP_BYTES || !turn->pending_activities) lnt__buf_finish(&turn->record);
 }
 
 bool lnt__engine_dirty(const lnt__engine *engine) {

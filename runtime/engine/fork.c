@@ -336,7 +336,7 @@ static lnt_status check_source(lnt__turn *source, const lnt__fork *fork, lnt_err
 static lnt_status choose_id(lnt__turn *source, const lnt__fork *fork, char id[LNT_ID_BYTES_MAX + 1], lnt_error *err) {
   if (fork->what == LNT__RETRY || !fork->new_id) {
     if (fork->what == LNT__RETRY) snprintf(id, LNT_ID_BYTES_MAX + 1, "%s", source->id);
-    else lnt__rng_uuid(&source->engine->rng, id);
+    else lnt__rng_uuid_at(&source->engine->rng, source->engine->now_us, id);
     return LNT_OK;
   }
   snprintf(id, LNT_ID_BYTES_MAX + 1, "%s", fork->new_id);

@@ -69,7 +69,7 @@ lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char 
   if (status != LNT_OK) return status;
   if (id) status = settle_id(engine, start, &older_run, &existed, err);
   else {
-    lnt__rng_uuid(&engine->rng, random_id);
+    lnt__rng_uuid_at(&engine->rng, engine->now_us, random_id);
     id = random_id;
   }
   if (status != LNT_OK) return status;

@@ -268,7 +268,8 @@ static void finish_waiting(lnt__turn *turn) {
     turn->has_turns = true;
     turn->inbox_count = 0;
     turn->inbox_at = 0;
-    lnt__buf_clear(&turn->inbox);
+    if (turn->pending_activities) lnt__buf_clear(&turn->inbox);
+    else lnt__buf_finish(&turn->inbox); /* it may be parked for long */
   }
   lnt__instance_touch(turn);
 }

@@ -379,7 +379,7 @@ typedef enum lnt_id_reuse {
 typedef struct lnt_start_options {
   size_t size;
   const char *workflow; /* name; required */
-  const char *id;       /* NULL: a random UUID */
+  const char *id;       /* NULL: a UUID that begins with the time (version 7) */
   lnt_value input;
   lnt_done_fn done; /* may be NULL */
   void *done_user;
@@ -504,7 +504,7 @@ typedef struct lnt_fork_options {
   uint64_t run;       /* which run of the id; 0: its newest */
   uint64_t event;     /* `index` of an event in its history (lnt_history). lnt_fork(): the last one copied, 0: all there are;
                          lnt_rerun(): the command to run again; lnt_retry(): not used */
-  const char *new_id; /* NULL: a random UUID; lnt_retry(): not used */
+  const char *new_id; /* NULL: a UUID, as for starts; lnt_retry(): not used */
   int replace_input;  /* 1: `input` counts */
   lnt_value input;    /* lnt_rerun(): what the activity or child is given instead; lnt_fork() from event 1: what the workflow is given */
   lnt_fork_code code;

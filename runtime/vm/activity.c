@@ -2,7 +2,6 @@
  * activity.h; the thread that made the avm. activity_lib.h tells how an attempt runs; activity_load.c loads files, activity_io.c waits,
  * activity_guard.c stops what computes too long. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <lualib.h>
 
@@ -21,13 +20,13 @@
 static void *allocate(void *user, void *memory, size_t old_size, size_t new_size) {
   lnt__avm *avm = user;
   if (new_size == 0) {
-    free(memory);
+    lnt__pool_free(&avm->pool, memory, old_size);
     avm->used -= memory ? old_size : 0;
     return NULL;
   }
   size_t rest = avm->used - (memory ? old_size : 0);
   if (avm->enforce && new_size > old_size && rest + new_size > avm->options.memory_bytes_max) return NULL;
-  void *grown = realloc(memory, new_size);
+  void *grown = lnt__pool_resize(&avm->pool, memory, old_size, new_size);
   if (grown) avm->used = rest + new_size;
   return grown;
 }
@@ -524,6 +523,7 @@ lnt_status lnt__avm_create(const lnt__avm_options *options, lnt__avm **out, lnt_
   if (!avm) return lnt__fail(err, LNT_ENOMEM, "out of memory while the activity VM starts");
   avm->options = *options;
   avm->collect_at = (size_t)(options->memory_bytes_max / 2);
+  lnt__pool_init(&avm->pool, lnt__pool_sanitized());
   lnt__strmap_init(&avm->entries);
   lnt__buf_init(&avm->watch.detail);
   lnt__buf_init(&avm->watch.failure);
@@ -546,6 +546,7 @@ void lnt__avm_destroy(lnt__avm *avm) {
   avm->closing = true;
   if (avm->luv_open) lnt__avm_call(avm, avm->refs.close, 0, 0);
   if (avm->L) lua_close(avm->L);
+  lnt__pool_finish(&avm->pool);
   lnt__avm_entries_finish(avm);
   for (size_t i = 0; i < avm->slots_count; i++) {
     lnt__buf_finish(&avm->slots[i]->out);

@@ -12,6 +12,7 @@
 #include <lua.h>
 
 #include "base/map.h"
+#include "base/pool.h"
 #include "vm/activity.h"
 
 #define LNT__ATTEMPTS_MAX (1u << 20)        /* attempts of one avm that run at once; the slot's share of a serial */
@@ -80,6 +81,7 @@ struct lnt__avm {
   lnt__avm_options options;
   char *module_path, *stdlib_path;
   lua_State *L;
+  lnt__pool pool; /* what L holds */
   size_t used, collect_at;
   bool enforce;  /* the memory limit counts: only while author code runs, which is always protected */
   bool luv_open, closing, draining;

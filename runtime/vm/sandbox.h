@@ -23,6 +23,7 @@
 #include <lua.h>
 
 #include "base/base.h"
+#include "base/pool.h"
 #include "base/rng.h"
 
 /* ---- The guard ---- */
@@ -75,7 +76,8 @@ typedef struct lnt__guard {
   /* The guard's own. */
   lua_State *L; /* main thread; NULL before lnt__sandbox_open: nothing is refused until then */
   int64_t budget; /* units left; a unit is about one VM instruction */
-  size_t used;    /* bytes of the state */
+  lnt__pool pool; /* what the state holds */
+  size_t used;    /* bytes of it */
   size_t used_peak;
   size_t turn_base;    /* `used` when the turn began */
   size_t gross;        /* bytes asked for in this turn */
@@ -89,8 +91,10 @@ typedef struct lnt__guard {
   uint64_t turn_cpu_ns;   /* processor time when a hook saw that clock move; 0: not yet */
 } lnt__guard;
 
-/* Prepare; then lua_newstate(lnt__guard_alloc, guard), then lnt__sandbox_open(). The guard must outlive the state. */
+/* Prepare; then lua_newstate(lnt__guard_alloc, guard), then lnt__sandbox_open(). The guard must outlive the state: finish it after
+ * lua_close(). */
 void lnt__guard_init(lnt__guard *guard, const lnt__guard_limits *limits);
+void lnt__guard_finish(lnt__guard *guard);
 void *lnt__guard_alloc(void *guard, void *memory, size_t old_size, size_t new_size);
 lnt__guard *lnt__guard_of(lua_State *L);
 

@@ -36,7 +36,10 @@ static size_t add_capped(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MA
 
 void lnt__guard_init(lnt__guard *guard, const lnt__guard_limits *limits) {
   *guard = (lnt__guard){.limits = *limits, .budget = INT64_MAX, .collect_at = SIZE_MAX, .step_mul = STEP_MUL_DEFAULT};
+  lnt__pool_init(&guard->pool, lnt__pool_sanitized());
 }
+
+void lnt__guard_finish(lnt__guard *guard) { lnt__pool_finish(&guard->pool); }
 
 /* ---- Memory ---- */
 
@@ -127,16 +130,15 @@ static bool may_grow(lnt__guard *guard, size_t grow, size_t size) {
 void *lnt__guard_alloc(void *user, void *memory, size_t old_size, size_t new_size) {
   lnt__guard *guard = (lnt__guard *)user;
   if (new_size == 0) {
-    free(memory);
+    lnt__pool_free(&guard->pool, memory, old_size);
     guard->used -= old_size;
     if (guard->used < guard->collect_low) collect_from(guard, guard->used);
     return NULL;
   }
   if (!memory) old_size = 0;
   if (new_size > old_size && !may_grow(guard, new_size - old_size, new_size)) return NULL;
-  void *moved = realloc(memory, new_size);
+  void *moved = lnt__pool_resize(&guard->pool, memory, old_size, new_size);
   if (!moved) {
-    if (new_size <= old_size) return memory;
     if (guard->in_turn) mark(guard, LNT__KILL_MEMORY, "out of memory: the system refused %zu bytes", new_size);
     return NULL;
   }

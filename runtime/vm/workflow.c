@@ -329,6 +329,7 @@ void lnt__wvm_destroy(lnt__wvm *wvm) {
   if (!wvm) return;
   lnt__code_finish(wvm);
   if (wvm->L) lua_close(wvm->L);
+  lnt__guard_finish(&wvm->guard);
   lnt__buf_finish(&wvm->input);
   lnt__buf_finish(&wvm->extra);
   lnt__free(wvm->free_slots);

@@ -82,6 +82,7 @@ void box_open(box *b) {
 
 void box_close(box *b) {
   lua_close(b->L);
+  lnt__guard_finish(&b->guard);
   CHECK_EQ_UINT(b->guard.used, 0);
 }
 

@@ -1,4 +1,4 @@
-/* test_base.c - what every layer stands on: errors, names, buffers, tables, heap, hashes, random numbers, files. */
+/* test_base.c - what every layer stands on: errors, names, buffers, tables, heap, pool, hashes, random numbers, files. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/heap.h"
 #include "base/map.h"
+#include "base/pool.h"
 #include "base/rng.h"
 #include "check.h"
 
@@ -385,6 +386,66 @@ static void test_heap_model(void) {
   }
 }
 
+/* ---- The pool ---- */
+
+typedef struct held { uint8_t *memory; size_t size; uint8_t mark; } held;
+
+static void check_held(const held *h) {
+  for (size_t i = 0; i < h->size; i++)
+    if (h->memory[i] != h->mark) {
+      CHECK_FAIL("byte %zu of a block of %zu bytes is another's", i, h->size);
+      return;
+    }
+}
+
+static void hold(lnt__pool *pool, held *h, size_t size, uint8_t mark) {
+  uint8_t *memory = lnt__pool_resize(pool, h->memory, h->size, size);
+  REQUIRE(memory != NULL);
+  CHECK((uintptr_t)memory % LNT__POOL_GRAIN == 0);
+  size_t kept = h->memory && h->size < size ? h->size : h->memory ? size : 0;
+  check_held(&(held){memory, kept, h->mark});
+  memset(memory, mark, size);
+  *h = (held){memory, size, mark};
+}
+
+static void use_pool(bool plain) {
+  enum { HELD = 3000, STEPS = 60000 };
+  static held all[HELD];
+  lnt__pool pool;
+  lnt__rng rng;
+  memset(all, 0, sizeof all);
+  lnt__pool_init(&pool, plain);
+  lnt__rng_seed(&rng, 7);
+  for (int i = 0; i < STEPS; i++) {
+    held *h = &all[lnt__rng_below(&rng, HELD)];
+    size_t size = 1 + lnt__rng_below(&rng, i % 8 ? 100 : 3 * LNT__POOL_SMALL_MAX);
+    check_held(h);
+    if (lnt__rng_below(&rng, 3)) hold(&pool, h, size, (uint8_t)i);
+    else lnt__pool_free(&pool, h->memory, h->size), *h = (held){NULL, 0, 0};
+  }
+  for (int i = 0; i < HELD; i++) check_held(&all[i]), lnt__pool_free(&pool, all[i].memory, all[i].size);
+  CHECK(pool.spans_empty <= 1);
+  lnt__pool_finish(&pool);
+}
+
+static void test_pool_model(void) { use_pool(false); }
+static void test_pool_plain(void) { use_pool(true); }
+
+/* What was taken for one size serves another, and what a rise took beyond that goes back to the system. */
+static void test_pool_gives_back(void) {
+  enum { RISE = 40000 };
+  static void *all[RISE];
+  static const size_t sizes[] = {16, 512, 24, 100};
+  lnt__pool pool;
+  lnt__pool_init(&pool, false);
+  for (size_t s = 0; s < LNT__COUNT(sizes); s++) {
+    for (int i = 0; i < RISE; i++) REQUIRE((all[i] = lnt__pool_resize(&pool, NULL, 0, sizes[s])) != NULL);
+    for (int i = 0; i < RISE; i++) lnt__pool_free(&pool, all[(i * 7919) % RISE], sizes[s]);
+    CHECK(pool.span_count <= 2 + s); /* each size may keep its last slab */
+  }
+  lnt__pool_finish(&pool);
+}
+
 /* ---- Hashes ---- */
 
 static void test_checksum(void) {
@@ -467,6 +528,8 @@ static void test_rng_sequence(void) {
   lnt__rng_seed(&rng, 1);
   lnt__rng_uuid(&rng, uuid);
   CHECK_EQ_STR(uuid, "b3f2af6d-0fc7-40c5-853b-559647364cea");
+  lnt__rng_uuid_at(&rng, 1700000000123456, uuid); /* 0x018bcfe5687b milliseconds */
+  CHECK(strncmp(uuid, "018bcfe5-687b-7", 15) == 0 && strchr("89ab", uuid[19]) && strlen(uuid) == 36);
 }
 
 static void test_rng_ranges(void) {
@@ -490,6 +553,12 @@ static void test_rng_ranges(void) {
     CHECK_EQ_UINT(strspn(uuid, "0123456789abcdef-"), 36);
     CHECK(uuid[14] == '4' && strchr("89ab", uuid[19]));
     CHECK(uuid[8] == '-' && uuid[13] == '-' && uuid[18] == '-' && uuid[23] == '-');
+  }
+  char before[37] = "";
+  for (int64_t now_us = -1; now_us < 40000; now_us += 7, memcpy(before, uuid, sizeof uuid)) {
+    lnt__rng_uuid_at(&rng, now_us, uuid);
+    CHECK(now_us < 0 || strncmp(before, uuid, 18) <= 0); /* they rise with the time */
+    CHECK(uuid[14] == '7' && strcmp(before, uuid) != 0);
   }
   CHECK(lnt__entropy() != lnt__entropy());
 }
@@ -648,5 +717,6 @@ static void test_first_use_in_many_threads(void) {
 CHECK_MAIN(test_first_use_in_many_threads, test_errors, test_error_is_cut_at_a_character, test_public_names, test_utf8,
            test_check_name, test_memory, test_buf_round_trip, test_buf_printf_grows, test_buf_detach, test_reader_refuses,
            test_reader_random, test_big_endian, test_u64map_model, test_strmap_model, test_strmap_replaces_the_key,
-           test_heap_model, test_checksum, test_checksum_portable_is_the_same, test_hash64, test_sha256, test_rng_sequence,
+           test_heap_model, test_pool_model, test_pool_plain, test_pool_gives_back, test_checksum, test_checksum_portable_is_the_same,
+           test_hash64, test_sha256, test_rng_sequence,
            test_rng_ranges, test_folders, test_read_file, test_errno, test_fault_window, test_allocations_fail);

@@ -743,6 +743,7 @@ static void test_open_survives_small_limits(void) {
     if (status == LNT_ENOMEM) CHECK_HAS(err.message, "workflow_memory_bytes_max");
     opened += status == LNT_OK;
     lua_close(L);
+    lnt__guard_finish(&guard);
     CHECK(guard.used <= 64); /* LuaJIT loses a small block now and then when it is refused memory */
   }
   CHECK(opened > 10);
@@ -784,6 +785,7 @@ static void test_bodies_survive_refusals(void) {
       CHECK(refused ? r->status != 0 || r->killed == LNT__KILL_NONE : r->status == 0);
       CHECK_EQ_STR(box_run(&b, "return 1")->text, "1");
       lua_close(b.L);
+      lnt__guard_finish(&b.guard);
       if (!refused) break;
     }
   }
