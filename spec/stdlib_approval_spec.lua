@@ -187,7 +187,7 @@ describe("approval.ask", function()
 
   it("refuses options that contradict themselves, at the author's line", function()
     self = support.story(HEAD .. [[workflow("w", function(ctx)
-      local function message(given) return select(2, pcall(function() local a = approval.ask(ctx, given) return a end)) end
+      local function message(given) return select(2, pcall(function() local a = approval.ask(ctx, given) return a end)).message end
       return {
         message({ evnt = "x" }), message({ timeout = "soon" }), message({ remind = { every = "1h" } }),
         message({ remind = {}, notify = "x" }),

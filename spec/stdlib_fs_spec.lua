@@ -141,7 +141,7 @@ describe("fs", function()
 
   it("refuses misuse at the author's line", function()
     local out = run([[
-      local function message(fn) return select(2, pcall(fn)) end
+      local function message(fn) return select(2, pcall(fn)).message end
       return {
         message(function() local a = fs.read("x") return a end), message(function() local a = fs.read(act) return a end),
         message(function() local a = fs.copy(act, "x") return a end),

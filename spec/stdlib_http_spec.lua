@@ -218,13 +218,14 @@ describe("http", function()
     local out = run([[
       local function message(...)
         local given = { ... }
-        return select(2, pcall(function() local r = http.get(unpack(given)) return r end))
+        return select(2, pcall(function() local r = http.get(unpack(given)) return r end)).message
       end
       return { message("x", base), message(act, nil), message(act, base, { bdy = 1 }), message(act, base, { body = "x", json = 1 }),
         message(act, base, { on_line = print, to_file = "x" }), message(act, base, { timeout = "soon" }),
         message(act, base, { as = "xml" }), message(act, base, { auth = { name = "x" } }), message(act, base, { method = "G T" }) }]])
     local wanted = { "http.get: the first argument is the act", "http.get: the URL: text is wanted",
-      "unknown option bdy; known are as, auth", "only one of body, json, form, multipart, body_file", "only one of on_chunk",
+      "unknown option bdy; did you mean body? Known are as, auth",
+      "only one of body, json, form, multipart, body_file", "only one of on_chunk",
       "timeout: a duration", 'as is "json" or nothing',
       "auth: unknown option name", '"G T" is no method' }
     for i, text in ipairs(wanted) do

@@ -170,9 +170,9 @@ describe("parallel.any", function()
   it("refuses to race nobody, at the author's line", function()
     assert.matches("^story.lua:%d+: parallel.race: there is nothing to call", run([[
       local _, e = pcall(function() local a = parallel.race(ctx, {}) return a end)
-      return e]]))
+      return e.message]]))
     assert.matches("^story.lua:%d+: parallel.all: %[x%]: a function is wanted, got 7", run([[
       local _, e = pcall(function() local a = parallel.all(ctx, { x = 7 }) return a end)
-      return e]]))
+      return e.message]]))
   end)
 end)

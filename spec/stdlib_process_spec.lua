@@ -147,14 +147,14 @@ describe("process.run", function()
 
   it("refuses misuse at the author's line", function()
     local out = run([[
-      local function message(fn) return select(2, pcall(fn)) end
+      local function message(fn) return select(2, pcall(fn)).message end
       return {
         message(function() local a = process.run("ls") return a end), message(function() local a = process.run(act, {}) return a end),
         message(function() local a = process.run(act, "ls", { {} }) return a end),
         message(function() local a = process.run(act, "ls", {}, { time = 1 }) return a end) }]])
     assert.matches("^story.lua:%d+: process.run: the first argument is the act of the activity", out[1])
     assert.matches("^story.lua:%d+: process.run: the program: text is wanted, got a table", out[2])
-    assert.matches("^story.lua:%d+: process.run: argument 1 is a table, not text", out[3])
+    assert.matches("^story.lua:%d+: process.run: the arguments%[1%]: text, or a number is wanted, got a table", out[3])
     assert.matches("^story.lua:%d+: process.run: unknown option time", out[4])
   end)
 end)

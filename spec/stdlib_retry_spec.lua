@@ -110,7 +110,7 @@ describe("retry.run", function()
 
   it("refuses what it cannot understand, at the author's line", function()
     self = story([[
-      local function message(...) return select(2, pcall(retry.run, ...)) end
+      local function message(...) return select(2, pcall(retry.run, ...)).message end
       return {
         message(ctx, { tries = 3 }, fails(1)), message(ctx, { interval = "soon" }, fails(1)), message(ctx, { max_attempts = 0 }, fails(1)),
         message(ctx, { backoff = 0.5 }, fails(1)), message(ctx, {}), message({}, {}, fails(1)) }]])

@@ -178,7 +178,7 @@ describe("saga.run", function()
 
   it("refuses misuse at the author's line", function()
     self = story([[
-      local function message(fn) return select(2, pcall(fn)) end
+      local function message(fn) return select(2, pcall(fn)).message end
       local kept
       saga.run(ctx, function(s) kept = s end)
       return {

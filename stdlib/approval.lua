@@ -18,6 +18,7 @@
 --- `notify` and `escalate.to` are each the name of an activity, or a function. They are given a notice: { kind = "request", "reminder",
 --- "escalation" or "invalid", number =, instance =, event =, request =, due = seconds since 1970 or nil, problem = of an invalid answer }.
 local options = require "lunation.options"
+local retry = require "retry"
 local values = require "lunation.values"
 
 local approval = {}
@@ -58,31 +59,48 @@ local SLACK_S = 1e-5 -- times are seconds in a double: a wait of microseconds mo
 ---@field escalated boolean
 
 local KNOWN = {
-  event = "string", request = "any", notify = "string|function", activity_options = "table", remind = "table", escalate = "table",
-  timeout = "duration", on_timeout = "string", approvers = "table", quorum = "count", on_invalid = "string",
+  event = "name", request = "any", notify = "name|function", activity_options = "table", remind = "table", escalate = "table",
+  timeout = "duration", on_timeout = "string", approvers = "list", quorum = "count", on_invalid = "string",
 }
+
+local CALL = { retry = "table", timeout = "duration", start_to_close = "duration", schedule_to_start = "duration",
+  schedule_to_close = "duration", heartbeat = "duration" }
 
 local function check_choice(name, value, ...)
   for _, choice in ipairs({ ... }) do
     if value == nil or value == choice then return end
   end
-  error(("approval.ask: %s is %s; got %q"):format(name, table.concat({ ... }, ", "), value), 4)
+  options.invalid(name, ("approval.ask: %s is %s; got %q"):format(name, table.concat({ ... }, ", "), value), 4)
+end
+
+-- What call_activity would refuse, before anything is done.
+local function check_call(given)
+  options.check("approval.ask", given, CALL, 5, "activity_options")
+  if given.retry then retry.check("approval.ask", given.retry, 5, "activity_options.retry") end
 end
 
 local function check(ctx, given)
   options.context("approval.ask", ctx, 4)
   given = options.check("approval.ask", given, KNOWN, 4)
-  local remind = options.check("approval.ask: remind", given.remind, { every = "duration", max = "count" }, 4)
-  local escalate = options.check("approval.ask: escalate", given.escalate, { after = "duration", to = "string|function" }, 4)
-  if given.remind and not remind.every then error("approval.ask: remind needs `every`, a duration", 3) end
-  if given.remind and values.seconds(remind.every) == 0 then error("approval.ask: remind.every is longer than nothing", 3) end
-  if given.remind and not given.notify then error("approval.ask: remind needs `notify`, which reminds", 3) end
-  if given.escalate and not (escalate.after and escalate.to) then error("approval.ask: escalate needs `after` and `to`", 3) end
+  local remind = options.check("approval.ask", given.remind, { every = "duration", max = "count" }, 4, "remind")
+  local escalate = options.check("approval.ask", given.escalate, { after = "duration", to = "name|function" }, 4, "escalate")
+  if given.remind and not remind.every then options.invalid("remind.every", "approval.ask: remind needs `every`, a duration", 3) end
+  if given.remind and values.seconds(remind.every) == 0 then
+    options.invalid("remind.every", "approval.ask: remind.every is longer than nothing", 3)
+  end
+  if given.remind and not given.notify then
+    options.invalid("notify", "approval.ask: remind needs `notify`, which reminds", 3)
+  end
+  if given.escalate and not (escalate.after and escalate.to) then
+    options.invalid(escalate.after and "escalate.to" or "escalate.after", "approval.ask: escalate needs `after` and `to`", 3)
+  end
   check_choice("on_timeout", given.on_timeout, "reject", "raise", "approve")
   check_choice("on_invalid", given.on_invalid, "ignore", "raise")
-  if (given.quorum or 1) > QUORUM_MAX then error("approval.ask: quorum is at most " .. QUORUM_MAX, 3) end
+  if (given.quorum or 1) > QUORUM_MAX then options.invalid("quorum", "approval.ask: quorum is at most " .. QUORUM_MAX, 3) end
+  if given.approvers then options.list("approval.ask: approvers", "approvers", given.approvers, "string", 4) end
+  if given.activity_options then check_call(given.activity_options) end
   if given.approvers and #given.approvers < (given.quorum or 1) then
-    error(("approval.ask: %d approvers cannot make a quorum of %d"):format(#given.approvers, given.quorum or 1), 3)
+    options.invalid("quorum", ("approval.ask: %d approvers cannot make a quorum of %d"):format(#given.approvers, given.quorum or 1), 3)
   end
   return given
 end

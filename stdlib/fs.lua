@@ -23,8 +23,8 @@ local function check_path(what, act, ...)
   options.act(what, lib, act, 4)
   for i = 1, select("#", ...) do
     local path = select(i, ...)
-    options.argument(what .. ": the path", path, "string", 4)
-    if path:find("%z") or path == "" then error(what .. ": the path is empty or holds a zero byte", 3) end
+    options.argument(what .. ": the path", "path", path, "string", 4)
+    if path:find("%z") or path == "" then options.invalid("path", what .. ": the path is empty or holds a zero byte", 3) end
   end
 end
 
@@ -60,7 +60,7 @@ end
 ---@param given? { mkdir: boolean? } mkdir: make its folder if need be
 function fs.write(act, path, data, given)
   check_path("fs.write", act, path)
-  options.argument("fs.write: the data", data, "string")
+  options.argument("fs.write: the data", "data", data, "string")
   given = options.check("fs.write", given, { mkdir = "boolean" })
   if given.mkdir then fs.mkdir(act, lib.folder_of(path)) end
   act:write_file(path, data)
@@ -72,7 +72,7 @@ end
 ---@param data string
 function fs.append(act, path, data)
   check_path("fs.append", act, path)
-  options.argument("fs.append: the data", data, "string")
+  options.argument("fs.append: the data", "data", data, "string")
   act:append_file(path, data)
 end
 
@@ -82,7 +82,7 @@ end
 ---@param fn fun(line: string, number: integer): boolean?
 function fs.each_line(act, path, fn)
   check_path("fs.each_line", act, path)
-  options.argument("fs.each_line: what is called", fn, "function")
+  options.argument("fs.each_line: what is called", "fn", fn, "function")
   local what = "cannot read " .. path
   local fd, release = lib.open_file(act, what, path, "r")
   local rest, number, stopped = "", 0, false

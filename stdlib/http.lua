@@ -188,7 +188,9 @@ end
 ---@param response HttpResponse
 ---@return HttpResponse
 function http.check(response)
-  if type(response) ~= "table" or type(response.status) ~= "number" then error("http.check: a response is wanted", 2) end
+  if type(response) ~= "table" or type(response.status) ~= "number" then
+    options.invalid("response", "http.check: a response is wanted", 2)
+  end
   local status, body = response.status, response.body or ""
   if is_success(status) then return response end
   local said = body:match("^%s*([^\r\n]+)") or ""
@@ -414,14 +416,20 @@ local function job_of(act, what, url, given, level)
   options.act(what, lib, act, level + 1)
   given = options.check(what, given, KNOWN, level + 1)
   url = url or given.url
-  options.argument(what .. ": the URL", url, "string", level + 1)
-  if count_of(given, BODIES) > 1 then error(what .. ": only one of " .. table.concat(BODIES, ", ") .. " can be sent", level) end
-  if count_of(given, SINKS) > 1 then error(what .. ": only one of " .. table.concat(SINKS, ", ") .. " can take the body", level) end
-  if given.auth then options.check(what .. ": auth", given.auth, { user = "string", password = "string" }, level + 1) end
-  if given.as and given.as ~= "json" then error(what .. ": as is \"json\" or nothing", level) end
-  if given.as and count_of(given, SINKS) > 0 then error(what .. ": a body that goes elsewhere cannot be JSON too", level) end
+  options.argument(what .. ": the URL", "url", url, "string", level + 1)
+  if count_of(given, BODIES) > 1 then
+    options.invalid("options", what .. ": only one of " .. table.concat(BODIES, ", ") .. " can be sent", level)
+  end
+  if count_of(given, SINKS) > 1 then
+    options.invalid("options", what .. ": only one of " .. table.concat(SINKS, ", ") .. " can take the body", level)
+  end
+  if given.auth then options.check(what, given.auth, { user = "string", password = "string" }, level + 1, "auth") end
+  if given.as and given.as ~= "json" then options.invalid("as", what .. ": as is \"json\" or nothing", level) end
+  if given.as and count_of(given, SINKS) > 0 then
+    options.invalid("as", what .. ": a body that goes elsewhere cannot be JSON too", level)
+  end
   local method = (given.method or (count_of(given, BODIES) > 0 and "POST" or "GET")):upper()
-  if not method:find("^%u[%u-]*$") then error(("%s: %q is no method"):format(what, method), level) end
+  if not method:find("^%u[%u-]*$") then options.invalid("method", ("%s: %q is no method"):format(what, method), level) end
   if not url:find("^%a[%w+.-]*://") then
     lib.fail("InvalidUrl", ("%q is no URL: it begins with http:// or https://"):format(url:sub(1, 200)), nil, false)
   end
@@ -479,7 +487,7 @@ http.delete = method("delete")
 ---@return HttpResponse[]|table[] in the order of the requests
 function http.all(act, requests, given)
   options.act("http.all", lib, act)
-  options.argument("http.all: the requests", requests, "table")
+  options.list("http.all: the requests", "requests", requests, "string|table")
   given = options.check("http.all", given, { concurrency = "count", settle = "boolean" })
   local jobs, results, failed, failure = {}, {}, false, nil
   for i, each in ipairs(requests) do

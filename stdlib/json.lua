@@ -7,6 +7,7 @@
 ---
 --- Tables with the keys 1..n are arrays, all others are objects. An empty table is an object, unless json.array() marked it; what decode()
 --- makes of [] stays an array. A null becomes nil, so its place is empty; decode(text, { nulls = true }) gives json.null in its place.
+local options = require "lunation.options"
 local values = require "lunation.values"
 
 local json = {
@@ -20,18 +21,14 @@ local function fail(kind, message)
     details = line and { line = tonumber(line), column = tonumber(column) } or nil }), 0)
 end
 
-local function check_options(what, options)
-  if options ~= nil and type(options) ~= "table" then error(what .. ": the options are a table, got " .. type(options), 3) end
-end
-
 --- A value of JSON text. Numbers are doubles: an integer beyond 2^53 becomes the nearest one, or with exact = true is refused.
 ---@param text string at most 16 MB
----@param options? { nulls: boolean?, exact: boolean? } nulls: json.null instead of nil
+---@param given? { nulls: boolean?, exact: boolean? } nulls: json.null instead of nil
 ---@return any value
-function json.decode(text, options)
-  if type(text) ~= "string" then error("json.decode: text is wanted, got " .. type(text), 2) end
-  check_options("json.decode", options)
-  local ok, value = values.json_decode(text, options and options.nulls == true, options and options.exact == true)
+function json.decode(text, given)
+  options.argument("json.decode", "text", text, "string")
+  given = options.check("json.decode", given, { nulls = "boolean", exact = "boolean" })
+  local ok, value = values.json_decode(text, given.nulls == true, given.exact == true)
   if not ok then fail("InvalidJson", value) end
   return value
 end
@@ -39,13 +36,11 @@ end
 --- JSON text of a value. Refused by a failure of type "InvalidValue", with the path (value.items[3]): functions and the like, NaN and
 --- infinities, text that is not UTF-8, tables that contain themselves, two keys that become one name (1 and "1").
 ---@param value any
----@param options? { indent: integer? } spaces per level; 0, the default: one line
+---@param given? { indent: integer? } spaces per level; 0, the default: one line
 ---@return string
-function json.encode(value, options)
-  check_options("json.encode", options)
-  local indent = options and options.indent or 0
-  if type(indent) ~= "number" then error("json.encode: indent is a number of spaces, got " .. type(indent), 2) end
-  local ok, text = values.json_encode(value, indent)
+function json.encode(value, given)
+  given = options.check("json.encode", given, { indent = "number" })
+  local ok, text = values.json_encode(value, given.indent or 0)
   if not ok then fail("InvalidValue", text) end
   return text
 end
@@ -55,7 +50,7 @@ end
 ---@param list? T[] default: a new table
 ---@return T[]
 function json.array(list)
-  if list ~= nil and type(list) ~= "table" then error("json.array: a table is wanted, got " .. type(list), 2) end
+  if list ~= nil then options.argument("json.array", "list", list, "table") end
   return values.array(list)
 end
 

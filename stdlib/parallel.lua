@@ -19,7 +19,9 @@ local parallel = {}
 local LISTED_MAX = 5 -- failures that a message names
 local DECIDED = "lunation.parallel.decided" -- the type of a failure that never leaves this file
 
-local KNOWN = { concurrency = "count", settle = "boolean" }
+local FUNCTIONS_MAX = 10000 -- of a race: all run at once
+
+local KNOWN = { concurrency = "branches", settle = "boolean" }
 
 -- ctx:map, as the options say.
 local function map(ctx, list, fn, given)
@@ -32,10 +34,10 @@ local function map(ctx, list, fn, given)
 end
 
 -- The keys in a fixed order.
-local function keys_of(functions, what)
+local function keys_of(functions, what, level)
   local keys = {}
   for key, fn in pairs(functions) do
-    options.argument(("%s: [%s]"):format(what, tostring(key)), fn, "function", 4)
+    options.argument(("%s: [%s]"):format(what, tostring(key)), ("functions[%s]"):format(tostring(key)), fn, "function", level)
     keys[#keys + 1] = key
   end
   return keys
@@ -53,8 +55,8 @@ end
 ---@return any[]
 function parallel.map(ctx, list, fn, given)
   options.context("parallel.map", ctx)
-  options.argument("parallel.map: the list", list, "table")
-  options.argument("parallel.map: what is called for each item", fn, "function")
+  options.argument("parallel.map: the list", "list", list, "list")
+  options.argument("parallel.map: what is called for each item", "fn", fn, "function")
   given = options.check("parallel.map", given, KNOWN)
   return map(ctx, list, fn, given)
 end
@@ -66,9 +68,9 @@ end
 ---@return table results under the same keys
 function parallel.all(ctx, functions, given)
   options.context("parallel.all", ctx)
-  options.argument("parallel.all: what is called", functions, "table")
+  options.argument("parallel.all: what is called", "functions", functions, "table")
   given = options.check("parallel.all", given, KNOWN)
-  local keys, results = keys_of(functions, "parallel.all"), {}
+  local keys, results = keys_of(functions, "parallel.all", 4), {}
   for i, value in pairs(map(ctx, keys, function(key) return functions[key]() end, given)) do results[keys[i]] = value end
   return results
 end
@@ -76,9 +78,10 @@ end
 -- The first that ends, or the first that succeeds; the others are canceled.
 local function first(ctx, functions, what, takes_failure)
   options.context(what, ctx, 4)
-  options.argument(what .. ": what is called", functions, "table", 4)
-  local keys = keys_of(functions, what)
-  if #keys == 0 then error(what .. ": there is nothing to call; nobody could be the first", 3) end
+  options.argument(what .. ": what is called", "functions", functions, "table", 4)
+  local keys = keys_of(functions, what, 5)
+  if #keys == 0 then options.invalid("functions", what .. ": there is nothing to call; nobody could be the first", 3) end
+  if #keys > FUNCTIONS_MAX then options.invalid("functions", ("%s: more than %d functions"):format(what, FUNCTIONS_MAX), 3) end
   local winner, failures = nil, {}
   local ok, raised = pcall(ctx.map, ctx, keys, function(key)
     local succeeded, value = pcall(functions[key])

@@ -91,8 +91,8 @@ end
 ---@return ProcessResult
 function process.run(act, command, args, given)
   options.act("process.run", lib, act)
-  options.argument("process.run: the program", command, "string")
-  if args ~= nil then options.argument("process.run: the arguments", args, "table") end
+  options.argument("process.run: the program", "command", command, "string")
+  if args ~= nil then options.list("process.run: the arguments", "args", args, "string|number") end
   given = options.check("process.run", given, KNOWN)
   local streams = given.on_line or given.on_output
   local takes, finish = plan(command, given)
@@ -114,7 +114,7 @@ end
 ---@return ProcessResult
 function process.shell(act, text, given)
   options.act("process.shell", lib, act)
-  options.argument("process.shell: the command line", text, "string")
+  options.argument("process.shell: the command line", "text", text, "string")
   return process.run(act, "sh", { "-c", text }, given)
 end
 

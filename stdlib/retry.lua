@@ -27,6 +27,31 @@ local KNOWN = {
 }
 
 local ATTEMPTS, INTERVAL_S, BACKOFF = 3, 1, 2
+local BACKOFF_MAX = 1000
+
+--- A policy, before anything runs by it. Raises a failure of type "InvalidArgument" at `level` (as in lunation.options), for the modules
+--- that hand one on.
+---@param what string names the function in messages
+---@param policy? RetryBlockPolicy
+---@param level? integer default 3
+---@param inside? string the option that the policy is
+function retry.check(what, policy, level, inside)
+  level = level or 3
+  policy = options.check(what, policy, KNOWN, level + 1, inside)
+  local prefix = inside and inside .. "." or ""
+  local function refuse(field, text) values.invalid(prefix .. field, ("%s: %s%s %s"):format(what, prefix, field, text), level + 1) end
+  for name, other in pairs({ first_interval = "interval", backoff = "backoff_coefficient" }) do
+    if policy[name] and policy[other] then refuse(other, ("and %s%s are the same thing; give one of them"):format(prefix, name)) end
+  end
+  local backoff = policy.backoff or policy.backoff_coefficient or BACKOFF
+  if not (backoff >= 1 and backoff <= BACKOFF_MAX) then refuse("backoff", ("is 1 to %d, got %s"):format(BACKOFF_MAX, tostring(backoff))) end
+  local pause, longest = values.seconds(policy.interval or policy.first_interval or INTERVAL_S), values.seconds(policy.max_interval)
+  if longest and longest < pause then refuse("max_interval", "is shorter than the first interval; make it at least as long") end
+  if values.seconds(policy.timeout) == 0 then refuse("timeout", "of 0 would allow no retry; leave it out to have none") end
+  if policy.non_retryable then
+    options.list(what .. ": " .. prefix .. "non_retryable", prefix .. "non_retryable", policy.non_retryable, "string", level + 1)
+  end
+end
 
 local function is_final(policy, failure, attempt)
   if failure.type == "Canceled" or failure.type == "NonRetryableError" or failure.retryable == false then return true end
@@ -47,12 +72,11 @@ end
 ---@return any ...
 function retry.run(ctx, policy, fn)
   options.context("retry.run", ctx)
-  options.check("retry.run", policy, KNOWN)
-  options.argument("retry.run: what is tried", fn, "function")
+  retry.check("retry.run", policy)
+  options.argument("retry.run: what is tried", "fn", fn, "function")
   policy = policy or {}
-  local backoff = policy.backoff or policy.backoff_coefficient or BACKOFF
-  if not (backoff >= 1 and backoff <= 1000) then error("retry.run: backoff is 1 to 1000, got " .. tostring(backoff), 2) end
 
+  local backoff = policy.backoff or policy.backoff_coefficient or BACKOFF
   local max_attempts, longest = policy.max_attempts or ATTEMPTS, values.seconds(policy.max_interval) or math.huge
   local pause, waited, attempt = values.seconds(policy.interval or policy.first_interval or INTERVAL_S), 0, 1
   local patience = values.seconds(policy.timeout) or math.huge

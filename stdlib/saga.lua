@@ -86,8 +86,9 @@ end
 ---@return any ...
 function saga.run(ctx, fn, given)
   options.context("saga.run", ctx)
-  options.argument("saga.run: what is run", fn, "function")
+  options.argument("saga.run: what is run", "fn", fn, "function")
   given = options.check("saga.run", given, { parallel = "boolean", retry = "table" })
+  if given.retry then retry.check("saga.run", given.retry, 3, "retry") end
   local s = setmetatable({ ctx = ctx, undo = {}, is_parallel = given.parallel, retry = given.retry, over = false }, Saga)
   return finish(s, pcall(ctx.scope, ctx, function() return fn(s) end))
 end
@@ -99,8 +100,10 @@ local function named(s, name, ...)
 end
 
 local function check_open(s, what)
-  if getmetatable(s) ~= Saga then error(what .. ": call it with a colon: s:" .. what:match("%w+$") .. "(...)", 3) end
-  if s.over then error(what .. ": the saga is over", 3) end
+  if getmetatable(s) ~= Saga then
+    options.invalid("self", what .. ": call it with a colon: s:" .. what:match("%w+$") .. "(...)", 3)
+  end
+  if s.over then options.invalid(nil, what .. ": the saga is over", 3, "InvalidCall") end
 end
 
 --- Promise to call `fn` if the saga fails from here on.
@@ -110,8 +113,10 @@ end
 function Saga:defer(name, fn)
   check_open(self, "saga:defer")
   name, fn = named(self, name, fn)
-  options.argument("saga:defer: the compensation", fn, "function")
-  if #self.undo >= COMPENSATIONS_MAX then error(("saga:defer: more than %d compensations"):format(COMPENSATIONS_MAX), 2) end
+  options.argument("saga:defer: the compensation", "fn", fn, "function")
+  if #self.undo >= COMPENSATIONS_MAX then
+    options.invalid(nil, ("saga:defer: more than %d compensations"):format(COMPENSATIONS_MAX), 2, "LimitExceeded")
+  end
   self.undo[#self.undo + 1] = { name = name, fn = fn }
 end
 
@@ -125,8 +130,8 @@ end
 function Saga:step(name, action, undo)
   check_open(self, "saga:step")
   name, action, undo = named(self, name, action, undo)
-  options.argument("saga:step: the action", action, "function")
-  if undo ~= nil then options.argument("saga:step: the compensation", undo, "function") end
+  options.argument("saga:step: the action", "action", action, "function")
+  if undo ~= nil then options.argument("saga:step: the compensation", "undo", undo, "function") end
   local result = action()
   if not undo then return result end
   local entry = { name = name, fn = function(failure) undo(result, failure) end }

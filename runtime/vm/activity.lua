@@ -72,8 +72,8 @@ local function fail_io(what, text)
   fail("IOError", what .. ": " .. (text:match("^%u%w+: [^:]+") or text), { code = text:match("^(%u%w+)") })
 end
 
-local function misuse(text)
-  error(text, 3)
+local function misuse(field, text)
+  values.invalid(field, text, 3)
 end
 
 ---- Waiting ----
@@ -210,15 +210,15 @@ end
 local function ms_of(duration, what)
   local seconds = values.seconds(duration)
   if not seconds or not (seconds >= 0 and seconds <= SLEEP_MAX_S) then
-    error(format("%s: a duration is wanted, as seconds (1.5) or text (\"500ms\", \"10s\", \"24h\"), at most 366 days; got %s", what,
-      tostring(duration)), 4)
+    values.invalid(what:match(": (%w+)$") or "duration", format("%s: a duration is wanted, as seconds (1.5) or text (\"500ms\", \"10s\", "
+      .. "\"24h\"), at most 366 days; got %s", what, tostring(duration)), 3)
   end
   return ceil(seconds * 1000)
 end
 
-local function check_string(what, value, may_hold_zero)
-  if type(value) ~= "string" then error(format("%s: text is wanted, got %s", what, type(value)), 3) end
-  if not may_hold_zero and value:find("%z") then error(what .. ": the text holds a zero byte", 3) end
+local function check_string(what, field, value, may_hold_zero)
+  if type(value) ~= "string" then values.invalid(field, format("%s: text is wanted, got %s", what, type(value)), 3) end
+  if not may_hold_zero and value:find("%z") then values.invalid(field, what .. ": the text holds a zero byte", 3) end
 end
 
 ---- The helpers of `act` ----
@@ -236,7 +236,7 @@ function act.canceled(self)
 end
 
 function act.on_cancel(self, fn)
-  if type(fn) ~= "function" then misuse("act:on_cancel: a function is wanted, got " .. type(fn)) end
+  if type(fn) ~= "function" then misuse("fn", "act:on_cancel: a function is wanted, got " .. type(fn)) end
   local serial = self[1]
   C.canceled(serial) -- refuses an `act` of another attempt
   if not self[2] then rawset(self, 2, {}) end
@@ -256,7 +256,7 @@ end
 local LEVELS = { debug = 0, info = 1, warn = 2, error = 3 }
 
 function act.log(self, text, level)
-  C.log(self[1], LEVELS[level or "info"] or misuse("act:log: the level is debug, info, warn or error"), tostring(text))
+  C.log(self[1], LEVELS[level or "info"] or misuse("level", "act:log: the level is debug, info, warn or error"), tostring(text))
 end
 
 function act.sleep(self, duration)
@@ -299,7 +299,7 @@ local function read_all(self, what, fd)
 end
 
 function act.read_file(self, path)
-  check_string("act:read_file", path)
+  check_string("act:read_file", "path", path)
   local what = "cannot read " .. path
   local fd, release = open_file(self, what, path, "r")
   local data = read_all(self, what, fd)
@@ -344,8 +344,8 @@ local function temp_name(self, path)
 end
 
 function act.write_file(self, path, data)
-  check_string("act:write_file", path)
-  check_string("act:write_file", data, true)
+  check_string("act:write_file", "path", path)
+  check_string("act:write_file", "data", data, true)
   local what = "cannot write " .. path
   local old = stat_of(self, what, path)
   local temp = temp_name(self, path)
@@ -361,8 +361,8 @@ function act.write_file(self, path, data)
 end
 
 function act.append_file(self, path, data)
-  check_string("act:append_file", path)
-  check_string("act:append_file", data, true)
+  check_string("act:append_file", "path", path)
+  check_string("act:append_file", "data", data, true)
   local what = "cannot append to " .. path
   local fd, release = open_file(self, what, path, "a")
   write_all(self, what, fd, data)
@@ -370,7 +370,7 @@ function act.append_file(self, path, data)
 end
 
 function act.list_dir(self, path)
-  check_string("act:list_dir", path)
+  check_string("act:list_dir", "path", path)
   local found = request(self, "cannot list " .. path, function(cb) return uv.fs_scandir(path, cb) end)
   local entries = {}
   while true do
@@ -383,7 +383,7 @@ function act.list_dir(self, path)
 end
 
 function act.stat(self, path)
-  check_string("act:stat", path)
+  check_string("act:stat", "path", path)
   local stat = stat_of(self, "cannot stat " .. path, path)
   if not stat then return nil end
   return { type = stat.type, size = stat.size, mode = stat.mode % 4096, mtime = stat.mtime.sec + stat.mtime.nsec / 1e9 }
@@ -554,7 +554,9 @@ end
 local function strings_of(args, what)
   local list = {}
   for i, arg in ipairs(args) do
-    if type(arg) ~= "string" and type(arg) ~= "number" then error(format("%s: argument %d is a %s, not text", what, i, type(arg)), 3) end
+    if type(arg) ~= "string" and type(arg) ~= "number" then
+      values.invalid(format("args[%d]", i), format("%s: argument %d is a %s, not text", what, i, type(arg)), 3)
+    end
     list[i] = tostring(arg)
   end
   return list
@@ -564,7 +566,8 @@ local function check_run_options(options)
   local known = { stdin = "string", cwd = "string", env = "table", output_bytes_max = "number" }
   for name, value in pairs(options) do
     if name ~= "timeout" and type(value) ~= known[name] then
-      error(format("act:run: the option %s is %s", tostring(name), known[name] and "a " .. known[name] or "unknown"), 3)
+      name = tostring(name)
+      values.invalid(name, format("act:run: the option %s is %s", name, known[name] and "a " .. known[name] or "unknown"), 3)
     end
   end
   return options.timeout ~= nil and ms_of(options.timeout, "act:run: timeout") or nil
@@ -580,7 +583,7 @@ local function check_end(child, command, timeout)
 end
 
 function act.run(self, command, args, options)
-  check_string("act:run", command)
+  check_string("act:run", "command", command)
   args, options = strings_of(args or {}, "act:run"), options or {}
   local timeout_ms = check_run_options(options)
   local child = run_child(self, command, args, options, timeout_ms)
@@ -663,7 +666,7 @@ local function make_require(env, file)
   local loaded, own_folder = {}, folders(folder_of(file))
   local own_name = file:match("([^/]*)%.lua$")
   return function(name)
-    check_string("require", name)
+    check_string("require", "name", name)
     if loaded[name] == LOADING then error("the module " .. name .. " requires itself, directly or through others", 2) end
     if loaded[name] ~= nil then return loaded[name] end
     local found, tried = nil, ""

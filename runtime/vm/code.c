@@ -872,8 +872,7 @@ bool lnt__wvm_requires(const lnt__wvm *wvm, const char *file, const char *module
 
 /* ---- Names ---- */
 
-/* Edits between two names, as far as it matters. */
-static size_t distance(const char *a, const char *b) {
+size_t lnt__edits(const char *a, const char *b) {
   size_t row[LNT_NAME_BYTES_MAX + 2], size = strlen(b);
   if (size > LNT_NAME_BYTES_MAX || strlen(a) > LNT_NAME_BYTES_MAX) return SIZE_MAX;
   for (size_t j = 0; j <= size; j++) row[j] = j;
@@ -911,7 +910,7 @@ static const char *nearest_name(const lnt__wvm *wvm, const char *workflow) {
   void *value;
   size_t at = 0, best = 3;
   while (lnt__strmap_next(&wvm->definitions, &at, &name, &value)) {
-    size_t edits = distance(workflow, name);
+    size_t edits = lnt__edits(workflow, name);
     if (edits < best || (nearest && edits == best && strcmp(name, nearest) < 0)) best = edits, nearest = name;
   }
   return nearest;

@@ -1,12 +1,14 @@
 /* lua_values.c - the built-in module "lunation.values": JSON, the null and the array mark, and failures, for the standard library's Lua.
  * Used by code.c in the workflow VM and by activity.c in the activity VMs; the thread of the lua_State. */
 #include <lauxlib.h>
+#include <stdio.h>
 
 #include "codec/json.h"
 #include "vm/sandbox.h"
 #include "vm/value.h"
 
 #define JSON_BYTES_MAX (16u << 20) /* of text read or written at once */
+#define PLACE_LEVELS_MAX 50        /* looked at for the author's line */
 #define BYTES_PER_UNIT 16          /* of text, for one unit of the sandbox's budget */
 
 /* Work of `size` bytes was or will be done. Upvalue 1: is there a guard? */
@@ -111,9 +113,59 @@ static int failure(lua_State *L) {
   return 1;
 }
 
+/* The file and line of the function at `level`, counted as by error(), or of the author's next one around it: "orders.lua:12: ". */
+static void place_at(lua_State *L, int level, char *out, size_t size) {
+  lua_Debug ar;
+  out[0] = 0;
+  for (int end = level + PLACE_LEVELS_MAX; level < end && lua_getstack(L, level, &ar); level++) {
+    if (!lua_getinfo(L, "Sl", &ar) || ar.currentline <= 0 || ar.source[0] != '@') continue;
+    snprintf(out, size, "%s:%d: ", ar.short_src, ar.currentline);
+    return;
+  }
+}
+
+/* invalid(field, message, level, kind): raise a failure, by default of type InvalidArgument */
+static int invalid(lua_State *L) {
+  char where[LUA_IDSIZE + 24], message[LNT_ERROR_MESSAGE_MAX + sizeof where];
+  lua_settop(L, 4);
+  place_at(L, (int)luaL_optinteger(L, 3, 1), where, sizeof where);
+  snprintf(message, sizeof message, "%s%.*s", where, LNT_ERROR_MESSAGE_MAX - 1, luaL_checkstring(L, 2));
+  lua_createtable(L, 0, 4);
+  lua_pushstring(L, luaL_optstring(L, 4, "InvalidArgument"));
+  lua_setfield(L, -2, "type");
+  lua_pushstring(L, message);
+  lua_setfield(L, -2, "message");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "retryable");
+  lua_pushvalue(L, 1);
+  lua_setfield(L, -2, "field");
+  lnt__failure_push_mark(L);
+  lua_setmetatable(L, -2);
+  return lua_error(L);
+}
+
+/* nearest(word, names) -> the name that was probably meant | nil */
+static int nearest(lua_State *L) {
+  const char *word = luaL_checkstring(L, 1);
+  size_t best = LNT__NEAR_EDITS_MAX + 1;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  lua_pushnil(L);
+  for (int i = 1; lua_rawgeti(L, 2, i), lua_type(L, -1) == LUA_TSTRING; i++, lua_settop(L, 3)) {
+    const char *name = lua_tostring(L, -1);
+    size_t edits = lnt__edits(word, name);
+    if (edits >= best || edits >= strlen(name)) continue;
+    best = edits;
+    lua_replace(L, 3);
+  }
+  lua_settop(L, 3);
+  return 1;
+}
+
 void lnt__values_push(lua_State *L, bool guarded) {
   static const luaL_Reg functions[] = {{"json_decode", json_decode}, {"json_encode", json_encode}, {"array", array},
-                                       {"failure", failure}, {"seconds", seconds}};
+                                       {"failure", failure}, {"seconds", seconds},
+                                       {"invalid", invalid}, {"nearest", nearest}};
   lua_newtable(L);
   lua_newtable(L); /* of buffers */
   lua_pushcfunction(L, buf_gc);

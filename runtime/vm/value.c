@@ -394,7 +394,7 @@ bool lnt__value_push_nulls(lua_State *L, lnt_value value) { return push_value(L,
 /* ---- Failures ---------------------------------------------------------------------------------------------------- */
 
 /* X(field): in the order of their slots */
-#define FAILURE_FIELD_MAP(X) X(type) X(message) X(retryable) X(details) X(cause) X(child)
+#define FAILURE_FIELD_MAP(X) X(type) X(message) X(retryable) X(details) X(cause) X(child) X(field)
 enum {
 #define X(name) FIELD_##name,
   FAILURE_FIELD_MAP(X)
@@ -537,6 +537,10 @@ static size_t write_table_failure(lua_State *L, int index, size_t bytes_max, lnt
   }
   if (is_failure && lua_type(L, base + FIELD_child) == LUA_TSTRING) { /* the id of the child that failed */
     write_string_field(L, base + FIELD_child, "child", "", LNT_ID_BYTES_MAX, out);
+    count++;
+  }
+  if (is_failure && lua_type(L, base + FIELD_field) == LUA_TSTRING) { /* what a mistake says is wrong */
+    write_string_field(L, base + FIELD_field, "field", "", 1000, out);
     count++;
   }
   if (is_failure && !lua_isnil(L, base + FIELD_cause)) {

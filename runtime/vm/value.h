@@ -38,6 +38,9 @@ lnt_status lnt__failure_encode(lua_State *L, int index, size_t bytes_max, lnt__b
 /* "1h30m" in seconds; negative: not a duration. Pure; any thread. */
 double lnt__duration_seconds(const char *text);
 
+#define LNT__NEAR_EDITS_MAX 2 /* of a name that is taken for a slip of another one */
+size_t lnt__edits(const char *a, const char *b); /* between two names, as far as it matters (code.c). Pure; any thread */
+
 /* Push the table of the built-in module "lunation.values", on which the standard library's Lua stands; stdlib/meta/values.lua tells its
  * functions. `guarded`: the state has a guard, which is charged for the work. RAISES. */
 void lnt__values_push(lua_State *L, bool guarded);

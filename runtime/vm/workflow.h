@@ -275,8 +275,25 @@ bool lnt__trace_of(lua_State *L, int index, const lnt__body *body); /* is it kep
 /* RAISES. What is at the top of L now stands for the failure at `index` of `from`. */
 void lnt__trace_follow(lua_State *L, const lnt__body *body, lua_State *from, int index);
 void lnt__where(lua_State *L, char *out, size_t size);
-/* RAISES, catchably, at the author's line. A tail call (`return ctx:verb(...)`) leaves none: then it is where the workflow begins. */
-_Noreturn void lnt__mistake(lua_State *L, const char *format, ...) LNT__PRINTF(2, 3);
+bool lnt__tail_place(const lnt__wvm *wvm, char *out, size_t size); /* of the verb that was called last, where no frame tells the place */
+
+/* ---- workflow_mistake.c ---- */
+
+/* All of these RAISE, catchably, at the author's line, a failure {type, message, field}. A tail call (`return ctx:verb(...)`) leaves no
+ * line: then it is where such a call stands, or where the workflow begins. */
+_Noreturn void lnt__mistake(lua_State *L, const char *format, ...) LNT__PRINTF(2, 3); /* InvalidCall: not here, not like this */
+/* InvalidArgument. field: the argument, or the option ("retry.backoff"), that is wrong; NULL: none has a name */
+_Noreturn void lnt__invalid(lua_State *L, const char *field, const char *format, ...) LNT__PRINTF(3, 4);
+_Noreturn void lnt__exceeded(lua_State *L, const char *field, const char *format, ...) LNT__PRINTF(3, 4); /* LimitExceeded */
+/* InvalidValue, or LimitExceeded, of what lnt__value_encode() said of the argument `what` */
+_Noreturn void lnt__invalid_value(lua_State *L, const char *verb, const char *what, const lnt_error *err);
+/* RAISES unless every key of the table at `index` is among `known` (NULL at its end). prefix: "retry." of such a table in the options */
+void lnt__check_keys(lua_State *L, int index, const char *verb, const char *prefix, const char *const *known);
+size_t lnt__check_list(lua_State *L, int index, const char *verb, const char *field); /* RAISES unless the table is a list; its length */
+void lnt__check_function(lua_State *L, int index, const char *verb, const char *field); /* RAISES */
+void lnt__check_options(lua_State *L, int index, const char *verb, const char *example); /* RAISES unless it is a table */
+void lnt__check_reason(lua_State *L, int index); /* RAISES unless it is a string, or nothing */
+const char *lnt__nearest(const char *word, const char *const *names); /* the name that was probably meant, or NULL */
 
 /* ---- workflow_task.c ---- */
 
@@ -327,7 +344,8 @@ void lnt__ctx_open(lua_State *L, lnt__wvm *wvm); /* RAISES. Make ctx, ctx.async 
 /* RAISES. The body that runs; argument 1 must be ctx. reader: for functions that change nothing, which may run apart too. */
 lnt__body *lnt__ctx_body(lua_State *L, const char *verb);
 lnt__body *lnt__ctx_reader(lua_State *L, const char *verb);
-lnt_value lnt__name_argument(lua_State *L, int index, const char *verb, const char *what); /* RAISES. By the rules of names */
+/* RAISES. By the rules of names. field: what a mistake says is wrong */
+lnt_value lnt__name_argument(lua_State *L, int index, const char *verb, const char *field, const char *what);
 /* RAISES. Argument `index` into `out`; nil has no bytes. */
 lnt_value lnt__encode_argument(lua_State *L, int index, const char *verb, const char *what, lnt__buf *out);
 /* RAISES. Make a command that is answered at once; push true and its value, or false and its failure. Answers 2. */
@@ -343,7 +361,8 @@ typedef struct lnt__request {
 } lnt__request;
 int lnt__issue(lua_State *L, lnt__body *body, lnt__request *request); /* RAISES. Yields, or answers as lnt__push_delivery(), or the task */
 
-int64_t lnt__duration_us(lua_State *L, int index, const char *what); /* RAISES at the author's line */
+/* RAISES at the author's line. field: the option; NULL: the argument itself */
+int64_t lnt__duration_us(lua_State *L, int index, const char *verb, const char *field);
 /* RAISES. The table `retry` at `index` of a call of `verb`, as the map that engine/policy.h reads. */
 void lnt__retry_options(lua_State *L, int index, const char *verb, lnt__buf *out);
 void lnt__activity_options(lua_State *L, int index, lnt__buf *out);  /* RAISES. Canonical, or nothing */
@@ -352,10 +371,8 @@ typedef struct lnt__child_options { lnt_value id; int64_t timeout_us; uint32_t a
 void lnt__child_options_read(lua_State *L, int index, lnt__child_options *options, lnt__buf *out);
 lnt_value lnt__id_option(lua_State *L, int index, const char *verb); /* RAISES. Of options that know `id` alone */
 bool lnt__carry_option(lua_State *L, int index); /* RAISES. Of continue_as_new(); true unless the author says no */
-/* RAISES unless every key of the table at `index` is among `known` (NULL at its end). */
-void lnt__check_keys(lua_State *L, int index, const char *what, const char *const *known, const char *list);
-bool lnt__wait_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
-bool lnt__scope_options(lua_State *L, int index, int64_t *timeout_us); /* RAISES. false: no timeout */
+/* RAISES. Of options that know `timeout` alone; false: it is not there */
+bool lnt__timeout_option(lua_State *L, int index, const char *verb, const char *example, int64_t *timeout_us);
 bool lnt__flag_option(lua_State *L, int index, const char *verb, const char *name); /* RAISES. Of options that know this flag alone */
 void lnt__map_options(lua_State *L, int index, double *concurrency, bool *fail_fast); /* RAISES. 0: no bound */
 

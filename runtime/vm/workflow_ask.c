@@ -38,7 +38,7 @@ static int keep_handler(lua_State *L, uint32_t *slot, const char *verb) {
   int count = 0;
   for (lua_pushnil(L); is_new && lua_next(L, -2); lua_pop(L, 1)) count++;
   if (!is_new) lua_pop(L, 1);
-  if (count >= HANDLERS_MAX) lnt__mistake(L, "%s: more than %d handlers", verb, HANDLERS_MAX);
+  if (count >= HANDLERS_MAX) lnt__exceeded(L, NULL, "%s: more than %d handlers", verb, HANDLERS_MAX);
   lua_insert(L, -2);
   lua_pushvalue(L, 2);
   lua_insert(L, -2);
@@ -49,8 +49,8 @@ static int keep_handler(lua_State *L, uint32_t *slot, const char *verb) {
 /* on_query(ctx, name, fn) */
 static int on_query(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "on_query");
-  lnt__name_argument(L, 2, "on_query", "the query");
-  if (!lua_isfunction(L, 3)) lnt__mistake(L, "on_query: a function expected, got %s", luaL_typename(L, 3));
+  lnt__name_argument(L, 2, "on_query", "name", "the query");
+  lnt__check_function(L, 3, "on_query", "fn");
   lua_settop(L, 3);
   return keep_handler(L, &body->queries_slot, "on_query");
 }
@@ -59,14 +59,15 @@ static int on_query(lua_State *L) {
 static void push_function_field(lua_State *L, const char *name) {
   lua_pushstring(L, name);
   lua_rawget(L, 3);
-  if (!lua_isnil(L, -1) && !lua_isfunction(L, -1)) lnt__mistake(L, "on_update: %s must be a function, got %s", name, luaL_typename(L, -1));
+  if (!lua_isnil(L, -1) && !lua_isfunction(L, -1))
+    lnt__invalid(L, name, "on_update: %s must be a function, got %s", name, luaL_typename(L, -1));
 }
 
 /* on_update(ctx, name, fn | {validate = fn, handle = fn}); kept as {handle, validate} */
 static int on_update(lua_State *L) {
   static const char *const known[] = {"validate", "handle", NULL};
   lnt__body *body = lnt__ctx_body(L, "on_update");
-  lnt__name_argument(L, 2, "on_update", "the update");
+  lnt__name_argument(L, 2, "on_update", "name", "the update");
   lua_settop(L, 3);
   lua_createtable(L, 2, 0);
   if (lua_isfunction(L, 3)) {
@@ -75,10 +76,10 @@ static int on_update(lua_State *L) {
     return keep_handler(L, &body->updates_slot, "on_update");
   }
   if (!lua_istable(L, 3))
-    lnt__mistake(L, "on_update: a table {validate = , handle = } or a function expected, got %s", luaL_typename(L, 3));
-  lnt__check_keys(L, 3, "on_update", known, "validate and handle");
+    lnt__invalid(L, "handlers", "on_update: a table {validate = , handle = } or a function expected, got %s", luaL_typename(L, 3));
+  lnt__check_keys(L, 3, "on_update", "", known);
   push_function_field(L, "handle");
-  if (lua_isnil(L, -1)) lnt__mistake(L, "on_update: handle is missing: the function that carries the update out");
+  if (lua_isnil(L, -1)) lnt__invalid(L, "handle", "on_update: handle is missing: the function that carries the update out");
   lua_rawseti(L, 4, 1);
   push_function_field(L, "validate");
   lua_rawseti(L, 4, 2);

@@ -1,7 +1,6 @@
 /* workflow_body.c - the branches of a body: their threads, the ready list, running them, and what becomes of the body when they end. Called
  * by workflow.c; owner thread. */
 #include <lauxlib.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "journal/journal.h"
@@ -195,7 +194,7 @@ static void add_trace(lnt__body *body, lua_State *co, lnt__buf *out) {
 }
 
 /* The verb that was called last, where no frame tells the place. */
-static bool tail_place(const lnt__wvm *wvm, char *out, size_t size) {
+bool lnt__tail_place(const lnt__wvm *wvm, char *out, size_t size) {
   return wvm->body && wvm->verb && lnt__code_tail(wvm->body->code, wvm->verb, out, size);
 }
 
@@ -203,7 +202,7 @@ void lnt__where(lua_State *L, char *out, size_t size) {
   lua_Debug ar;
   char place[2 * LUA_IDSIZE];
   const lnt__body *body = lnt__wvm_of(L)->body;
-  if (body && tail_place(lnt__wvm_of(L), place, sizeof place)) snprintf(out, size, "%s, in a return", place);
+  if (body && lnt__tail_place(lnt__wvm_of(L), place, sizeof place)) snprintf(out, size, "%s, in a return", place);
   else if (body) snprintf(out, size, "%s:%d, in a return of the function that begins here", body->code->file, body->line);
   else snprintf(out, size, "?");
   for (int level = 0; level < TRACEBACK_LEVELS_MAX && lua_getstack(L, level, &ar); level++) {
@@ -212,19 +211,6 @@ void lnt__where(lua_State *L, char *out, size_t size) {
     else snprintf(out, size, "%s:%d", ar.short_src, ar.currentline);
     return;
   }
-}
-
-void lnt__mistake(lua_State *L, const char *format, ...) {
-  const lnt__body *body = lnt__wvm_of(L)->body;
-  char text[LNT_ERROR_MESSAGE_MAX], where[LUA_IDSIZE + 16], place[2 * LUA_IDSIZE];
-  va_list args;
-  va_start(args, format);
-  vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  lnt__sandbox_where(L, 0, where, sizeof where);
-  if (where[0] || !body) lnt__sandbox_error(L, "%s", text);
-  if (tail_place(lnt__wvm_of(L), place, sizeof place)) lnt__sandbox_error(L, "%s: %s", place, text);
-  lnt__sandbox_error(L, "%s:%d: in a return of the function that begins here: %s", body->code->file, body->line, text);
 }
 
 /* ---- Ends ---- */

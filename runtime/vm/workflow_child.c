@@ -13,9 +13,9 @@ static void check_room(lua_State *L, lnt__body *body, const char *verb, const ln
   if (options->attempts > 1) size += (size_t)snprintf(last, sizeof last, "~%u", options->attempts);
   if (size <= LNT_ID_BYTES_MAX) return;
   if (!options->id.size)
-    lnt__mistake(L, "%s: the id of this instance leaves no room for the id of another one behind it (%zu bytes of at most %d); give one, "
-                 "such as {id = \"...\"}", verb, size, LNT_ID_BYTES_MAX);
-  lnt__mistake(L, "%s: id leaves no room for \"~%u\", which the last of its attempts has behind it (%zu bytes of at most %d)", verb,
+    lnt__invalid(L, "id", "%s: the id of this instance leaves no room for the id of another one behind it (%zu bytes of at most %d); "
+                 "give one, such as {id = \"...\"}", verb, size, LNT_ID_BYTES_MAX);
+  lnt__invalid(L, "id", "%s: id leaves no room for \"~%u\", which the last of its attempts has behind it (%zu bytes of at most %d)", verb,
                options->attempts, size, LNT_ID_BYTES_MAX);
 }
 
@@ -25,7 +25,7 @@ static int call_child_with(lua_State *L, bool async) {
   lnt__request r = {.verb = "call_child_workflow", .kind = LNT__TASK_CHILD, .async = async};
   lnt__child_options options;
   r.command.kind = LNT_EVENT_CHILD_SCHEDULED;
-  r.command.name = lnt__name_argument(L, 2, r.verb, "the workflow");
+  r.command.name = lnt__name_argument(L, 2, r.verb, "name", "the workflow");
   r.command.input = lnt__encode_argument(L, 3, r.verb, "input", &wvm->input);
   lnt__child_options_read(L, 4, &options, &wvm->extra);
   check_room(L, body, r.verb, &options);
@@ -42,7 +42,7 @@ static int start_workflow(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "start_workflow");
   lnt__command command = {.kind = LNT_EVENT_DETACHED_STARTED};
   lnt__child_options options = {.attempts = 1};
-  command.name = lnt__name_argument(L, 2, "start_workflow", "the workflow");
+  command.name = lnt__name_argument(L, 2, "start_workflow", "name", "the workflow");
   command.input = lnt__encode_argument(L, 3, "start_workflow", "input", &lnt__wvm_of(L)->input);
   options.id = lnt__id_option(L, 4, "start_workflow");
   check_room(L, body, "start_workflow", &options);
@@ -54,7 +54,7 @@ static int raise_event(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "raise_event");
   lnt__command command = {.kind = LNT_EVENT_EVENT_SENT};
   command.id = lnt__id_argument(L, 2, "raise_event", "the id of the instance");
-  command.name = lnt__name_argument(L, 3, "raise_event", "the event");
+  command.name = lnt__name_argument(L, 3, "raise_event", "name", "the event");
   command.input = lnt__encode_argument(L, 4, "raise_event", "data", &lnt__wvm_of(L)->input);
   return lnt__instant(L, body, "raise_event", &command);
 }

@@ -79,24 +79,24 @@ int lnt__instant(lua_State *L, lnt__body *body, const char *verb, const lnt__com
   return lnt__push_delivery(L, LNT__TASK_ACTIVITY, &answer);
 }
 
-lnt_value lnt__name_argument(lua_State *L, int index, const char *verb, const char *what) {
+lnt_value lnt__name_argument(lua_State *L, int index, const char *verb, const char *field, const char *what) {
   lnt_error err;
   size_t size;
   if (lua_type(L, index) != LUA_TSTRING)
-    lnt__mistake(L, "%s: the name of %s must be a string, got %s", verb, what, luaL_typename(L, index));
+    lnt__invalid(L, field, "%s: the name of %s must be a string, got %s", verb, what, luaL_typename(L, index));
   const char *name = lua_tolstring(L, index, &size);
-  if (strlen(name) != size) lnt__mistake(L, "%s: the name of %s holds a zero byte", verb, what);
-  if (lnt__check_name("the name", name, LNT_NAME_BYTES_MAX, true, &err)) lnt__mistake(L, "%s: %s", verb, err.message);
+  if (strlen(name) != size) lnt__invalid(L, field, "%s: the name of %s holds a zero byte", verb, what);
+  if (lnt__check_name("the name", name, LNT_NAME_BYTES_MAX, true, &err)) lnt__invalid(L, field, "%s: %s", verb, err.message);
   return (lnt_value){name, size};
 }
 
 lnt_value lnt__id_argument(lua_State *L, int index, const char *verb, const char *what) {
   lnt_error err;
   size_t size;
-  if (lua_type(L, index) != LUA_TSTRING) lnt__mistake(L, "%s: %s must be a string, got %s", verb, what, luaL_typename(L, index));
+  if (lua_type(L, index) != LUA_TSTRING) lnt__invalid(L, "id", "%s: %s must be a string, got %s", verb, what, luaL_typename(L, index));
   const char *id = lua_tolstring(L, index, &size);
-  if (strlen(id) != size) lnt__mistake(L, "%s: %s holds a zero byte", verb, what);
-  if (lnt__check_name(what, id, LNT_ID_BYTES_MAX, false, &err)) lnt__mistake(L, "%s: %s", verb, err.message);
+  if (strlen(id) != size) lnt__invalid(L, "id", "%s: %s holds a zero byte", verb, what);
+  if (lnt__check_name(what, id, LNT_ID_BYTES_MAX, false, &err)) lnt__invalid(L, "id", "%s: %s", verb, err.message);
   return (lnt_value){id, size};
 }
 
@@ -107,7 +107,7 @@ lnt_value lnt__encode_argument(lua_State *L, int index, const char *verb, const 
   if (lua_isnoneornil(L, index)) return LNT_VALUE_NIL;
   lnt_status status = lnt__value_encode(L, index, what, (size_t)wvm->limits.payload_bytes_max, out, &err);
   if (status == LNT_ENOMEM) lnt__guard_kill(L, LNT__KILL_MEMORY, "%s: %s", verb, err.message); /* not for a pcall to see */
-  if (status) lnt__mistake(L, "%s: %s", verb, err.message);
+  if (status) lnt__invalid_value(L, verb, what, &err);
   return (lnt_value){out->data, out->size};
 }
 
@@ -116,7 +116,7 @@ static int call_activity_with(lua_State *L, bool async) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   lnt__request r = {.verb = "call_activity", .kind = LNT__TASK_ACTIVITY, .async = async};
   r.command.kind = LNT_EVENT_ACTIVITY_SCHEDULED;
-  r.command.name = lnt__name_argument(L, 2, r.verb, "the activity");
+  r.command.name = lnt__name_argument(L, 2, r.verb, "name", "the activity");
   r.command.input = lnt__encode_argument(L, 3, r.verb, "input", &wvm->input);
   lnt__buf_clear(&wvm->extra);
   lnt__activity_options(L, 4, &wvm->extra);
@@ -126,15 +126,17 @@ static int call_activity_with(lua_State *L, bool async) {
 }
 
 static int64_t timer_due(lua_State *L, lnt__body *body, const char *verb) {
+  static const char *const known[] = {"at", NULL};
   int64_t now_us = lnt__turn_now_us(body->turn);
-  if (!lua_istable(L, 2)) return now_us + lnt__duration_us(L, 2, verb);
+  if (!lua_istable(L, 2)) return now_us + lnt__duration_us(L, 2, verb, NULL);
+  lnt__check_keys(L, 2, verb, "", known);
   lua_pushliteral(L, "at");
   lua_rawget(L, 2);
   if (lua_type(L, -1) != LUA_TNUMBER)
-    lnt__mistake(L, "%s: {at = seconds since 1970} expected, such as {at = ctx:now() + 60}; 'at' is a %s", verb,
+    lnt__invalid(L, "at", "%s: {at = seconds since 1970} expected, such as {at = ctx:now() + 60}; 'at' is a %s", verb,
                  luaL_typename(L, -1));
   double at = lua_tonumber(L, -1);
-  if (!(at >= 0 && at <= 1e11)) lnt__mistake(L, "%s: 'at' is not a time in seconds since 1970", verb);
+  if (!(at >= 0 && at <= 1e11)) lnt__invalid(L, "at", "%s: 'at' is not a time in seconds since 1970", verb);
   return (int64_t)floor(at * 1e6 + 0.5);
 }
 
@@ -151,8 +153,8 @@ static int wait_event_with(lua_State *L, bool async) {
   lnt__request r = {.verb = "wait_for_external_event", .kind = LNT__TASK_EVENT, .async = async};
   int64_t timeout_us;
   r.command.kind = LNT_EVENT_EVENT_AWAITED;
-  r.command.name = lnt__name_argument(L, 2, r.verb, "the event");
-  if (lnt__wait_options(L, 3, &timeout_us)) r.command.due_us = lnt__turn_now_us(body->turn) + timeout_us;
+  r.command.name = lnt__name_argument(L, 2, r.verb, "name", "the event");
+  if (lnt__timeout_option(L, 3, r.verb, "timeout = \"24h\"", &timeout_us)) r.command.due_us = lnt__turn_now_us(body->turn) + timeout_us;
   return lnt__issue(L, body, &r);
 }
 
@@ -168,10 +170,10 @@ static int wait_event_async(lua_State *L) { return wait_event_with(L, true); }
 static int spawn(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "spawn");
   int arguments = lua_gettop(L) - 2;
-  if (!lua_isfunction(L, 2)) lnt__mistake(L, "spawn: a function expected, got %s", luaL_typename(L, 2));
+  lnt__check_function(L, 2, "spawn", "fn");
   if (arguments > LNT__SPAWN_ARGUMENTS_MAX)
-    lnt__mistake(L, "spawn: more than %d arguments for the function; put them in a table", LNT__SPAWN_ARGUMENTS_MAX);
-  if (body->branch_count >= LNT__BRANCHES_MAX) lnt__mistake(L, "spawn: more than %d branches run at once", LNT__BRANCHES_MAX);
+    lnt__invalid(L, "...", "spawn: more than %d arguments for the function; put them in a table", LNT__SPAWN_ARGUMENTS_MAX);
+  if (body->branch_count >= LNT__BRANCHES_MAX) lnt__exceeded(L, NULL, "spawn: more than %d branches run at once", LNT__BRANCHES_MAX);
   if (++body->spawned > LNT__SPAWNS_MAX)
     lnt__guard_kill(L, LNT__KILL_INSTRUCTIONS, "%d branches were spawned between two waits; does a branch spawn itself for ever?",
                     LNT__SPAWNS_MAX);
@@ -229,9 +231,10 @@ static int uuid(lua_State *L) {
 }
 
 static double bound_argument(lua_State *L, int index) {
-  if (lua_type(L, index) != LUA_TNUMBER) lnt__mistake(L, "random: a number expected, got %s", luaL_typename(L, index));
+  const char *field = index == 2 ? "m" : "n";
+  if (lua_type(L, index) != LUA_TNUMBER) lnt__invalid(L, field, "random: a number expected, got %s", luaL_typename(L, index));
   double value = floor(lua_tonumber(L, index));
-  if (!(value >= -0x1p53 && value <= 0x1p53)) lnt__mistake(L, "random: a bound is not an integer within +-2^53");
+  if (!(value >= -0x1p53 && value <= 0x1p53)) lnt__invalid(L, field, "random: a bound is not an integer within +-2^53");
   return value;
 }
 
@@ -243,7 +246,7 @@ static int random_number(lua_State *L) {
     return 1;
   }
   double low = lua_isnoneornil(L, 3) ? 1 : bound_argument(L, 2), high = bound_argument(L, lua_isnoneornil(L, 3) ? 2 : 3);
-  if (high < low) lnt__mistake(L, "random: the interval is empty");
+  if (high < low) lnt__invalid(L, lua_isnoneornil(L, 3) ? "m" : "n", "random: the interval is empty");
   lua_pushnumber(L, low + (double)lnt__rng_below(rng, (uint64_t)(high - low) + 1));
   return 1;
 }
@@ -255,7 +258,7 @@ static int is_replaying(lua_State *L) {
 
 static int is_patched(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "is_patched");
-  lua_pushboolean(L, lnt__turn_patched(body->turn, lnt__name_argument(L, 2, "is_patched", "the patch")));
+  lua_pushboolean(L, lnt__turn_patched(body->turn, lnt__name_argument(L, 2, "is_patched", "name", "the patch")));
   return 1;
 }
 
@@ -274,14 +277,38 @@ static int log_text(lua_State *L) {
     known = lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), levels[i].name) == 0;
     if (known) level = levels[i].level;
   }
-  if (!known) lnt__mistake(L, "log: the level must be \"debug\", \"info\", \"warn\" or \"error\"; the text comes after it");
+  if (!known) lnt__invalid(L, "level", "log: the level must be \"debug\", \"info\", \"warn\" or \"error\"; the text comes after it");
   int index = has_level ? 3 : 2;
-  if (!lua_isstring(L, index)) lnt__mistake(L, "log: the text must be a string, got %s; use tostring()", luaL_typename(L, index));
+  if (!lua_isstring(L, index)) lnt__invalid(L, "text", "log: the text must be a string, got %s; use tostring()", luaL_typename(L, index));
   lnt__turn_log(body->turn, level, lua_tostring(L, index), lnt__wvm_of(L)->apart == LNT__APART_SIDE_EFFECT);
   return 0;
 }
 
 /* ---- The objects ---- */
+
+/* The word of the list "a, b, c" that was probably meant, in `out`; else "". */
+static const char *nearest_word(const char *key, const char *list, char *out, size_t size) {
+  size_t best = SIZE_MAX;
+  for (out[0] = 0; *list; list += strspn(list, ", ")) {
+    char word[64];
+    const char *const words[] = {word, NULL};
+    size_t length = strcspn(list, ",");
+    snprintf(word, sizeof word, "%.*s", (int)length, list);
+    list += length;
+    if (!lnt__nearest(key, words) || lnt__edits(key, word) >= best) continue;
+    best = lnt__edits(key, word);
+    snprintf(out, size, "%s", word);
+  }
+  return out;
+}
+
+/* Upvalue 1 lists what there is. */
+_Noreturn static void refuse_field(lua_State *L, const char *what, const char *key, const char *more) {
+  const char *list = lua_tostring(L, lua_upvalueindex(1));
+  char nearest[64];
+  bool found = nearest_word(key, list, nearest, sizeof nearest)[0] != 0;
+  lnt__mistake(L, "%s has no '%s'; %s%s%sit has %s%s", what, key, found ? "did you mean '" : "", nearest, found ? "'? " : "", list, more);
+}
 
 /* A field that is not among the functions: a fact about the instance, or a mistake. */
 static int ctx_field(lua_State *L) {
@@ -290,13 +317,13 @@ static int ctx_field(lua_State *L) {
   if (wvm->body && strcmp(key, "instance_id") == 0) lua_pushstring(L, lnt__turn_id(wvm->body->turn));
   else if (wvm->body && strcmp(key, "workflow_name") == 0) lua_pushstring(L, lnt__turn_workflow(wvm->body->turn));
   else
-    lnt__mistake(L, "ctx has no '%s'; it has %s, instance_id, workflow_name", key, lua_tostring(L, lua_upvalueindex(1)));
+    refuse_field(L, "ctx", key, ", instance_id, workflow_name");
   return 1;
 }
 
 static int async_field(lua_State *L) {
-  lnt__mistake(L, "ctx.async has no '%s'; it has %s; anything else is a task in a branch: ctx:spawn(function() ... end)",
-               lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?", lua_tostring(L, lua_upvalueindex(1)));
+  refuse_field(L, "ctx.async", lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?",
+               "; anything else is a task in a branch: ctx:spawn(function() ... end)");
 }
 
 static int task_field(lua_State *L) {

@@ -251,10 +251,6 @@ static lnt__branch *opening(lua_State *L, const char *verb) {
   return wvm->branch;
 }
 
-static void check_function(lua_State *L, int index, const char *verb) {
-  if (!lua_isfunction(L, index)) lnt__mistake(L, "%s: a function expected, got %s", verb, luaL_typename(L, index));
-}
-
 static void start_deadline(lua_State *L, lnt__body *body, lnt__scope *scope, int64_t timeout_us) {
   lnt__command command = {.kind = LNT_EVENT_TIMER_CREATED, .due_us = lnt__turn_now_us(body->turn) + timeout_us};
   lnt__delivery answer = {0};
@@ -279,8 +275,8 @@ static void stop_deadline(lnt__body *body, lnt__scope *scope) {
 static int scope_open(lua_State *L) {
   lnt__branch *branch = opening(L, "scope");
   int64_t timeout_us;
-  check_function(L, 2, "scope");
-  bool has_timeout = lnt__scope_options(L, 3, &timeout_us);
+  lnt__check_function(L, 2, "scope", "fn");
+  bool has_timeout = lnt__timeout_option(L, 3, "scope", "timeout = \"5m\"", &timeout_us);
   lnt__scope *scope = push_scope(L, branch);
   if (has_timeout) start_deadline(L, lnt__wvm_of(L)->body, scope, timeout_us);
   return 1;
@@ -289,7 +285,7 @@ static int scope_open(lua_State *L) {
 /* shield_open(ctx, fn): the scope */
 static int shield_open(lua_State *L) {
   lnt__branch *branch = opening(L, "shield");
-  check_function(L, 2, "shield");
+  lnt__check_function(L, 2, "shield", "fn");
   push_scope(L, branch)->shield = true;
   return 1;
 }
@@ -299,10 +295,10 @@ static int map_open(lua_State *L) {
   lnt__branch *branch = opening(L, "map");
   double concurrency;
   bool fail_fast;
-  if (!lua_istable(L, 2)) lnt__mistake(L, "map: a list expected, got %s", luaL_typename(L, 2));
-  check_function(L, 3, "map");
+  if (!lua_istable(L, 2)) lnt__invalid(L, "list", "map: a list expected, got %s", luaL_typename(L, 2));
+  lnt__check_function(L, 3, "map", "fn");
   lnt__map_options(L, 4, &concurrency, &fail_fast);
-  double count = (double)lua_objlen(L, 2);
+  double count = (double)lnt__check_list(L, 2, "map", "list");
   if (concurrency == 0) concurrency = LNT__MAP_CONCURRENCY_DEFAULT;
   push_scope(L, branch);
   lua_createtable(L, count < INT32_MAX ? (int)count : 0, 0);
@@ -355,8 +351,7 @@ static int scope_cancel(lua_State *L) {
   if (!scope) lnt__mistake(L, "cancel: a scope expected, got %s; call it with a colon: scope:cancel()", luaL_typename(L, 1));
   if (!wvm->body) lnt__mistake(L, "cancel: scopes are for a running workflow");
   lnt__refuse_apart(L, "scope:cancel");
-  if (!lua_isnoneornil(L, 2) && lua_type(L, 2) != LUA_TSTRING)
-    lnt__mistake(L, "cancel: the reason must be a string, got %s", luaL_typename(L, 2));
+  lnt__check_reason(L, 2);
   lua_settop(L, 2);
   if (scope->canceled || scope->state != LNT__SCOPE_OPEN) return 0;
   const char *reason = lua_isnil(L, 2) ? "the scope was canceled" : lua_tostring(L, 2);

@@ -570,8 +570,7 @@ static int task_state(lua_State *L) {
 static int task_cancel(lua_State *L) {
   lnt__task *task = lnt__task_check(L, 1);
   if (!task) lnt__mistake(L, "cancel: a task expected, got %s; call it with a colon: task:cancel()", luaL_typename(L, 1));
-  if (!lua_isnoneornil(L, 2) && lua_type(L, 2) != LUA_TSTRING)
-    lnt__mistake(L, "cancel: the reason must be a string, got %s", luaL_typename(L, 2));
+  lnt__check_reason(L, 2);
   lua_settop(L, 2);
   lnt__task_cancel(L, running(L, "cancel"), 1, task, lua_isnil(L, 2) ? "the task was canceled" : lua_tostring(L, 2));
   return 0;
@@ -600,15 +599,15 @@ static int take_children(lua_State *L, lnt__body *body, const char *verb, size_t
     lua_rawgeti(L, 2, (int)i);
     lnt__task *child = lnt__task_check(L, -1);
     if (!child)
-      lnt__mistake(L, "%s: item %zu of the list is a %s, not a task; tasks come from ctx.async:... and ctx:spawn()", verb, i,
+      lnt__invalid(L, "tasks", "%s: item %zu of the list is a %s, not a task; tasks come from ctx.async:... and ctx:spawn()", verb, i,
                    luaL_typename(L, -1));
     if (child->composite == body->composites)
-      lnt__mistake(L, "%s: items %zu and %zu of the list are the same task; give each task once", verb, earlier_place(L, i), i);
+      lnt__invalid(L, "tasks", "%s: items %zu and %zu of the list are the same task; give each task once", verb, earlier_place(L, i), i);
     child->composite = body->composites;
     if (child->depth > depth) depth = child->depth;
     lua_rawseti(L, -2, (int)i);
   }
-  if (depth >= LNT__TASK_DEPTH_MAX) lnt__mistake(L, "%s: tasks are nested more than %d deep", verb, LNT__TASK_DEPTH_MAX);
+  if (depth >= LNT__TASK_DEPTH_MAX) lnt__exceeded(L, "tasks", "%s: tasks are nested more than %d deep", verb, LNT__TASK_DEPTH_MAX);
   return depth + 1;
 }
 
@@ -651,10 +650,9 @@ static void begin_composite(lua_State *L, lnt__body *body, lnt__task *task) {
 
 static int composite(lua_State *L, lnt__task_kind kind, const char *verb, bool waits) {
   lnt__body *body = lnt__ctx_body(L, verb);
-  if (!lua_istable(L, 2)) lnt__mistake(L, "%s: a list of tasks expected, got %s", verb, luaL_typename(L, 2));
-  size_t count = lua_objlen(L, 2);
-  if (count > INT32_MAX / 2) lnt__mistake(L, "%s: too many tasks", verb);
-  if (count == 0 && kind == LNT__TASK_ANY) lnt__mistake(L, "%s: the list is empty; nothing would ever end the wait", verb);
+  if (!lua_istable(L, 2)) lnt__invalid(L, "tasks", "%s: a list of tasks expected, got %s", verb, luaL_typename(L, 2));
+  size_t count = lnt__check_list(L, 2, verb, "tasks");
+  if (count == 0 && kind == LNT__TASK_ANY) lnt__invalid(L, "tasks", "%s: the list is empty; nothing would ever end the wait", verb);
   bool flag = lnt__flag_option(L, 3, verb, kind == LNT__TASK_ANY ? "cancel_losers" : "fail_fast");
   int canceled = waits ? lnt__cancel_due(L, lnt__wvm_of(L)->branch) : 0;
   if (canceled) return canceled;

@@ -84,7 +84,7 @@ static int side_effect(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "side_effect");
   lnt__buf *out = &lnt__wvm_of(L)->input;
   lnt__command command = {.kind = LNT_EVENT_SIDE_EFFECT};
-  if (!lua_isfunction(L, 2)) lnt__mistake(L, "side_effect: a function expected, got %s", luaL_typename(L, 2));
+  lnt__check_function(L, 2, "side_effect", "fn");
   lua_settop(L, 2);
   body->side_effects++;
   if (lnt__turn_recorded(body->turn)) return lnt__instant(L, body, "side_effect", &command);
@@ -100,7 +100,7 @@ static int side_effect(lua_State *L) {
 static int emit(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "emit");
   lnt__command command = {.kind = LNT_EVENT_EMITTED};
-  command.name = lnt__name_argument(L, 2, "emit", "the stream");
+  command.name = lnt__name_argument(L, 2, "emit", "stream", "the stream");
   command.input = lnt__encode_argument(L, 3, "emit", "value", &lnt__wvm_of(L)->input);
   lnt__instant(L, body, "emit", &command);
   return 0;
@@ -123,7 +123,9 @@ static int keep_attributes(lua_State *L, lnt__body *body, const char *verb) {
     lua_pop(L, 2);
     value = lnt__encode_argument(L, lua_gettop(L), verb, "attributes", &lnt__wvm_of(L)->input);
   }
-  if (lnt__attributes_check(value, &err)) lnt__mistake(L, "%s: %s", verb, err.message);
+  lnt_status status = lnt__attributes_check(value, &err);
+  if (status == LNT_ELIMIT) lnt__exceeded(L, "attributes", "%s: %s", verb, err.message);
+  if (status) lnt__invalid(L, "attributes", "%s: %s", verb, err.message);
   void *copy = value.size ? lnt__alloc(value.size) : NULL;
   if (value.size && !copy) lnt__guard_kill(L, LNT__KILL_MEMORY, "out of memory");
   if (value.size) memcpy(copy, value.data, value.size);
@@ -138,13 +140,13 @@ static int keep_attributes(lua_State *L, lnt__body *body, const char *verb) {
 static int set_attributes(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "set_attributes");
   if (!lua_istable(L, 2))
-    lnt__mistake(L, "set_attributes: a table such as {customer = \"Ada\"} expected, got %s", luaL_typename(L, 2));
+    lnt__invalid(L, "attributes", "set_attributes: a table such as {customer = \"Ada\"} expected, got %s", luaL_typename(L, 2));
   lua_settop(L, 2);
   push_attributes(L, body);
   lua_pushnil(L);
   while (lua_next(L, 2)) {
     if (lua_type(L, -2) != LUA_TSTRING)
-      lnt__mistake(L, "set_attributes: the name of an attribute must be a string, got %s", luaL_typename(L, -2));
+      lnt__invalid(L, "attributes", "set_attributes: the name of an attribute must be a string, got %s", luaL_typename(L, -2));
     lua_pushvalue(L, -2);
     lua_insert(L, -2);
     lua_rawset(L, 3);
@@ -158,7 +160,7 @@ static int remove_attributes(lua_State *L) {
   push_attributes(L, body);
   for (int i = 2; i <= count; i++) {
     if (lua_type(L, i) != LUA_TSTRING)
-      lnt__mistake(L, "remove_attributes: the name of an attribute must be a string, got %s", luaL_typename(L, i));
+      lnt__invalid(L, "...", "remove_attributes: the name of an attribute must be a string, got %s", luaL_typename(L, i));
     lua_pushvalue(L, i);
     lua_pushnil(L);
     lua_rawset(L, count + 1);

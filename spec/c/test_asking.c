@@ -649,7 +649,7 @@ static void test_handlers_are_told_apart(void) {
   story_fails(MAIN("ctx:on_update('x', 1)"), "on_update: a table {validate = , handle = } or a function expected, got number");
   story_fails(MAIN("ctx:on_update('x', {})"), "on_update: handle is missing");
   story_fails(MAIN("ctx:on_update('x', {handle = 1})"), "on_update: handle must be a function, got number");
-  story_fails(MAIN("ctx:on_update('x', {handler = print})"), "on_update: unknown option 'handler'; known are validate and handle");
+  story_fails(MAIN("ctx:on_update('x', {handler = print})"), "unknown option 'handler'; did you mean 'handle'? Known are validate, handle");
   story_fails(MAIN("for i = 1, 300 do ctx:on_query('q' .. i, print) end"), "on_query: more than 256 handlers");
   story(MAIN("for i = 1, 300 do ctx:on_query('q', print) ctx:on_update('q', print) end return 1"), NULL, "1");
 }

@@ -990,7 +990,7 @@ static void test_contradictions_are_refused_at_the_authors_line(void) {
       {"{retry = {first_interval = -1}}", "retry.first_interval: -1 is not a duration"},
       {"{retry = {timeout = 'soon'}}", "retry.timeout: \\\"soon\\\" is not a duration"},
       {"{retry = {non_retryable = 'Boom'}}", "retry.non_retryable must be a list"},
-      {"{retry = {tries = 3}}", "retry: unknown option 'tries'"},
+      {"{retry = {tries = 3}}", "unknown option 'retry.tries'"},
       {"{retry = 3}", "retry must be a table"},
       {"{timeout = 0}", "timeout of 0 would never let the activity run"},
       {"{schedule_to_close = 0}", "schedule_to_close of 0"},

@@ -72,7 +72,7 @@ static void test_recursion_without_end_meets_the_limit(void) {
 static void test_options_of_children_are_checked(void) {
 #define CALL(options) WITH("\nctx:call_child_workflow('child', 1, " options ")", CHILD(""))
   story_fails(CALL("5"), "story.lua:2: call_child_workflow: options must be a table");
-  story_fails(CALL("{name = 'x'}"), "unknown option 'name'; known are id, retry, timeout and on_parent_close");
+  story_fails(CALL("{name = 'x'}"), "unknown option 'name'; known are id, retry, timeout, on_parent_close");
   story_fails(CALL("{id = 5}"), "id must be a string, got number");
   story_fails(CALL("{id = 'a/b'}"), "id");
   story_fails(CALL("{id = ('x'):rep(129)}"), "128");

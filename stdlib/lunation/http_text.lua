@@ -74,7 +74,7 @@ function text.multipart(act, parts)
   for _, name in ipairs(names) do
     local part = parts[name]
     if type(part) ~= "table" then part = { data = tostring(part) } end
-    options.argument("http: multipart." .. name .. ".data", part.data, "string", 2)
+    options.argument("http: multipart." .. name .. ".data", "multipart." .. name .. ".data", part.data, "string", 2)
     out[#out + 1] = ("--%s\r\nContent-Disposition: form-data; name=%s%s\r\n%s\r\n%s\r\n"):format(boundary, quote_name(name),
       part.filename and "; filename=" .. quote_name(part.filename) or "",
       part.type and "Content-Type: " .. part.type:gsub("[\r\n]", " ") .. "\r\n" or "", part.data)

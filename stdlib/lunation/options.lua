@@ -1,17 +1,36 @@
 --- What authors pass to the standard library, checked: kinds, unknown names, durations. For the modules beside this one.
 ---
---- Errors are raised at `level`, as error() counts it from here: 3, the default, is the line that called the function that checks.
+--- What is wrong raises a failure of type "InvalidArgument", with the argument or option in `field`, at `level`, as error() counts it from
+--- here: 3, the default, is the line that called the function that checks.
 local values = require "lunation.values"
 
-local options = {}
+local options = {
+  --- invalid(field, message, level, kind): raise it.
+  invalid = values.invalid,
+}
+
+local BRANCHES_MAX = 10000 -- that ctx:map runs at once
+local NAME_BYTES_MAX = 128
+
+local function is_list(v)
+  if type(v) ~= "table" then return false end
+  local count, length = 0, #v
+  for _ in pairs(v) do count = count + 1 end
+  return count == length
+end
 
 local KINDS = {
   any = { "anything", function() return true end },
   boolean = { "true or false" },
+  branches = { "a whole number from 1 to " .. BRANCHES_MAX,
+    function(v) return type(v) == "number" and v >= 1 and v <= BRANCHES_MAX and v % 1 == 0 end },
   count = { "a whole number from 1", function(v) return type(v) == "number" and v >= 1 and v % 1 == 0 end },
   duration = { "a duration (1.5, \"30s\", \"24h\")", function(v) return values.seconds(v) ~= nil end },
   fraction = { "a number from 0 to 1", function(v) return type(v) == "number" and v >= 0 and v <= 1 end },
   ["function"] = { "a function" },
+  list = { "a list (1, 2, 3 ...)", is_list },
+  name = { "a name of 1 to " .. NAME_BYTES_MAX .. " bytes",
+    function(v) return type(v) == "string" and v ~= "" and #v <= NAME_BYTES_MAX and not v:find("[%c%z]") end },
   number = { "a number" },
   string = { "text" },
   table = { "a table" },
@@ -36,12 +55,22 @@ end
 
 --- One argument.
 ---@param what string names it in messages
+---@param field string its name, for programs
 ---@param value any
 ---@param kinds string "string|function"
 ---@param level? integer
-function options.argument(what, value, kinds, level)
+function options.argument(what, field, value, kinds, level)
   local wanted = mismatch(kinds, value)
-  if wanted then error(("%s: %s is wanted, got %s"):format(what, wanted, shown(value)), level or 3) end
+  if wanted then values.invalid(field, ("%s: %s is wanted, got %s"):format(what, wanted, shown(value)), level or 3) end
+end
+
+local function refuse_unknown(what, name, prefix, known, level)
+  local names = {}
+  for each in pairs(known) do names[#names + 1] = each end
+  table.sort(names)
+  local nearest = type(name) == "string" and values.nearest(name, names)
+  values.invalid(prefix .. tostring(name), ("%s: unknown option %s; %s %s"):format(what, tostring(name),
+    nearest and ("did you mean %s? Known are"):format(nearest) or "known are", table.concat(names, ", ")), level)
 end
 
 --- A table of options. Answers it, or an empty one for nil.
@@ -49,21 +78,35 @@ end
 ---@param given? table
 ---@param known table<string, string> name -> kinds
 ---@param level? integer
+---@param inside? string the option that this table is
 ---@return table
-function options.check(what, given, known, level)
+function options.check(what, given, known, level, inside)
   level = level or 3
+  local prefix = inside and inside .. "." or ""
   if given == nil then return {} end
-  if type(given) ~= "table" then error(("%s: the options are a table, got %s"):format(what, shown(given)), level) end
+  if inside then what = what .. ": " .. inside end
+  if type(given) ~= "table" then
+    values.invalid(inside or "options", ("%s: the options are a table, got %s"):format(what, shown(given)), level)
+  end
   for name, value in pairs(given) do
-    if not known[name] then
-      local names = {}
-      for each in pairs(known) do names[#names + 1] = each end
-      table.sort(names)
-      error(("%s: unknown option %s; known are %s"):format(what, tostring(name), table.concat(names, ", ")), level)
-    end
-    options.argument(what .. ": " .. name, value, known[name], level + 1)
+    if not known[name] then refuse_unknown(what, name, prefix, known, level + 1) end
+    options.argument(what .. ": " .. name, prefix .. name, value, known[name], level + 1)
   end
   return given
+end
+
+--- A list whose items are all of one kind. Answers it.
+---@param what string names it in messages
+---@param field string
+---@param list any
+---@param kinds string
+---@param level? integer
+---@return table
+function options.list(what, field, list, kinds, level)
+  level = (level or 3) + 1
+  options.argument(what, field, list, "list", level)
+  for i, item in ipairs(list) do options.argument(("%s[%d]"):format(what, i), ("%s[%d]"):format(field, i), item, kinds, level) end
+  return list
 end
 
 --- The ctx of a workflow.
@@ -72,7 +115,7 @@ end
 ---@param level? integer
 function options.context(what, ctx, level)
   if type(ctx) ~= "userdata" or tostring(ctx) ~= "ctx" then
-    error(("%s: the first argument is the ctx of the workflow, got %s"):format(what, shown(ctx)), level or 3)
+    values.invalid("ctx", ("%s: the first argument is the ctx of the workflow, got %s"):format(what, shown(ctx)), level or 3)
   end
 end
 
@@ -83,7 +126,7 @@ end
 ---@param level? integer
 function options.act(what, lib, act, level)
   if not lib.is_act(act) then
-    error(("%s: the first argument is the act of the activity, got %s"):format(what, shown(act)), level or 3)
+    values.invalid("act", ("%s: the first argument is the act of the activity, got %s"):format(what, shown(act)), level or 3)
   end
 end
 

@@ -152,25 +152,4 @@ function act:stat(path) end
 ---@return RunResult
 function act:run(command, args, options) end
 
----What a workflow may say beside a call: ctx:call_activity(name, input, options). Options that contradict each other are refused at the
----call. A failure of type "Timeout" says which one it was: details.timeout is "heartbeat" ...
----@class ActivityCallOptions
----@field retry? RetryPolicy none: one attempt
----@field timeout? Duration short for start_to_close
----@field start_to_close? Duration of one attempt, from its start; after it another may follow
----@field heartbeat? Duration between two signs of life of one attempt; after it another may follow
----@field schedule_to_start? Duration that an attempt may wait for its turn, anew after a restart of the process or a suspension; final
----@field schedule_to_close? Duration of everything, all attempts and restarts of the process included, from the call; final
-
----Attempt n + 1 comes min(first_interval * backoff ^ (n - 1), max_interval) after attempt n has failed. A failure is final when it says
----`retryable = false`, when its type is "NonRetryableError" or listed, when it was attempt max_attempts, when the delays so far make up
----`timeout`, or when the next attempt could not begin before schedule_to_close.
----@class RetryPolicy
----@field max_attempts? integer the first one included; default 3
----@field first_interval? Duration default "1s"; `interval` is the same
----@field backoff? number from 1; default 2; `backoff_coefficient` is the same
----@field max_interval? Duration not shorter than first_interval; default: none
----@field timeout? Duration of all delays together; what the attempts themselves take does not count; default: none
----@field non_retryable? string[] types of failures that are final
-
 return act

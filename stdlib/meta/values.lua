@@ -39,10 +39,25 @@ function values.seconds(duration) end
 ---@field retryable? boolean false: no retry policy applies
 ---@field details? any
 ---@field cause? any the failure behind it
+---@field field? string the argument or option that is wrong ("retry.backoff"); of InvalidArgument, InvalidValue, LimitExceeded
 
 ---Make the table a failure: tostring() gives "type: message", and it can be joined to text.
 ---@param fields Failure
 ---@return Failure
 function values.failure(fields) end
+
+---Raise a failure of type `kind`, by default "InvalidArgument". Its message begins with the place of the function at `level`, counted as by
+---error().
+---@param field string? the argument or option that is wrong
+---@param message string
+---@param level? integer default 1
+---@param kind? "InvalidArgument"|"InvalidCall"|"LimitExceeded"
+function values.invalid(field, message, level, kind) end
+
+---The name that was probably meant: at most two letters away.
+---@param word string
+---@param names string[]
+---@return string?
+function values.nearest(word, names) end
 
 return values

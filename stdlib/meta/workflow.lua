@@ -13,6 +13,14 @@
 -- once is not canceled again. A branch that is canceled before it began never runs; one that does not wait gets the failure at its next
 -- wait.
 --
+-- MISTAKES are failures too, raised at the line of the call before anything is recorded, with `retryable = false`; the message begins with
+-- that line. Uncaught, the instance fails with their type:
+--   InvalidArgument   an argument or an option is wrong; `field` names it ("name", "timeout", "retry.backoff")
+--   InvalidValue      a value cannot be stored; `field` is the path of what is wrong in it ("input.items[3]")
+--   LimitExceeded     too much of something; `field` names the argument, where it is one
+--   InvalidCall       not here (in a query, in a side effect, in a coroutine of your own), not like this (ctx.verb instead of ctx:verb), or
+--                     no such verb
+--
 -- EVENTS and cancel. A wait for an event that is canceled gives its claim back: an event that comes later goes to whoever has waited for
 -- it longest, or is kept. So does an event that has come for a task, and that nobody took from it (by await, or as the result of a list)
 -- until the task is canceled, loses in a list, or its scope ends: the event goes back to where it stood. No event is lost in a race.
@@ -32,18 +40,30 @@ function workflow(name, fn) end
 ---@class Failure
 ---@field index? integer raised by when_any: which task of the list failed
 ---@field child? string raised by call_child_workflow: the id of the child
+---@field field? string of a mistake: what is wrong
 
+---Attempt n + 1 comes min(first_interval * backoff ^ (n - 1), max_interval) after attempt n has failed. A failure is final when it says
+---`retryable = false`, when its type is "NonRetryableError" or listed, when it was attempt max_attempts, when the delays so far make up
+---`timeout`, or when the next attempt could not begin before schedule_to_close.
 ---@class RetryPolicy
 ---@field max_attempts? integer the first one included; default 3
 ---@field first_interval? Duration default 1 s
 ---@field interval? Duration the same as first_interval
----@field backoff? number each interval is so many times the one before; default 2
----@field max_interval? Duration
----@field non_retryable? string[] types of failures that are not tried again
+---@field backoff? number from 1: each interval is so many times the one before; default 2
+---@field backoff_coefficient? number the same as backoff
+---@field max_interval? Duration not shorter than first_interval; default: none
+---@field timeout? Duration of all delays together; what the attempts themselves take does not count; default: none
+---@field non_retryable? string[] types of failures that are final
 
+---What a workflow may say beside a call of an activity. Options that contradict each other are refused at the call. A failure of type
+---"Timeout" says which one it was: details.timeout is "heartbeat" ...
 ---@class CallOptions
 ---@field retry? RetryPolicy default: one attempt
----@field timeout? Duration of each attempt
+---@field timeout? Duration short for start_to_close
+---@field start_to_close? Duration of one attempt, from its start; after it another may follow
+---@field heartbeat? Duration between two signs of life of one attempt; after it another may follow
+---@field schedule_to_start? Duration that an attempt may wait for its turn, anew after a restart of the process or a suspension; final
+---@field schedule_to_close? Duration of everything, all attempts and restarts of the process included, from the call; final
 
 ---@class WaitOptions
 ---@field timeout? Duration then a failure of type "Timeout" is raised
@@ -63,7 +83,8 @@ local ctx = {}
 function ctx:call_activity(name, input, options) end
 
 ---@class ChildOptions
----@field id? string default: the id of this instance, a colon and the number of the call; attempts after the first have "~2" behind it
+---@field id? string default: the id of this instance, a colon and the number of the command in four digits, "order-7:0003", from its second
+---generation on with that before it, "order-7:2.0003"; attempts after the first have "~2" behind it
 ---@field retry? RetryPolicy default: one attempt. Each attempt is an instance of its own
 ---@field timeout? Duration of the call, its retries included; then a failure of type "Timeout" is raised and the child is let go
 ---@field on_parent_close? "terminate"|"cancel"|"abandon" what becomes of a child that nobody waits for any more; default "terminate"
@@ -81,7 +102,7 @@ function ctx:call_activity(name, input, options) end
 function ctx:call_child_workflow(name, input, options) end
 
 ---@class StartOptions
----@field id? string default: the id of this instance, a colon and the number of the call
+---@field id? string default: as of a child, "order-7:0003"
 
 ---Start another workflow that has nothing more to do with this one. It does not wait. Failures as of call_child_workflow.
 ---@param name string
