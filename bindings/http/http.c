@@ -109,11 +109,11 @@ static enum MHD_Result send_reply(lnt__request *request) {
     lnt__text_error(&request->reply, "LNT_ENOMEM", "out of memory");
     request->status = 500;
   }
-  lnt__text_raw(&request->reply, "\n");
+  if (!request->content_type) lnt__text_raw(&request->reply, "\n");
   struct MHD_Response *response = MHD_create_response_from_buffer(request->reply.size, request->reply.data, MHD_RESPMEM_MUST_COPY);
   if (!response) return MHD_NO;
   lnt__text_finish(&request->reply);
-  MHD_add_response_header(response, "Content-Type", "application/json");
+  MHD_add_response_header(response, "Content-Type", request->content_type ? request->content_type : "application/json");
   if (request->allow && request->status == 405) MHD_add_response_header(response, "Allow", request->allow);
   enum MHD_Result result = MHD_queue_response(request->connection, request->status, response);
   MHD_destroy_response(response);

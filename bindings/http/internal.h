@@ -57,6 +57,7 @@ struct lnt__request {
   unsigned status;
   const char *allow; /* for 405 */
   lnt__text reply;
+  const char *content_type; /* of the reply; NULL: JSON */
   char name[LNT_NAME_BYTES_MAX + 1]; /* what the reply names: a workflow, an event */
   char id[LNT_ID_BYTES_MAX + 1];
   uint64_t deadline_ms; /* of a wait, on the loop's clock */
@@ -136,6 +137,11 @@ void lnt__post_reload(lnt__request *request);
 void lnt__post_migrate(lnt__request *request);
 void lnt__get_versions(lnt__request *request);
 void lnt__get_code(lnt__request *request);
+
+/* ---- routes_portable.c ---- */
+
+void lnt__get_export(lnt__request *request);
+void lnt__post_import(lnt__request *request);
 
 /* ---- routes_manage.c ---- */
 

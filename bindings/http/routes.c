@@ -244,6 +244,8 @@ static const route routes[] = {
                                                                          &created_to_us=&limit=&cursor= */
     {"GET", {"v1", "counts"}, lnt__get_counts},                       /* the same conditions */
     {"GET", {"v1", "instances", "{}"}, get_instance},                 /* ?run=  one, with input and output */
+    {"GET", {"v1", "instances", "{}", "export"}, lnt__get_export},    /* ?run=&whole=  the bytes of a file */
+    {"POST", {"v1", "import"}, lnt__post_import},                     /* ?file=&id=&suspend=  body: the bytes, where no file is named */
     {"GET", {"v1", "instances", "{}", "history"}, get_history},       /* ?run=  its events */
     {"GET", {"v1", "instances", "{}", "wait"}, lnt__get_wait},        /* ?timeout_ms=&until=start|end  end: finished or stalled */
     {"POST", {"v1", "instances", "{}", "events", "{}"}, post_event},  /* body: the data */

@@ -83,6 +83,11 @@ extern const luaL_Reg lnt__binding_records[];
 extern const luaL_Reg lnt__binding_activities[];
 extern const luaL_Reg lnt__binding_driving[];
 extern const luaL_Reg lnt__binding_reloading[];
+extern const luaL_Reg lnt__binding_portable[];
+
+/* Push how an instance fares with other code, as a table. May raise. */
+void lnt__binding_push_fit(lua_State *L, const lnt_fit_report *report);
+int lnt__binding_replay(lua_State *L); /* lunation.replay */
 
 LNT_API int luaopen_lunation(lua_State *L);
 

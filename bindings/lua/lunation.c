@@ -388,7 +388,7 @@ static int module_array(lua_State *L) {
 
 static const luaL_Reg module_functions[] = {
     {"open", module_open},   {"json_encode", module_json_encode}, {"json_decode", module_json_decode},
-    {"array", module_array}, {NULL, NULL},
+    {"array", module_array}, {"replay", lnt__binding_replay},    {NULL, NULL},
 };
 
 static const luaL_Reg lifecycle[] = {
@@ -406,6 +406,7 @@ static void make_metatable(lua_State *L) {
   luaL_register(L, NULL, lnt__binding_activities);
   luaL_register(L, NULL, lnt__binding_driving);
   luaL_register(L, NULL, lnt__binding_reloading);
+  luaL_register(L, NULL, lnt__binding_portable);
   lua_pop(L, 1);
 }
 

@@ -113,6 +113,8 @@ static void push_report(lua_State *L, const lnt_fit_report *r) {
   set_text(L, "difference", r->difference);
 }
 
+void lnt__binding_push_fit(lua_State *L, const lnt_fit_report *report) { push_report(L, report); }
+
 static void push_summary(lua_State *L, const lnt_reload_summary *s) {
   lua_createtable(L, 0, 14);
   set_text(L, "code", s->status ? lnt_status_name(s->status) : NULL);

@@ -51,4 +51,8 @@ lnt_status lnt__make_dirs(const char *path, lnt_error *err);
  * Errors: LNT_ENOTFOUND, LNT_EREADONLY (no permission), LNT_EINVAL (a folder, a pipe), LNT_ELIMIT, LNT_EIO, LNT_ENOMEM. */
 lnt_status lnt__read_file(const char *path, size_t max, char **data, size_t *size, lnt_error *err);
 
+/* Write a whole file, synced, in place of one that may be there: it is the old one or the new one, never half of it.
+ * Errors: LNT_ENOTFOUND (no such folder), LNT_EREADONLY, LNT_EINVAL (a folder), LNT_EFULL, LNT_EIO, LNT_ENOMEM. */
+lnt_status lnt__write_file(const char *path, const void *data, size_t size, lnt_error *err);
+
 #endif

@@ -1,6 +1,8 @@
 /* file.c - folders and whole files, for the few places that read them. Any thread; blocks on the disk. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -87,4 +89,32 @@ lnt_status lnt__read_file(const char *path, size_t max, char **data, size_t *siz
   else status = read_all(fd, path, max, data, size, err);
   close(fd);
   return status;
+}
+
+static bool write_all(int fd, const uint8_t *data, size_t size) {
+  while (size) {
+    ssize_t written = write(fd, data, size);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    data += written;
+    size -= (size_t)written;
+  }
+  return fsync(fd) == 0;
+}
+
+lnt_status lnt__write_file(const char *path, const void *data, size_t size, lnt_error *err) {
+  char *draft = lnt__alloc(strlen(path) + 8);
+  if (!draft) return lnt__fail(err, LNT_ENOMEM, "out of memory while %s was written", path);
+  strcpy(draft, path);
+  strcat(draft, ".XXXXXX");
+  int fd = mkstemp(draft), number = errno;
+  bool good = fd >= 0 && write_all(fd, data, size) && fchmod(fd, 0644) == 0;
+  if (fd >= 0 && !good) number = errno;
+  if (fd >= 0 && close(fd) != 0 && good) good = false, number = errno;
+  if (good && rename(draft, path) != 0) good = false, number = errno;
+  if (fd >= 0 && !good) unlink(draft);
+  lnt__free(draft);
+  if (good) return LNT_OK;
+  lnt_status status = number == EISDIR ? LNT_EINVAL : lnt__status_of_errno(number);
+  return lnt__fail(err, status, "cannot write %s: %s", path, strerror(number));
 }

@@ -190,6 +190,7 @@ void lnt__runtime_destroy(lnt_runtime *rt) {
   if (rt->mailbox_open) lnt__mailbox_abandon(rt);
   lnt__watch_finish(rt);
   lnt__reload_finish(rt);
+  lnt__imports_finish(rt);
   lnt__engine_destroy(rt->engine);
   lnt__wvm_destroy(rt->wvm);
   lnt__wvm_destroy(rt->rehearsal);

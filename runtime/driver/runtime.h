@@ -2,8 +2,8 @@
  *
  * runtime.c opens and closes, mailbox.c takes answers and log lines from other threads, committer.c brings batches to the store,
  * dispatch.c starts activities, lane.c keeps their limits, code.c loads files, reload.c tries other code on those who run, versions.c knows
- * which code there is, watch.c watches folders, stream.c reads and follows streams, view.c turns events into their public form, tick.c puts
- * them in order. */
+ * which code there is, portable.c takes instances out and in, watch.c watches folders, stream.c reads and follows streams, view.c turns
+ * events into their public form, tick.c puts them in order. */
 #ifndef LNT__RUNTIME_H
 #define LNT__RUNTIME_H
 
@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "driver/worker.h"
+#include "journal/archive.h"
 #include "engine/engine.h"
 #include "vm/vm.h"
 
@@ -114,6 +115,7 @@ struct lnt_runtime {
   lnt__strmap tried;      /* hex of a stored bundle whose activities were loaded */
   struct lnt__reload *reloads; /* in the order in which they are carried out */
   bool reloading;              /* this pass made a slice: somebody may have been told what they wait for */
+  struct lnt__later_import *imports; /* that wait for the next tick, in order */
   lnt_watcher *watchers;
   int64_t version_us;     /* when code became current last */
 
@@ -229,9 +231,24 @@ void lnt__loading_finish(lnt_runtime *rt);
 /* ---- versions.c ---- */
 /* `hash` becomes the current code of a workflow, with the next commit. */
 lnt_status lnt__version_note(lnt_runtime *rt, const char *workflow, const uint8_t *hash, const char *file, lnt_error *err);
+/* Put a version that came with an import, and never was current here, into a batch, unless it is known. */
+lnt_status lnt__version_add_foreign(lnt_runtime *rt, lnt__batch *batch, lnt_value workflow, const uint8_t *hash, const char *file,
+                                    lnt_error *err);
 lnt_status lnt__versions(lnt_runtime *rt, const char *workflow, lnt_version_fn fn, void *user, lnt_error *err);
 /* The one stored bundle whose hash begins with these hex digits. */
 lnt_status lnt__code_find(lnt_runtime *rt, const char *hex, uint8_t out[LNT__SHA256_BYTES], lnt_error *err);
+
+/* ---- portable.c ---- */
+typedef struct lnt__importing { const char *new_id; bool suspend, scratch; } lnt__importing; /* new_id NULL: under its own */
+/* Take in an instance from the bytes of a file; it is durable when this returns. Not from a callback. */
+lnt_status lnt__import_archive(lnt_runtime *rt, const lnt__archive *archive, const lnt__importing *options, lnt_import_result *out,
+                               lnt_error *err);
+/* The same in the next tick, whatever is on the stack now. Takes the file over, if it succeeds. */
+lnt_status lnt__import_later(lnt_runtime *rt, lnt__archive_file *file, const lnt__importing *options, lnt_import_fn done, void *user,
+                             lnt_error *err);
+void lnt__imports_step(lnt_runtime *rt);   /* carry out what waits; between two turns */
+void lnt__imports_finish(lnt_runtime *rt); /* what waits ends with LNT_ECLOSED */
+lnt_status lnt__export_run(lnt_runtime *rt, uint64_t run, bool whole, lnt__buf *out, lnt_error *err);
 
 /* ---- reload.c ---- */
 /* `options` are complete and checked. `brief`: of code that is current already only stalled instances are looked at. */

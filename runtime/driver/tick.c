@@ -64,6 +64,7 @@ static lnt_status go_round(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *
 
 static lnt_status pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err) {
   lnt_status status = lnt__commit_reap(rt, false, err);
+  if (rt->imports) lnt__imports_step(rt);
   if (!rt->way.full) lnt__reload_step(rt, until_ns);
   for (int rounds = 0; rounds == 0 || (rt->go_on && !status); rounds++) {
     keep(&status, go_round(rt, until_ns, result, status ? NULL : err));
@@ -112,7 +113,7 @@ lnt_status lnt__tick(lnt_runtime *rt, uint64_t budget_ns, lnt_tick_result *resul
 
 /* Is there something to do before time passes or somebody calls? */
 static bool can_move(lnt_runtime *rt) {
-  if (lnt__mailbox_count(rt) || lnt__dispatch_ready(rt) || rt->followers_due) return true;
+  if (lnt__mailbox_count(rt) || lnt__dispatch_ready(rt) || rt->followers_due || rt->imports) return true;
   if (rt->way.full) return false;
   return lnt__reload_ready(rt) || lnt__engine_ready(rt->engine) || (!rt->way.batch && lnt__engine_dirty(rt->engine)) ||
          lnt__engine_next_due(rt->engine) <= lnt__clock(rt);

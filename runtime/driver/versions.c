@@ -122,6 +122,27 @@ lnt_status lnt__version_note(lnt_runtime *rt, const char *workflow, const uint8_
   return status;
 }
 
+lnt_status lnt__version_add_foreign(lnt_runtime *rt, lnt__batch *batch, lnt_value workflow, const uint8_t *hash, const char *file,
+                                    lnt_error *err) {
+  uint8_t key[LNT_NAME_BYTES_MAX + 1 + LNT__SHA256_BYTES];
+  void *value = NULL;
+  size_t size = 0;
+  memcpy(key, workflow.data, workflow.size);
+  key[workflow.size] = 0;
+  memcpy(key + workflow.size + 1, hash, LNT__SHA256_BYTES);
+  size_t key_size = workflow.size + 1 + LNT__SHA256_BYTES;
+  lnt_status status = rt->store->vtable->get(rt->store, LNT__TABLE_CODE_NAME, key, key_size, &value, &size, err);
+  lnt__free(value);
+  if (status != LNT_ENOTFOUND) return status;
+  lnt__buf row;
+  lnt__buf_init(&row);
+  write_row(&row, 0, file);
+  lnt__seal(&row);
+  bool good = !row.failed && lnt__batch_put(batch, LNT__TABLE_CODE_NAME, key, key_size, row.data, row.size);
+  lnt__buf_finish(&row);
+  return good ? LNT_OK : lnt__fail(err, LNT_ENOMEM, "out of memory while %s was imported", file);
+}
+
 /* ---- Who runs on each ---- */
 
 static version *find(versions *list, lnt_value workflow, const uint8_t *hash) {

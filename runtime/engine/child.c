@@ -202,7 +202,7 @@ void lnt__child_start_again(lnt__turn *turn, lnt__cmd *cmd) {
   lnt__turn *known = lnt__instance_by_id(turn->engine, id, &status, NULL);
   bool started = known && known->parent_run == turn->run && known->parent_seq == cmd->seq;
   if (known) lnt__instance_release(known);
-  if (!started) start_child(turn, cmd, NULL, 0);
+  if (!started) start_child(turn, cmd, turn->hash, 0); /* no file may be loaded here that defines it; the code of its parent mostly does */
 }
 
 /* ---- The end of a child ---- */

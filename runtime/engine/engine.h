@@ -261,8 +261,11 @@ typedef struct lnt__fork {
   lnt_fork_code code;
   lnt_done_fn done;
   void *done_user;
+  const lnt__history *history; /* of the source, where it is not in the store; else NULL */
 } lnt__fork;
 lnt_status lnt__engine_fork(lnt__engine *engine, const lnt__fork *fork, char *id_out, lnt_error *err);
+/* The same of a run that is not in the store: `row` is its own, fork->history its history, and fork->new_id is given. */
+lnt_status lnt__engine_fork_foreign(lnt__engine *engine, const lnt__row *row, const lnt__fork *fork, char *id_out, lnt_error *err);
 
 /* Call `fn` when everything accepted so far is durable. */
 void lnt__engine_when_durable(lnt__engine *engine, lnt_done_fn fn, void *user);
@@ -339,6 +342,15 @@ typedef struct lnt__trial {
   char message[LNT_ERROR_MESSAGE_MAX];
   lnt__divergence divergence;
 } lnt__trial;
+
+/* What a body came to that was replayed to the end of what is recorded. */
+typedef struct lnt__ending {
+  lnt__body_state state; /* WAITING: it waits; UNAVAILABLE, REFUSED: it did not come so far */
+  lnt__buf value;        /* its output, its failure, or the input of the next generation; the caller's */
+} lnt__ending;
+
+/* As lnt__engine_try, of a run that may be finished: then it must end as it did. `hash` NULL: the code it is on. */
+lnt_status lnt__engine_replay(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt__trial *out, lnt__ending *ending, lnt_error *err);
 
 /* Replay the durable history of `run` against other code, in scratch: nothing of the instance changes. Between turns only. */
 lnt_status lnt__engine_try(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt__trial *out, lnt_error *err);

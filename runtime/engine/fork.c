@@ -141,7 +141,8 @@ static lnt_status cut_init(cut *c, lnt__engine *engine, const lnt__turn *source,
   memset(c, 0, sizeof(*c));
   c->fork = fork;
   lnt__history_init(&c->history);
-  lnt_status status = lnt__journal_history(engine->store, fork->run, &c->history, err);
+  if (fork->history) c->history = *fork->history;
+  lnt_status status = fork->history ? LNT_OK : lnt__journal_history(engine->store, fork->run, &c->history, err);
   if (status != LNT_OK) return status;
   if (c->history.count == 0 || c->history.events[0].kind != LNT_EVENT_STARTED)
     return lnt__fail(err, LNT_ECORRUPT, "the history of instance '%s' does not begin with its start", source->id);
@@ -157,7 +158,7 @@ static lnt_status cut_init(cut *c, lnt__engine *engine, const lnt__turn *source,
 }
 
 static void cut_finish(cut *c) {
-  lnt__history_finish(&c->history);
+  if (!c->fork->history) lnt__history_finish(&c->history);
   lnt__free(c->answered);
 }
 
@@ -275,7 +276,7 @@ static void write_origin(lnt__buf *out, const cut *c) {
   lnt__cbor_map map;
   lnt__cbor_map_begin(out, &map);
   lnt__cbor_cstring(out, "by");
-  lnt__cbor_cstring(out, names[c->fork->what]);
+  lnt__cbor_cstring(out, c->fork->history ? "import" : names[c->fork->what]);
   lnt__cbor_cstring(out, "run");
   lnt__cbor_int(out, (int64_t)c->fork->run);
   lnt__cbor_map_end(out, &map, 2, false);
@@ -381,6 +382,21 @@ lnt_status lnt__engine_fork(lnt__engine *engine, const lnt__fork *fork, char *id
   if (status == LNT_OK) status = fork_from(source, fork, id_out, err);
   source->pins--;
   lnt__instance_release(source);
+  if (status == LNT_OK) lnt__push_done(engine, fork->done, fork->done_user);
+  return status;
+}
+
+lnt_status lnt__engine_fork_foreign(lnt__engine *engine, const lnt__row *row, const lnt__fork *fork, char *id_out, lnt_error *err) {
+  char id[LNT_ID_BYTES_MAX + 1] = "", workflow[LNT_NAME_BYTES_MAX + 1] = "";
+  lnt_status status = lnt__accepting(engine, err);
+  if (status != LNT_OK) return status;
+  memcpy(id, row->id.data, row->id.size);
+  memcpy(workflow, row->workflow.data, row->workflow.size);
+  lnt__turn source = {.engine = engine, .run = row->run, .id = id, .workflow = workflow, .status = row->status,
+                      .generation = row->generation, .attributes = (void *)(uintptr_t)row->attributes.data,
+                      .attributes_size = row->attributes.size, .custom_status = (void *)(uintptr_t)row->custom_status.data,
+                      .custom_status_size = row->custom_status.size};
+  status = fork_from(&source, fork, id_out, err);
   if (status == LNT_OK) lnt__push_done(engine, fork->done, fork->done_user);
   return status;
 }

@@ -294,6 +294,7 @@ void lnt__copy_finish(lnt__turn *copy);
 /* Of all that `turn` has, durable or not; what waits in its inbox is the copy's too. */
 lnt_status lnt__replay_whole_begin(lnt__turn *copy, const lnt__turn *turn, lnt_error *err);
 lnt_status lnt__replay_copy_begin(lnt__turn *copy, lnt_error *err); /* of a run that may be closed; copy->replaying: there is something */
+bool lnt__history_ends_by_itself(const lnt__history *history);       /* its body returned, raised or continued as new */
 void lnt__turn_replay_copy(lnt__turn *copy);                        /* to the end of what was recorded; nothing is written */
 void lnt__outcome_reset(lnt__outcome *outcome);
 const lnt__event *lnt__replay_command(const lnt__turn *turn, uint32_t seq); /* NULL: none recorded */

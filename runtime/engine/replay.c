@@ -138,13 +138,22 @@ static bool never_started(const lnt__history *history) {
   return true;
 }
 
-/* The turn in which a body ended by itself has no TURN event: its end stands for it. A run that was terminated stands at its last wait:
- * whether its body was fed what came after that, nobody knows. */
+bool lnt__history_ends_by_itself(const lnt__history *history) {
+  static const char limit[] = "LimitExceeded";
+  size_t size = 0;
+  if (!history->count) return false;
+  const lnt__event *last = &history->events[history->count - 1];
+  if (!lnt__event_is_end(last->kind) || last->kind == LNT_EVENT_TERMINATED) return false;
+  const char *type = last->kind == LNT_EVENT_FAILED ? lnt__cbor_member_string(last->value, "type", &size) : NULL;
+  return !type || size != sizeof limit - 1 || memcmp(type, limit, size) != 0;
+}
+
+/* The turn in which a body ended by itself has no TURN event: its end stands for it. A run that was terminated, or stopped at a limit,
+ * stands at its last wait: what its body did after that, nobody knows. */
 static void mark_end(lnt__engine *engine) {
   lnt__replay *replay = &engine->replay;
   const lnt__history *history = &replay->history;
-  lnt_event_kind last = history->count ? history->events[history->count - 1].kind : LNT_EVENT_TURN;
-  if (!lnt__event_is_end(last) || last == LNT_EVENT_TERMINATED) return;
+  if (!lnt__history_ends_by_itself(history)) return;
   lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count, 0};
   for (size_t i = 0; i < history->count; i++) mark.answers += history->events[i].kind == LNT_EVENT_UPDATE_ANSWERED;
   LNT__PUSH(engine, replay->turns, mark);

@@ -79,6 +79,80 @@ lnt_status lnt__engine_try(lnt__engine *engine, uint64_t run, const uint8_t *has
   return status;
 }
 
+/* ---- Replays of what was exported ---- */
+
+static lnt__body_state state_of(lnt_event_kind end) {
+  if (end == LNT_EVENT_COMPLETED) return LNT__BODY_COMPLETED;
+  if (end == LNT_EVENT_CANCELED) return LNT__BODY_CANCELED;
+  return end == LNT_EVENT_CONTINUED_AS_NEW ? LNT__BODY_CONTINUED : LNT__BODY_FAILED;
+}
+
+static void end_text(lnt__body_state state, lnt_value value, char *out, size_t size) {
+  static const char *const verbs[] = {[LNT__BODY_WAITING] = "wait", [LNT__BODY_COMPLETED] = "return", [LNT__BODY_FAILED] = "fail with",
+                                      [LNT__BODY_CANCELED] = "end canceled with", [LNT__BODY_CONTINUED] = "continue as new with"};
+  char brief[200] = "";
+  if (state != LNT__BODY_WAITING) lnt__cbor_brief(value, brief, sizeof(brief));
+  snprintf(out, size, "%s%s%s", verbs[state], brief[0] ? " " : "", brief);
+}
+
+/* Texts of failures name lines, which may move: only their types are compared. */
+static bool same_end(lnt__body_state state, lnt_value recorded, lnt_value made) {
+  size_t recorded_size = 0, made_size = 0;
+  const char *a = recorded.data, *b = made.data;
+  if (state == LNT__BODY_FAILED || state == LNT__BODY_CANCELED) {
+    a = lnt__cbor_member_string(recorded, "type", &recorded_size);
+    b = lnt__cbor_member_string(made, "type", &made_size);
+  } else {
+    recorded_size = recorded.size;
+    made_size = made.size;
+  }
+  return recorded_size == made_size && (recorded_size == 0 || memcmp(a, b, recorded_size) == 0);
+}
+
+static void compare_end(lnt__engine *engine, lnt__trial *out) {
+  const lnt__history *history = &engine->replay.history;
+  lnt_value made = {engine->outcome.value.data, engine->outcome.value.size};
+  if (!lnt__history_ends_by_itself(history)) return;
+  const lnt__event *end = &history->events[history->count - 1];
+  lnt__body_state recorded = state_of(end->kind);
+  if (engine->outcome.state == recorded && same_end(recorded, end->value, made)) return;
+  lnt__divergence *d = &out->divergence;
+  memset(d, 0, sizeof(*d));
+  d->event = history->count;
+  d->recorded_us = end->time_us;
+  end_text(recorded, end->value, d->recorded, sizeof(d->recorded));
+  end_text(engine->outcome.state, made, d->wanted, sizeof(d->wanted));
+  if (recorded == engine->outcome.state) lnt__cbor_diff(end->value, made, "value", d->difference, sizeof(d->difference));
+  out->state = LNT__TRIAL_DIVERGES;
+  snprintf(out->message, sizeof(out->message), "event %llu of the history is its end, %s; the code comes to another: %s%s%s",
+           (unsigned long long)d->event, d->recorded, d->wanted, d->difference[0] ? "; first difference: " : "", d->difference);
+}
+
+lnt_status lnt__engine_replay(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt__trial *out, lnt__ending *ending,
+                              lnt_error *err) {
+  lnt_status status = LNT_OK;
+  memset(out, 0, sizeof(*out));
+  lnt__turn *turn = lnt__instance_by_run(engine, run, &status, err);
+  if (!turn) return status;
+  out->state = LNT__TRIAL_COMPATIBLE;
+  out->status = turn->status;
+  snprintf(out->id, sizeof(out->id), "%s", turn->id);
+  snprintf(out->workflow, sizeof(out->workflow), "%s", turn->workflow);
+  memcpy(out->hash, turn->hash, LNT__SHA256_BYTES);
+  status = judge(turn, hash ? hash : turn->hash, out, err);
+  ending->state = out->state == LNT__TRIAL_COMPATIBLE ? engine->outcome.state : LNT__BODY_REFUSED;
+  lnt__buf_clear(&ending->value);
+  if (status == LNT_OK && out->state == LNT__TRIAL_COMPATIBLE) {
+    compare_end(engine, out);
+    lnt__buf_append(&ending->value, engine->outcome.value.data, engine->outcome.value.size);
+    if (ending->value.failed) status = lnt__fail(err, LNT_ENOMEM, "out of memory while a history was replayed");
+  }
+  lnt__instance_release(turn);
+  return status;
+}
+
+/* ---- Moves ---- */
+
 lnt_status lnt__engine_move(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt_error *err) {
   lnt_status status = LNT_OK;
   lnt__turn *turn = lnt__instance_by_run(engine, run, &status, err);

@@ -828,6 +828,106 @@ typedef int (*lnt_source_fn)(void *user, const lnt_source *source);
 LNT_API lnt_status lnt_code(lnt_runtime *rt, const char *hash, lnt_source_fn fn, void *user, char hash_out[LNT_HASH_TEXT_BYTES],
                             lnt_error *err);
 
+/* ---- An instance in a file ---------------------------------------------------------------------------------------- */
+
+/* An export holds what an instance needs anywhere: its history, what is due, and the sources that made it, in one file with a checksum
+ * (journal/ARCHIVE.md tells its bytes). It can be replayed on any machine, and taken into another data directory, where it goes on. */
+
+#define LNT_EXPORT_BYTES_MAX ((size_t)512 << 20)
+
+typedef struct lnt_export_options {
+  size_t size;
+  uint64_t run; /* which run of the id; 0: its newest */
+  int whole;    /* 1: with every earlier run of the id and every child, theirs and so on; 0: with children that are not finished */
+} lnt_export_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_export_options_init(lnt_export_options *options);
+
+/* Write an instance, as last made durable, into the file `path`; one that is there is replaced. The instance stays here, and goes on. NULL
+ * options: the defaults. Works on a read-only runtime. Errors: LNT_ENOTFOUND (the instance, the run, its code, the folder), LNT_EAGAIN (it
+ * changes faster than it can be read), LNT_ELIMIT (LNT_EXPORT_BYTES_MAX, or 100,000 runs), LNT_EINVAL, LNT_EFULL, LNT_EIO, LNT_ECORRUPT,
+ * LNT_ENOMEM. */
+LNT_API lnt_status lnt_export(lnt_runtime *rt, const char *id, const lnt_export_options *options, const char *path, lnt_error *err);
+
+/* The same into memory: release *data with lnt_free(). */
+LNT_API lnt_status lnt_export_data(lnt_runtime *rt, const char *id, const lnt_export_options *options, void **data, size_t *size,
+                                   lnt_error *err);
+
+typedef struct lnt_import_result {
+  char id[LNT_ID_BYTES_MAX + 1];
+  uint64_t run;  /* its number here */
+  uint64_t runs; /* that were taken in, children and earlier runs too */
+  uint64_t live; /* of these, not finished: they go on */
+} lnt_import_result;
+
+/* `result` is NULL unless status is LNT_OK, `err` says why not. LNT_ECLOSED: the runtime was closed first. */
+typedef void (*lnt_import_fn)(void *user, lnt_status status, const lnt_import_result *result, const lnt_error *err);
+
+typedef struct lnt_import_options {
+  size_t size;
+  const char *path;   /* the file; or NULL, and its bytes: */
+  const void *data;
+  size_t data_size;
+  const char *new_id; /* NULL: under its own id */
+  int suspend;        /* 1: what is not finished is SUSPENDED: nothing of it runs until lnt_resume() */
+  lnt_import_fn done; /* NULL: all of it before the call returns, which is not possible from a callback. Else the file is read and checked
+                         now, taken in by the next tick, and `done` is called there, once */
+  void *user;
+} lnt_import_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_import_options_init(lnt_import_options *options);
+
+/* Take an instance into this data directory. Everything in the file lands in one transaction, or nothing does; it is durable when the call
+ * returns. What is not finished goes on: activities without an answer run again, here; timers stand for the times they had, those that are
+ * past fire at once; whoever waits for an event waits. It runs the code in the file, its activities too where no loaded file defines
+ * them, so import only what you trust. Its parent, if it had one that is not in the file, hears nothing of it.
+ * Run numbers stay, and with them idempotency keys and tokens, if they are higher than any in this directory; else there are new ones, and
+ * an attempt that ran when the instance was exported runs again under another key.
+ * With `new_id` it is a fork (lnt_fork) of the run that was asked for: its children without an answer are started again, here.
+ * The instance that was exported knows nothing of all this: purge or terminate it there if it shall go on only here.
+ * `result` may be NULL. Errors: LNT_EEXIST (an id is taken: the message names it), LNT_ENOTFOUND (no such file; code is missing),
+ * LNT_ENOTOURS (not an export), LNT_EVERSION (of a newer format), LNT_ECORRUPT (damaged or cut off), LNT_EINVAL, LNT_ELIMIT (larger than
+ * LNT_EXPORT_BYTES_MAX), LNT_EMISUSE (from a callback, without `done`), LNT_EFULL, LNT_EREADONLY, LNT_EIO, LNT_ENOMEM. Only with `new_id`
+ * and a store that is full is the request kept, and tried again. */
+LNT_API lnt_status lnt_import(lnt_runtime *rt, const lnt_import_options *options, lnt_import_result *result, lnt_error *err);
+
+typedef struct lnt_replay_options {
+  size_t size;
+  const char *path;         /* the file; or NULL, and its bytes: */
+  const void *data;
+  size_t data_size;
+  const char *against;      /* a Lua file whose code is tried; NULL: the code in the export */
+  const char *source;       /* its text; NULL: what the file `against` holds */
+  size_t source_size;
+  int all;                  /* 1: every run in the file; 0: the one that was asked for */
+  const char *module_path;  /* as lnt_options: where `against` finds its modules */
+  const char *stdlib_path;
+} lnt_replay_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_replay_options_init(lnt_replay_options *options);
+
+/* How the replay of one run went. Valid until the callback returns. */
+typedef struct lnt_replay_report {
+  const lnt_fit_report *fit; /* where code and history part, if they do; a finished run must end as it did, but for the text of a failure */
+  lnt_run_status end;        /* what the code came to: COMPLETED, FAILED, CANCELED, CONTINUED_AS_NEW; RUNNING: it waits; STALLED: it did
+                                not get through the history */
+  lnt_value output;          /* COMPLETED: what it returned; CONTINUED_AS_NEW: the next input */
+  lnt_value failure;         /* FAILED, CANCELED: a map; else nil */
+  lnt_value custom_status;   /* as recorded */
+  const char *reason;        /* why it waits, as lnt_describe() tells, where it was replayed with its own code; "" */
+  const char *engine;        /* the interpreter and processor that made the history ("LuaJIT 2.1.0-beta3 x64") */
+  const char *engine_here;
+} lnt_replay_report;
+typedef void (*lnt_replay_fn)(void *user, const lnt_replay_report *report);
+
+/* Replay an export in scratch, in memory; no activity runs, nothing is written anywhere. `*diverged` (may be NULL) is how many runs did
+ * not fit. Any thread; needs no runtime. Errors: as lnt_import(), but for those of a data directory, and LNT_ESYNTAX (`against` does not
+ * load). */
+LNT_API lnt_status lnt_replay(const lnt_replay_options *options, lnt_replay_fn fn, void *user, uint64_t *diverged, lnt_error *err);
+
 /* ---- Watching a folder ------------------------------------------------------------------------------------------- */
 
 typedef enum lnt_watch_kind {

@@ -614,4 +614,50 @@ function Runtime:versions(workflow) end
 ---@return string? code
 function Runtime:code(hash) end
 
+---Write an instance, as last made durable, into a file, with the sources that made it: to be replayed anywhere (lunation.replay), or taken
+---into another data directory (rt:import). It stays here, and goes on.
+---@param id string
+---@param path? string replaced if it is there; nil: the bytes are the answer
+---@param options? {run: integer?, whole: boolean?} run: an earlier one; whole: with every earlier run and every child, not only open ones
+---@return string|true|nil bytes_or_true
+---@return string? message
+---@return string? code
+function Runtime:export(id, path, options) end
+
+---Take an instance from a file of rt:export into this data directory: all of it, or nothing. What is not finished goes on here. Its code
+---comes with it, activities too: import only what you trust. Not from a callback.
+---@param path? string
+---@param options? {data: string?, new_id: string?, suspend: boolean?} data: the bytes; new_id: as a fork under it; suspend: nothing runs
+---@return {id: string, run: integer, runs: integer, live: integer}? result runs: that came; live: of these, not finished
+---@return string? message
+---@return string? code
+function Runtime:import(path, options) end
+
+---@class lunation.Replayed: lunation.Fit
+---@field run integer
+---@field ends lunation.Status what the code came to; RUNNING: it waits; STALLED: it did not get through the history
+---@field output any what it returned
+---@field failure? table what it failed with
+---@field custom_status any as recorded
+---@field reason? string why it waits
+---@field engine string the interpreter and processor that made the history
+---@field engine_here string
+
+---@class lunation.ReplayOptions
+---@field data? string the bytes of the export, where no path is given
+---@field against? string a Lua file whose code is tried; nil: the code in the export
+---@field source? string its text
+---@field all? boolean every run in the file, not only the one that was asked for
+---@field module_path? string
+---@field stdlib_path? string
+---@field json? boolean values as JSON text
+
+---Replay an export in memory, against its own code or other code. No activity runs, nothing is written.
+---@param path? string
+---@param options? lunation.ReplayOptions
+---@return lunation.Replayed[]? reports
+---@return integer|string diverging_or_message how many do not fit
+---@return string? code
+function lunation.replay(path, options) end
+
 return lunation

@@ -93,6 +93,11 @@ function data.open_briefly(parsed)
   return open({ dir = data.must_exist(parsed), log = data.log(parsed) })
 end
 
+--- The same, making the directory where there is none.
+function data.open_or_make(parsed)
+  return open({ dir = data.dir(parsed), log = data.log(parsed) })
+end
+
 function data.must_exist(parsed)
   local dir = data.dir(parsed)
   local kind = sys.kind(dir)
