@@ -60,7 +60,8 @@ static void test_a_side_effect_draws_numbers_of_its_own(void) {
 
 static void test_a_side_effect_has_the_budget_of_its_branch(void) {
   story_fails(MAIN("pcall(ctx.side_effect, ctx, function() while true do end end)"), "\"type\":\"BudgetExceeded\"");
-  story_fails(MAIN("ctx:side_effect(function() local t = {} while true do t[#t + 1] = {} end end)"), "\"type\":\"OutOfMemory\"");
+  story_fails(MAIN("ctx:side_effect(function() local t = {} while true do t[#t + 1] = ('x'):rep(10000) .. #t end end)"),
+              "\"type\":\"OutOfMemory\"");
   story_fails(MAIN("ctx:side_effect(function() local function f() return 1 + f() end return f() end)"), "\"type\":\"StackOverflow\"");
 }
 
@@ -320,7 +321,7 @@ static void test_a_query_that_fails_is_the_askers(void) {
   world w;
   begin(&w, EVICT, MAIN("local big = ('x'):rep(1000) ctx:on_query('raise', function(x) error('no ' .. x) end) "
       "ctx:on_query('loop', function() while true do end end) ctx:on_query('mine', function() error({type = 'Mine', message = 'm'}) end) "
-      "ctx:on_query('memory', function() local t = {} while true do t[#t + 1] = {} end end) "
+      "ctx:on_query('memory', function() local t = {} while true do t[#t + 1] = ('x'):rep(10000) .. #t end end) "
       "ctx:on_query('bad', function() return print end) "
       "ctx:on_query('tail', function() return ctx:emit('s') end) "
       "ctx:on_query('yield', function() coroutine.yield(1) end) ctx:on_query('none', function() end) "
