@@ -10,6 +10,7 @@ stds.lunation = {
 }
 
 files["workflows/**/*.lua"] = { std = "luajit+lunation" }
+files["bindings/c/agents/*.lua"] = { std = "luajit+lunation" }
 files["spec/**/*.lua"] = { std = "luajit+busted+lunation" }
 files["workflows/**/*_spec.lua"] = { std = "luajit+busted+lunation" }
 files[".busted"] = { std = "luajit" }

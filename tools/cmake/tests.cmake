@@ -60,3 +60,7 @@ elseif(fuzz_sources)
   target_compile_definitions(lnt_fuzz_sources PRIVATE LNT__FAULTS)
   target_link_libraries(lnt_fuzz_sources PRIVATE lunation_flags)
 endif()
+
+# The example of a host. It sees what is installed and nothing else.
+add_executable(town "${PROJECT_SOURCE_DIR}/bindings/c/town.c")
+target_link_libraries(town PRIVATE lunation_flags lunation PkgConfig::JANSSON)
