@@ -125,11 +125,22 @@ static void put_back(lnt__asked *asked, lnt__ask *ask) {
   asked->count++;
 }
 
+/* Does it only gather? One that starts later says so once it is loaded. */
+static lnt_status check_held(lnt__turn *turn, bool *held, lnt_error *err) {
+  bool may_be = turn->status == LNT_RUN_SUSPENDED || turn->status == LNT_RUN_PENDING || turn->forming;
+  lnt_status status = may_be ? lnt__instance_load(turn, err) : LNT_OK;
+  *held = lnt__instance_held(turn);
+  return status;
+}
+
 static lnt_status ask(lnt__engine *engine, const lnt__inquiry *inquiry, const char *update_id, lnt_error *err) {
   lnt_status status = lnt__accepting(engine, err);
   if (status != LNT_OK) return status;
+  bool held = false;
   lnt__turn *turn = lnt__instance_by_id(engine, inquiry->id, &status, err);
   if (!turn) return status;
+  if (update_id) status = check_held(turn, &held, err);
+  if (status != LNT_OK) return status;
   lnt__asked *asked = asked_of(turn);
   if (asked && asked->count >= engine->limits.questions_max)
     return lnt__fail(err, LNT_ELIMIT, "%llu queries and updates of instance '%s' wait for its turn: the limit questions_max",
@@ -140,6 +151,7 @@ static lnt_status ask(lnt__engine *engine, const lnt__inquiry *inquiry, const ch
     return lnt__fail(err, LNT_ENOMEM, "out of memory: instance '%s' was not asked", inquiry->id);
   }
   append(asked, made);
+  if (held) lnt__updates_hold(turn);
   lnt__ready_asked(turn);
   return LNT_OK;
 }
@@ -197,13 +209,23 @@ static void answer_all(lnt__turn *turn, lnt__ask *waiters, lnt_status status, ln
   }
 }
 
-void lnt__update_fold(lnt__turn *turn, const lnt__event *event) {
-  if (event->kind == LNT_EVENT_UPDATE_ACCEPTED) {
-    add_update(turn, event->id);
-    return;
+/* It was rejected: its id may come again. */
+static lnt__ask *forget_update(lnt__asked *asked, lnt_value id) {
+  lnt__update *update = find_update(asked, id);
+  uint64_t hash = lnt__hash64(id.data, id.size);
+  for (size_t i = asked ? asked->ids.count : 0; i > 0; i--) {
+    if (asked->ids.items[i - 1] != hash) continue;
+    asked->ids.items[i - 1] = asked->ids.items[--asked->ids.count];
+    break;
   }
-  lnt__update *update = find_update(turn->asked, event->id);
-  if (update) remove_update(turn->asked, update);
+  return update ? remove_update(asked, update) : NULL;
+}
+
+void lnt__update_fold(lnt__turn *turn, const lnt__event *event) {
+  lnt__update *update = find_update(turn->asked, event->id); /* a copied run was there before its history was read */
+  if (event->kind == LNT_EVENT_UPDATE_REJECTED) forget_update(turn->asked, event->id);
+  else if (event->kind == LNT_EVENT_UPDATE_ANSWERED && update) remove_update(turn->asked, update);
+  else if (event->kind != LNT_EVENT_UPDATE_ANSWERED && !update) add_update(turn, event->id);
 }
 
 void lnt__turn_update_answered(lnt__turn *turn, lnt_value id, bool ok, lnt_value value) {
@@ -320,9 +342,10 @@ static bool within_limits(lnt__turn *turn, lnt__ask *ask) {
   return false;
 }
 
-static void accept_update(lnt__turn *turn, lnt__ask *ask) {
+/* kind: UPDATE_ACCEPTED or UPDATE_REQUESTED */
+static void accept_update(lnt__turn *turn, lnt__ask *ask, lnt_event_kind kind) {
   lnt_value id = {ask->id, strlen(ask->id)};
-  lnt__event event = {.kind = LNT_EVENT_UPDATE_ACCEPTED, .name = {ask->name, strlen(ask->name)}, .value = ask->args, .id = id};
+  lnt__event event = {.kind = kind, .name = {ask->name, strlen(ask->name)}, .value = ask->args, .id = id};
   lnt__accept(turn, &event);
   lnt__update *update = add_update(turn, id);
   if (update) update->waiters = ask;
@@ -340,7 +363,7 @@ static bool run_update(lnt__turn *turn) {
     answer_outcome(turn, ask);
     return true;
   }
-  accept_update(turn, ask);
+  accept_update(turn, ask, LNT_EVENT_UPDATE_ACCEPTED);
   return false;
 }
 
@@ -355,6 +378,52 @@ static void run_all(lnt__turn *turn) {
     put_question(turn, turn, query);
     answer_outcome(turn, query);
   }
+}
+
+/* ---- Updates of an instance that only gathers ----
+ * They come into its inbox, in their order among everything else, and are accepted or rejected when its body is fed them. */
+
+/* false: its id was seen, and what became of it is on its way to disk. */
+static bool hold(lnt__turn *turn, lnt__ask *ask) {
+  seen before = ask->was_given ? look_back(turn, ask) : SEEN_NOT;
+  if (before != SEEN_NOT) return before == SEEN_DONE;
+  if (within_limits(turn, ask)) accept_update(turn, ask, LNT_EVENT_UPDATE_REQUESTED);
+  return true;
+}
+
+void lnt__updates_hold(lnt__turn *turn) {
+  size_t count = turn->asked ? turn->asked->count : 0;
+  while (count--) {
+    lnt__ask *ask = take_first(turn->asked);
+    if (!ask->id || !hold(turn, ask)) append(turn->asked, ask);
+  }
+}
+
+static void reject(lnt__turn *turn, lnt_value id) {
+  const lnt__outcome *outcome = &turn->engine->outcome;
+  lnt_value failure = {outcome->value.data, outcome->value.size};
+  lnt__event event = {.kind = LNT_EVENT_UPDATE_REJECTED, .id = id, .options = failure};
+  lnt__emit(turn, &event);
+  answer_all(turn, forget_update(turn->asked, id), LNT_EFAILED, failure);
+}
+
+/* A validator that could not be run for want of memory or time decides nothing: the outcome stays, and the instance stalls. */
+bool lnt__update_admitted(lnt__turn *turn, const lnt__event *event) {
+  lnt__engine *engine = turn->engine;
+  if (lnt__replay_rejected(turn, event->id)) return false;
+  if (turn->replaying) return true;
+  lnt__question question = {.name = event->name, .args = event->value, .is_update = true};
+  engine->vm.ask(engine->vm.vm, turn, turn->body, &question, &engine->outcome);
+  lnt__body_state state = engine->outcome.state;
+  if (state == LNT__BODY_UNAVAILABLE) return false;
+  if (state != LNT__BODY_COMPLETED) reject(turn, event->id);
+  lnt__outcome_reset(&engine->outcome);
+  return state == LNT__BODY_COMPLETED;
+}
+
+void lnt__update_carry(lnt__turn *to, lnt__turn *from, lnt_value id) {
+  lnt__update *old = find_update(from->asked, id), *carried = add_update(to, id);
+  if (old && carried) carried->waiters = remove_update(from->asked, old);
 }
 
 /* ---- Apart: on a copy that is rebuilt from the durable history ---- */
@@ -376,7 +445,7 @@ static void answer_update_of_closed(lnt__turn *turn, lnt__ask *ask) {
   else answer_failure(turn, ask, LNT_ECLOSED, "Closed", text);
 }
 
-/* Queries are answered; updates wait at one that is suspended, in their order. */
+/* Queries are answered; updates wait. */
 static void ask_copy(lnt__turn *turn, lnt__turn *copy) {
   lnt__engine *engine = turn->engine;
   lnt__ask *all = turn->asked->head, *next;
@@ -417,6 +486,7 @@ static void answer_stalled(lnt__turn *turn) {
 
 void lnt__asks_answer(lnt__turn *turn) {
   if (!lnt__asks_wait(turn)) return;
+  if (lnt__instance_held(turn)) lnt__updates_hold(turn);
   if (turn->status == LNT_RUN_STALLED) answer_stalled(turn);
   else if (turn->body && !lnt__instance_held(turn)) run_all(turn);
   else if (lnt__instance_clean(turn)) answer_apart(turn); /* else again when it is */

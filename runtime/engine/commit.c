@@ -322,6 +322,7 @@ void lnt__engine_destroy(lnt__engine *engine) {
   lnt__free(engine->replay.inbox.items);
   lnt__free(engine->replay.commands.items);
   lnt__free(engine->replay.turns.items);
+  lnt__free(engine->replay.rejected.items);
   lnt__free(engine->recover.items);
   lnt__buf_finish(&engine->scratch);
   lnt__buf_finish(&engine->outcome.value);

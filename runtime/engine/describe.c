@@ -3,7 +3,8 @@
  *
  * The durable history is folded: commands without an answer, events without a wait, updates without a result, streams. Where there is
  * a VM, a body says at which lines its branches are parked, and which of the commands and events are still there: an event that was taken
- * by a task which lost is given back without a record. Which attempt runs just now is known to the instance in memory alone. */
+ * by a task which lost is given back without a record. A body stands at the last turn; what came after that has gathered, and is folded
+ * behind it. Which attempt runs just now is known to the instance in memory alone. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,7 +33,9 @@ typedef struct picture {
   LNT__VECTOR(const lnt__event *) buffered; /* EVENT_RAISED that nobody took */
   LNT__VECTOR(const lnt__event *) updates;  /* UPDATE_ACCEPTED without an answer */
   LNT__VECTOR(stream) streams;
-  size_t undelivered;  /* inbox events behind the last turn */
+  LNT__VECTOR(const lnt__event *) gathered; /* inbox events behind the last turn, but for the start */
+  size_t undelivered;  /* the same, with the start */
+  const lnt__event *suspended; /* NULL: it never was */
   int64_t start_us;    /* it starts later, or did; 0: at once */
   bool has_turns;
 } picture;
@@ -73,14 +76,15 @@ static void on_command(picture *p, const lnt__event *event) {
   ADD(p, p->pendings, made);
 }
 
-static void on_raised(picture *p, const lnt__event *event) {
+/* One that has gathered is listed there, whether it is waited for or not. */
+static void on_raised(picture *p, const lnt__event *event, bool gathers) {
   for (size_t i = 0; i < p->pendings.count; i++) {
     pending *at = &p->pendings.items[i];
     if (at->gone || at->command->kind != LNT_EVENT_EVENT_AWAITED || !lnt__name_equal(at->command->name, event->name)) continue;
     at->gone = true;
     return;
   }
-  ADD(p, p->buffered, event);
+  if (!gathers) ADD(p, p->buffered, event);
 }
 
 static void on_emitted(picture *p, const lnt__event *event) {
@@ -114,17 +118,27 @@ static void on_seq(picture *p, const lnt__event *event) {
   }
 }
 
-static void fold(picture *p) {
-  for (size_t i = 0; i < p->history->count; i++) {
+static void gather(picture *p, const lnt__event *event) {
+  p->undelivered++;
+  if (event->kind != LNT_EVENT_STARTED) ADD(p, p->gathered, event);
+}
+
+/* Events from one place in the history to another; gathers: no turn has consumed them. */
+static void fold(picture *p, size_t from, size_t to, bool gathers) {
+  for (size_t i = from; i < to; i++) {
     const lnt__event *event = &p->history->events[i];
-    if (lnt__event_is_inbox(event->kind)) p->undelivered++;
+    if (gathers && lnt__event_is_inbox(event->kind)) gather(p, event);
     switch (event->kind) {
       case LNT_EVENT_STARTED: p->start_us = event->due_us; break;
-      case LNT_EVENT_TURN: p->undelivered = 0, p->has_turns = true; break;
-      case LNT_EVENT_EVENT_RAISED: on_raised(p, event); break;
+      case LNT_EVENT_TURN: p->has_turns = true; break;
+      case LNT_EVENT_SUSPENDED: p->suspended = event; break;
+      case LNT_EVENT_EVENT_RAISED: on_raised(p, event, gathers); break;
       case LNT_EVENT_EMITTED: on_emitted(p, event); break;
+      case LNT_EVENT_UPDATE_REQUESTED:
+        if (!gathers) ADD(p, p->updates, event); /* accepted, unless it says otherwise below */
+        break;
       case LNT_EVENT_UPDATE_ACCEPTED: ADD(p, p->updates, event); break;
-      case LNT_EVENT_UPDATE_ANSWERED: on_answered(p, event); break;
+      case LNT_EVENT_UPDATE_ANSWERED: case LNT_EVENT_UPDATE_REJECTED: on_answered(p, event); break;
       case LNT_EVENT_ACTIVITY_SCHEDULED: case LNT_EVENT_TIMER_CREATED: case LNT_EVENT_EVENT_AWAITED: case LNT_EVENT_CHILD_SCHEDULED:
         on_command(p, event);
         break;
@@ -135,22 +149,22 @@ static void fold(picture *p) {
         break;
       default: break;
     }
-    if (lnt__event_is_end(event->kind)) p->pendings.count = p->buffered.count = p->updates.count = p->undelivered = 0;
+    if (lnt__event_is_end(event->kind))
+      p->pendings.count = p->buffered.count = p->updates.count = p->gathered.count = p->undelivered = 0;
   }
 }
 
-/* What the body itself knows better. Its buffered events are the last that came of their names. */
-static void correct(picture *p, lnt__turn *body) {
+/* What the body itself knows better, of the first `turns_end` events. Its buffered events are the last that came of their names. */
+static void correct(picture *p, lnt__turn *body, size_t turns_end) {
   for (size_t i = 0; i < p->pendings.count; i++) {
     pending *at = &p->pendings.items[i];
-    at->gone = lnt__cmd_find(body, at->command->seq) == NULL && p->undelivered == 0;
+    at->gone = lnt__cmd_find(body, at->command->seq) == NULL;
   }
-  if (p->undelivered) return;
   p->buffered.count = 0;
   for (size_t i = 0; i < body->buffered_count; i++) {
     const lnt__buffered *kept = &body->buffered[i];
     uint32_t order = 0;
-    for (size_t at = 0; at < p->history->count; at++) {
+    for (size_t at = 0; at < turns_end; at++) {
       const lnt__event *event = &p->history->events[at];
       order += event->kind == LNT_EVENT_EVENT_RAISED;
       if (event->kind != LNT_EVENT_EVENT_RAISED || order != kept->order) continue;
@@ -302,6 +316,29 @@ static void write_buffered(map *m, const picture *p) {
     open_map(&one, m->out);
     put_text(&one, "name", p->buffered.items[i]->name);
     put_int(&one, "raised_us", p->buffered.items[i]->time_us);
+    close_map(&one);
+  }
+}
+
+/* What the event is about: its own name, or that of the command it answers. */
+static lnt_value name_of(picture *p, const lnt__event *event) {
+  const pending *at = event->seq ? find(p, event->seq) : NULL;
+  return at ? at->command->name : event->name;
+}
+
+static void write_gathered(map *m, picture *p) {
+  key(m, "gathered");
+  lnt__cbor_array(m->out, at_most(p->gathered.count));
+  for (size_t i = 0; i < at_most(p->gathered.count); i++) {
+    const lnt__event *event = p->gathered.items[i];
+    lnt_value name = name_of(p, event);
+    map one;
+    open_map(&one, m->out);
+    put_cstring(&one, "kind", lnt_event_kind_name(event->kind));
+    put_int(&one, "time_us", event->time_us);
+    if (name.size) put_text(&one, "name", name);
+    if (event->seq) put_int(&one, "seq", event->seq);
+    if (event->id.size) put_text(&one, "id", event->id);
     close_map(&one);
   }
 }
@@ -478,13 +515,45 @@ static void say_folded(text *t, const picture *p) {
   else say(t, "waits for nothing that is known; look at its history");
 }
 
+static void say_gathered(text *t, picture *p, const lnt__event *event) {
+  static const struct { const char *what, *otherwise; } words[] = {
+      [LNT_EVENT_EVENT_RAISED] = {"the event", ""},          [LNT_EVENT_ACTIVITY_COMPLETED] = {"the result of", ""},
+      [LNT_EVENT_ACTIVITY_FAILED] = {"the failure of", ""},  [LNT_EVENT_CHILD_COMPLETED] = {"the result of the child", ""},
+      [LNT_EVENT_CHILD_FAILED] = {"the failure of the child", ""}, [LNT_EVENT_TIMER_FIRED] = {"the timeout of", "a timer"},
+      [LNT_EVENT_UPDATE_ACCEPTED] = {"the update", ""},      [LNT_EVENT_UPDATE_REQUESTED] = {"the update", ""},
+      [LNT_EVENT_CANCEL_REQUESTED] = {NULL, "a request to cancel it"}, [LNT_EVENT_FORKED] = {NULL, "its beginning as a copy"},
+      [LNT_EVENT_TERMINATE_REQUESTED] = {NULL, "a request to terminate it"},
+  };
+  lnt_value name = name_of(p, event);
+  bool known = event->kind < LNT__COUNT(words) && words[event->kind].otherwise;
+  if (!known) say(t, "%s", lnt_event_kind_name(event->kind));
+  else if (name.size && words[event->kind].what) say_name(t, words[event->kind].what, name);
+  else say(t, "%s", words[event->kind].otherwise);
+}
+
+static void say_suspended(text *t, picture *p) {
+  size_t count = p->gathered.count;
+  lnt__reader reader = lnt__reader_of(p->suspended ? p->suspended->value.data : NULL, p->suspended ? p->suspended->value.size : 0);
+  lnt__cbor_item why = p->suspended && p->suspended->value.size ? lnt__cbor_next(&reader) : (lnt__cbor_item){0};
+  bool told = p->suspended && p->suspended->value.size && why.type == LNT__CBOR_STRING;
+  say(t, "suspended");
+  if (told) say(t, " (%.*s)", (int)(why.as.string.size < 200 ? why.as.string.size : 200), (const char *)why.as.string.data);
+  say(t, "; ");
+  for (size_t i = 0; i < count && i < NAMED_MAX; i++) {
+    say(t, "%s", i == 0 ? "" : i + 1 == count ? " and " : ", ");
+    say_gathered(t, p, p->gathered.items[i]);
+  }
+  if (count > NAMED_MAX) say(t, " and %zu more", count - NAMED_MAX);
+  say(t, "%s gathered, and it goes on when it is resumed", count == 0 ? "nothing has" : count == 1 ? " has" : " have");
+}
+
 static void say_why(text *t, picture *p) {
   lnt_run_status status = p->row->status;
   if (status == LNT_RUN_STALLED) {
     say(t, "stalled: ");
     say_failure(t, p->row->failure);
   } else if (status == LNT_RUN_SUSPENDED) {
-    say(t, "suspended: it gathers events, and goes on when it is resumed");
+    say_suspended(t, p);
   } else if (!p->has_turns && p->start_us > p->row->created_us) {
     say(t, "starts at ");
     say_time(t, p->start_us);
@@ -527,6 +596,7 @@ static void write_picture(picture *p, lnt__buf *out) {
   write_pendings(&m, "children", p, LNT_EVENT_CHILD_SCHEDULED, write_child);
   write_buffered(&m, p);
   write_updates(&m, p);
+  write_gathered(&m, p);
   write_streams(&m, p);
   put_int(&m, "undelivered", (int64_t)p->undelivered);
   close_map(&m);
@@ -536,6 +606,7 @@ static void finish(picture *p) {
   lnt__free(p->pendings.items);
   lnt__free(p->buffered.items);
   lnt__free(p->updates.items);
+  lnt__free(p->gathered.items);
   lnt__free(p->streams.items);
 }
 
@@ -543,8 +614,11 @@ static void finish(picture *p) {
 static lnt_status describe(const lnt__row *row, const lnt__history *history, lnt_value inspected, lnt__turn *body, lnt__turn *memory,
                            lnt__buf *out, lnt_error *err) {
   picture p = {.row = row, .history = history, .inspected = inspected};
-  fold(&p);
-  if (body) correct(&p, body);
+  size_t turns_end = history->count;
+  while (turns_end > 0 && history->events[turns_end - 1].kind != LNT_EVENT_TURN) turns_end--;
+  fold(&p, 0, turns_end, false);
+  if (body) correct(&p, body, turns_end);
+  fold(&p, turns_end, history->count, true);
   for (size_t i = 0; i < p.pendings.count && memory; i++)
     p.pendings.items[i].live = lnt__cmd_find(memory, p.pendings.items[i].command->seq);
   if (!p.failed) write_picture(&p, out);

@@ -4,9 +4,9 @@
  * generation runs the newest code of its workflow's name. */
 #include "engine/internal.h"
 
-/* Requests that somebody made of the instance, whichever generation it has. An update is never among them: it is accepted when the inbox is
- * empty, so the body that accepted it is fed it next. */
-#define KINDS_CARRIED (LNT__KIND_BIT(EVENT_RAISED) | LNT__KIND_BIT(CANCEL_REQUESTED))
+/* Requests that somebody made of the instance, whichever generation it has. An update that was accepted is never among them: it is accepted
+ * when the inbox is empty, so the body that accepted it is fed it next. */
+#define KINDS_CARRIED (LNT__KIND_BIT(EVENT_RAISED) | LNT__KIND_BIT(CANCEL_REQUESTED) | LNT__KIND_BIT(UPDATE_REQUESTED))
 
 /* ---- What the body has not been fed ---- */
 
@@ -46,7 +46,7 @@ static void copy_custom_status(lnt__turn *to, const lnt__turn *from) {
   if (from->custom_status_size) memcpy(to->custom_status, from->custom_status, from->custom_status_size);
 }
 
-static void carry_events(lnt__turn *to, const lnt__turn *from, bool raised) {
+static void carry_events(lnt__turn *to, lnt__turn *from, bool raised) {
   for (size_t i = 0; raised && i < from->buffered_count; i++) {
     const lnt__buffered *kept = &from->buffered[i];
     lnt__event event = {.kind = LNT_EVENT_EVENT_RAISED, .name = {kept->memory, kept->name_size},
@@ -55,8 +55,11 @@ static void carry_events(lnt__turn *to, const lnt__turn *from, bool raised) {
   }
   rest unread = rest_of(from);
   lnt__event event;
-  while (next_of(&unread, &event))
-    if (KINDS_CARRIED >> event.kind & 1 && (raised || event.kind != LNT_EVENT_EVENT_RAISED)) lnt__accept(to, &event);
+  while (next_of(&unread, &event)) {
+    bool carried = KINDS_CARRIED >> event.kind & 1 && (raised || event.kind != LNT_EVENT_EVENT_RAISED);
+    if (carried) lnt__accept(to, &event);
+    if (carried && event.kind == LNT_EVENT_UPDATE_REQUESTED) lnt__update_carry(to, from, event.id);
+  }
 }
 
 /* The newest code of the name; the old one when no file defines it any more. */

@@ -187,7 +187,9 @@ static void fold_event(lnt__turn *turn, const lnt__event *event, bool consumed) 
     case LNT_EVENT_TIMER_FIRED:
       if (cmd) fold_fired(turn, cmd, consumed);
       break;
-    case LNT_EVENT_UPDATE_ACCEPTED: case LNT_EVENT_UPDATE_ANSWERED: lnt__update_fold(turn, event); break;
+    case LNT_EVENT_UPDATE_ACCEPTED: case LNT_EVENT_UPDATE_ANSWERED: case LNT_EVENT_UPDATE_REQUESTED: case LNT_EVENT_UPDATE_REJECTED:
+      lnt__update_fold(turn, event);
+      break;
     default: break;
   }
   if (!consumed && lnt__event_is_inbox(event->kind)) lnt__inbox_append(turn, event);

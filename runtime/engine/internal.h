@@ -182,7 +182,8 @@ typedef struct lnt__replay {
   LNT__VECTOR(uint32_t) inbox;    /* indices of inbox events, up to the last TURN */
   LNT__VECTOR(uint32_t) commands; /* index of the event of command seq: commands.items[seq - 1] */
   LNT__VECTOR(lnt__turn_mark) turns;
-  size_t inbox_at, turn_at;
+  LNT__VECTOR(uint32_t) rejected; /* indices of UPDATE_REJECTED, in the order of the requests that they answer */
+  size_t inbox_at, turn_at, rejected_at;
   uint32_t copied; /* commands before the last FORKED */
   size_t half; /* index of the first event after the last TURN: what was accepted since, and what half a turn did before it stalled */
 } lnt__replay;
@@ -299,6 +300,7 @@ void lnt__turn_replay_copy(lnt__turn *copy);                        /* to the en
 void lnt__outcome_reset(lnt__outcome *outcome);
 const lnt__event *lnt__replay_command(const lnt__turn *turn, uint32_t seq); /* NULL: none recorded */
 const lnt__event *lnt__replay_peek(lnt__turn *turn);                 /* the next inbox event of the replayed history, or NULL */
+bool lnt__replay_rejected(lnt__turn *turn, lnt_value id); /* was the UPDATE_REQUESTED that is fed now rejected, when it was fed before? */
 void lnt__refuse(lnt__turn *turn, lnt__refusal refusal, const char *format, ...) LNT__PRINTF(3, 4);
 void lnt__refuse_short(lnt__turn *turn); /* unless the body made all commands of its history */
 /* An event that the body made in the half of this turn that ran before it stalled; NULL: not there. */
@@ -400,6 +402,9 @@ bool lnt__is_asked(const lnt__turn *turn); /* somebody waits for an answer */
 void lnt__asks_carry(lnt__turn *to, lnt__turn *from);
 void lnt__asks_finish(lnt__turn *turn);
 void lnt__update_fold(lnt__turn *turn, const lnt__event *event);
+void lnt__updates_hold(lnt__turn *turn); /* it only gathers from now on, or does already: updates that wait go into its inbox */
+bool lnt__update_admitted(lnt__turn *turn, const lnt__event *event); /* an UPDATE_REQUESTED is fed: is its handler to run? */
+void lnt__update_carry(lnt__turn *to, lnt__turn *from, lnt_value id); /* the request was carried: so is who waits for it */
 void lnt__updates_abandon(lnt__turn *turn);
 /* A copy of an instance for looking at, as its durable history makes it; its memory is the caller's. End it in any case. */
 lnt_status lnt__copy_rebuild(lnt__turn *copy, const lnt__turn *turn, lnt_error *err);

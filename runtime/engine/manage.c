@@ -26,6 +26,7 @@ lnt_status lnt__engine_suspend(lnt__engine *engine, const char *id, const char *
   if (!turn) return status;
   status = lnt__instance_load(turn, err);
   if (status != LNT_OK) return status;
+  lnt__updates_hold(turn);
   if (turn->status != LNT_RUN_SUSPENDED) note(turn, LNT_EVENT_SUSPENDED, reason, LNT_RUN_SUSPENDED);
   lnt__push_done(engine, done, done_user);
   lnt__instance_release(turn);

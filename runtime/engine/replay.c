@@ -33,8 +33,8 @@ lnt__divergence *lnt__diverged(lnt__turn *turn, const lnt__event *recorded, uint
 static void index_history(lnt__turn *turn) {
   lnt__engine *engine = turn->engine;
   lnt__replay *replay = &engine->replay;
-  replay->inbox.count = replay->commands.count = replay->turns.count = 0;
-  replay->inbox_at = replay->turn_at = replay->half = 0;
+  replay->inbox.count = replay->commands.count = replay->turns.count = replay->rejected.count = 0;
+  replay->inbox_at = replay->turn_at = replay->rejected_at = replay->half = 0;
   replay->copied = 0;
   uint32_t answers = 0;
   for (size_t i = 0; i < replay->history.count; i++) {
@@ -49,6 +49,7 @@ static void index_history(lnt__turn *turn) {
       LNT__PUSH(engine, replay->inbox, (uint32_t)i);
     }
     answers += event->kind == LNT_EVENT_UPDATE_ANSWERED;
+    if (event->kind == LNT_EVENT_UPDATE_REJECTED) LNT__PUSH(engine, replay->rejected, (uint32_t)i);
     if (event->kind == LNT_EVENT_FORKED) replay->copied = (uint32_t)replay->commands.count;
   }
 }
@@ -249,6 +250,16 @@ static bool close_recorded_turns(lnt__turn *turn) {
     replay->turn_at++;
   }
   if (replay->turn_at == replay->turns.count) turn->replaying = false;
+  return true;
+}
+
+/* Each request is fed once and rejected at most once, in the same order, and after one that was accepted its id comes no more. */
+bool lnt__replay_rejected(lnt__turn *turn, lnt_value id) {
+  lnt__replay *replay = &turn->engine->replay;
+  if ((!turn->replaying && !turn->rebuilt) || replay->rejected_at == replay->rejected.count) return false;
+  const lnt__event *event = &replay->history.events[replay->rejected.items[replay->rejected_at]];
+  if (event->id.size != id.size || memcmp(event->id.data, id.data, id.size) != 0) return false;
+  replay->rejected_at++;
   return true;
 }
 

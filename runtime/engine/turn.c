@@ -94,6 +94,10 @@ static void on_update(lnt__turn *turn, const lnt__event *event) {
               "moved?", (int)event->name.size, (const char *)event->name.data);
 }
 
+static void on_update_requested(lnt__turn *turn, const lnt__event *event) {
+  if (lnt__update_admitted(turn, event)) on_update(turn, event);
+}
+
 static void on_forked(lnt__turn *turn, const lnt__event *event) {
   lnt__engine *engine = turn->engine;
   if (engine->vm.reseed) engine->vm.reseed(engine->vm.vm, turn->body, event->seed);
@@ -106,7 +110,7 @@ static void (*const HANDLERS[])(lnt__turn *, const lnt__event *) = {
     [LNT_EVENT_EVENT_RAISED] = on_raised,       [LNT_EVENT_TERMINATE_REQUESTED] = on_terminate,
     [LNT_EVENT_CHILD_COMPLETED] = on_child,     [LNT_EVENT_CHILD_FAILED] = on_child,
     [LNT_EVENT_CANCEL_REQUESTED] = on_cancel,   [LNT_EVENT_UPDATE_ACCEPTED] = on_update,
-    [LNT_EVENT_FORKED] = on_forked,
+    [LNT_EVENT_FORKED] = on_forked,             [LNT_EVENT_UPDATE_REQUESTED] = on_update_requested,
 };
 
 void lnt__turn_feed(lnt__turn *turn, const lnt__event *event) { HANDLERS[event->kind](turn, event); }

@@ -598,7 +598,9 @@ LNT_API lnt_status lnt_purge_matching(lnt_runtime *rt, const lnt_list_options *w
   X(INPUT_REPLACED, 35, "a rerun gives a command another input")                                                       \
   X(PATCHED, 36, "the body asked for a patch and took it")                                                             \
   X(FORKED, 37, "what stands before this is a copy of another instance's history")                                    \
-  X(CONTINUE_ADVISED, 38, "the body asked whether to continue as new, and the answer was yes")
+  X(CONTINUE_ADVISED, 38, "the body asked whether to continue as new, and the answer was yes")                         \
+  X(UPDATE_REQUESTED, 39, "an update was asked for while the instance only gathered; it is accepted when its turn comes")  \
+  X(UPDATE_REJECTED, 40, "that update was refused when its turn came")
 
 typedef enum lnt_event_kind {
 #define LNT__X(name, number, text) LNT_EVENT_##name = number,
@@ -667,8 +669,9 @@ LNT_API void lnt_update_options_init(lnt_update_options *options);
  * in the history, its handler runs as a branch of the workflow, and its result is the answer, when it is durable. An update id makes the
  * request repeatable: the same id again, also after a crash, is not carried out again, but answered with what was recorded, or when it
  * is. (Ids are those of one generation: continue as new forgets them.) An update that was not answered before a crash is either accepted
- * or it never was: ask again with the same id. A SUSPENDED instance, or one that starts later, keeps updates waiting, in memory; one that
- * has returned takes no more and ends when those it has are answered.
+ * or it never was: ask again with the same id. A SUSPENDED instance, or one that starts later, gathers updates like events, in order, and
+ * durably; when it goes on each is accepted or refused in its turn (a refused one may be asked again). One that has returned takes no more
+ * and ends when those it has are answered.
  * `id_out` (may be NULL) receives the update's id: LNT_ID_BYTES_MAX + 1 bytes. Errors as lnt_query(). */
 LNT_API lnt_status lnt_update(lnt_runtime *rt, const char *id, const lnt_update_options *options, char *id_out, lnt_error *err);
 
@@ -689,8 +692,10 @@ LNT_API lnt_status lnt_update(lnt_runtime *rt, const char *id, const lnt_update_
  *   children      [{seq, id, workflow, since_us, until_us, attempt, next_try_us, last_failure}]
  *   buffered      [{name, raised_us}] external events that nobody has waited for
  *   updates       [{id, name, accepted_us}] accepted and not answered
+ *   gathered      [{kind (of the event), time_us, name, seq, id}] what has come and the next turn will take up, in order: of a SUSPENDED
+ *                 instance all that it gathered. What it answers is not listed as waited for any more
  *   streams       [{name, count, last_us}] of this generation
- *   undelivered   events that the next turn will take up
+ *   undelivered   how many events the next turn will take up: those that have gathered, and the start
  * Works on a read-only runtime. Errors as lnt_get(). */
 LNT_API lnt_status lnt_describe(lnt_runtime *rt, const char *id, lnt_value *out, lnt_error *err);
 

@@ -56,6 +56,8 @@ static const uint16_t EVENT_FIELDS[] = {
     [LNT_EVENT_PATCHED] = HAS_SEQ | HAS_NAME,
     [LNT_EVENT_FORKED] = HAS_SEQ | HAS_VALUE | HAS_ID | HAS_SEED,
     [LNT_EVENT_CONTINUE_ADVISED] = HAS_SEQ,
+    [LNT_EVENT_UPDATE_REQUESTED] = HAS_NAME | HAS_VALUE | HAS_ID,
+    [LNT_EVENT_UPDATE_REJECTED] = HAS_OPTIONS | HAS_ID,
 };
 
 static void put_slice(lnt__buf *out, lnt_value slice) { lnt__buf_bytes(out, slice.data, slice.size); }

@@ -47,7 +47,7 @@ typedef struct lnt__event {
   (LNT__KIND_BIT(STARTED) | LNT__KIND_BIT(ACTIVITY_COMPLETED) | LNT__KIND_BIT(ACTIVITY_FAILED) | LNT__KIND_BIT(TIMER_FIRED) |              \
    LNT__KIND_BIT(EVENT_RAISED) | LNT__KIND_BIT(TERMINATE_REQUESTED) | LNT__KIND_BIT(CHILD_COMPLETED) | LNT__KIND_BIT(CHILD_FAILED) |       \
    LNT__KIND_BIT(UPDATE_ACCEPTED) | LNT__KIND_BIT(CANCEL_REQUESTED) |                                                                      \
-   LNT__KIND_BIT(FORKED))
+   LNT__KIND_BIT(FORKED) | LNT__KIND_BIT(UPDATE_REQUESTED))
 /* A run is closed: nothing follows. */
 #define LNT__KINDS_END                                                                                                                     \
   (LNT__KIND_BIT(COMPLETED) | LNT__KIND_BIT(FAILED) | LNT__KIND_BIT(TERMINATED) | LNT__KIND_BIT(CANCELED) | LNT__KIND_BIT(CONTINUED_AS_NEW))

@@ -767,7 +767,7 @@ static void test_instances_that_do_not_run_have_a_reason_too(void) {
   raise_event(&w, "one", "y", 1);
   settle(&w);
   describe(&w, "one", got, sizeof got);
-  CHECK_HAS(got, "\"reason\":\"suspended: it gathers events, and goes on when it is resumed\"");
+  CHECK_HAS(got, "\"reason\":\"suspended; the event \\\"y\\\" has gathered, and it goes on when it is resumed\"");
   CHECK_HAS(got, "\"undelivered\":1");
   CHECK_STATUS(lnt__engine_resume(w.engine, "one", NULL, NULL, NULL, &err), LNT_OK);
   reply r;

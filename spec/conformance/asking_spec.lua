@@ -339,7 +339,152 @@ describe("an update", function()
     w:resume("c")
     w:settle()
     assert.equal(1, answer)
-  end, { ways = { "kept", "evicted" } }) -- it waits in memory
+  end, { ways = { "kept", "evicted" } }) -- who asked is gone with the process
+
+  local DIARY = [[
+    workflow("diary", function(ctx, pages)
+      local log = pages or {}
+      ctx:on_query("log", function() return log end)
+      ctx:on_update("write", {
+        validate = function(word) if #log > 0 and log[#log] == word then return false, "that was said" end end,
+        handle = function(word)
+          log[#log + 1] = word
+          return #log
+        end,
+      })
+      while true do
+        local word = ctx:wait_for_external_event("word")
+        log[#log + 1] = word
+        if word == "turn" then ctx:continue_as_new(log) end
+        if word == "end" then return log end
+      end
+    end)]]
+
+  -- Asks, with an id, and remembers the answer in `answers` if the process lives on.
+  local function write(w, answers, id, word)
+    return update(w, "d", "write", word, { id = id, done = function(value, _, _, failure)
+      answers[id] = failure and failure.type or value
+    end })
+  end
+
+  case("of a suspended instance comes in its order among the events, also after a crash", DIARY, function(w)
+    local answers = {}
+    w:run("diary", { id = "d" })
+    w:suspend("d")
+    w:raise("d", "word", "one")
+    write(w, answers, "u2", "two")
+    w:settle()
+    w:raise("d", "word", "three")
+    w:settle()
+    write(w, answers, "u4", "four")
+    write(w, answers, "u2", "two") -- asked again: not carried out again
+    w:raise("d", "word", "five")
+    w:settle()
+    assert.same({}, (query(w, "d", "log")))
+    w:resume("d")
+    w:settle()
+    assert.same({ "one", "two", "three", "four", "five" }, (query(w, "d", "log")))
+    assert.same({ 2, 4 }, { update(w, "d", "write", "two", { id = "u2" }), update(w, "d", "write", "four", { id = "u4" }) })
+    if w.way ~= "reopened" then assert.same({ u2 = 2, u4 = 4 }, answers) end
+    assert.same({ 2, 0, 2 }, { #w:events("d", "UpdateRequested"), #w:events("d", "UpdateAccepted"), #w:events("d", "UpdateAnswered") })
+  end)
+
+  case("that was asked for before the pause, in the same tick, comes before what came after", DIARY, function(w)
+    w:run("diary", { id = "d" })
+    write(w, {}, "u1", "one")
+    w:suspend("d")
+    w:raise("d", "word", "two")
+    w:settle()
+    w:resume("d")
+    w:settle()
+    assert.same({ "one", "two" }, (query(w, "d", "log")))
+  end)
+
+  case("of a suspended instance is validated when its turn comes, and may be asked again", DIARY, function(w)
+    local answers = {}
+    w:run("diary", { id = "d" })
+    w:suspend("d")
+    w:raise("d", "word", "one")
+    write(w, answers, "u1", "one")
+    w:raise("d", "word", "two")
+    write(w, answers, "u2", "one")
+    w:settle()
+    w:resume("d")
+    w:settle()
+    assert.same({ "one", "two", "one" }, (query(w, "d", "log")))
+    local refused = w:events("d", "UpdateRejected")
+    assert.same({ 1, "u1", "UpdateRejected", "that was said" },
+      { #refused, refused[1].id, refused[1].options.type, refused[1].options.message })
+    if w.way ~= "reopened" then assert.same({ u1 = "UpdateRejected", u2 = 3 }, answers) end
+    w:raise("d", "word", "three")
+    w:settle()
+    assert.equal(5, update(w, "d", "write", "one", { id = "u1" }))
+    assert.equal(5, update(w, "d", "write", "one", { id = "u1" }))
+    w:suspend("d")
+    assert.equal(5, update(w, "d", "write", "one", { id = "u1" })) -- it was answered: a pause changes nothing
+    w:resume("d")
+    w:settle()
+    assert.equal(5, #query(w, "d", "log"))
+  end)
+
+  case("that gathered goes over to the next generation with what came after it", DIARY, function(w)
+    local answers = {}
+    w:run("diary", { id = "d" })
+    w:suspend("d")
+    w:raise("d", "word", "turn")
+    write(w, answers, "u1", "over")
+    w:raise("d", "word", "done")
+    w:settle()
+    w:resume("d")
+    w:settle()
+    assert.equal(2, w:get("d").generation)
+    assert.same({ "turn", "over", "done" }, (query(w, "d", "log")))
+    if w.way ~= "reopened" then assert.same({ u1 = 2 }, answers) end
+  end)
+
+  case("that gathered is told when the instance ends before its turn", DIARY, function(w)
+    local answers = {}
+    w:run("diary", { id = "d" })
+    w:suspend("d")
+    w:raise("d", "word", "end")
+    write(w, answers, "u1", "late")
+    w:settle()
+    w:resume("d")
+    w:settle()
+    assert.same({ "end" }, w:output("d"))
+    assert.equal("LNT_ECLOSED", select(3, update(w, "d", "write", "late", { id = "u1" })))
+    if w.way ~= "reopened" then assert.same({ u1 = "UpdateAbandoned" }, answers) end
+  end)
+
+  case("of an instance that starts later comes in its order among the events", DIARY, function(w)
+    local answers = {}
+    w:run("diary", { id = "d", start_at_us = w.now_us + 60e6 })
+    w:raise("d", "word", "one")
+    write(w, answers, "u1", "two")
+    w:settle()
+    w:raise("d", "word", "three")
+    w:advance(61)
+    assert.same({ "one", "two", "three" }, (query(w, "d", "log")))
+    if w.way ~= "reopened" then assert.same({ u1 = 2 }, answers) end
+  end)
+
+  case("that gathered goes into a copy of the instance", DIARY, function(w)
+    w:run("diary", { id = "d" })
+    w:suspend("d")
+    w:raise("d", "word", "one")
+    write(w, {}, "u1", "one")
+    write(w, {}, "u2", "two")
+    w:settle()
+    w:fork("d", { new_id = "copy" })
+    w:settle()
+    assert.same({ "one", "two" }, (query(w, "copy", "log")))
+    w:resume("d")
+    w:settle()
+    assert.same({ "one", "two" }, (query(w, "d", "log")))
+    w:fork("d", { new_id = "later" })
+    w:settle()
+    assert.same({ "one", "two" }, (query(w, "later", "log")))
+  end)
 
   case("of what has ended is refused, or answered with what was recorded", CART, function(w)
     w:run("cart", { id = "c", input = 3 })

@@ -82,6 +82,57 @@ end)]], function(w)
     assert.is_nil(w:describe("w").reason)
   end)
 
+  local BUSY = [[
+    workflow("kid", function(ctx) return ctx:wait_for_external_event("go") end)
+    workflow("w", function(ctx)
+      ctx:on_update("write", function(word) return word end)
+      ctx:spawn(function() ctx:call_activity("slow", "one") end)
+      ctx:spawn(function() ctx:call_activity("slow", "two") end)
+      ctx:spawn(function() ctx:call_child_workflow("kid", nil, { id = "kid" }) end)
+      ctx:spawn(function() ctx:create_timer(60) end)
+      ctx:spawn(function() ctx:create_timer("30d") end)
+      ctx:spawn(function() ctx:wait_for_external_event("answer") end)
+      ctx:wait_for_external_event("never")
+    end)]]
+
+  local function names(list, field)
+    local found = {}
+    for i, item in ipairs(list) do found[i] = tostring(item[field or "name"]) end
+    return found
+  end
+
+  case("of a suspended instance is what has not come, and what has come is named in its order", BUSY, function(w)
+    local begun = w:deferred("slow", "complete_later")
+    w:run("w", { id = "w" })
+    w:suspend("w", "lunch")
+    w:raise("w", "other")
+    w:complete(begun[1].token, "done")
+    w:settle()
+    w:advance(61)
+    w:raise("w", "answer")
+    w:raise("kid", "go")
+    w:settle()
+    w.rt:update("w", "write", "word", { id = "u", done = function() end })
+    w:settle()
+    local told = w:describe("w")
+    assert.same({ "slow" }, names(told.activities))
+    assert.equal(begun[2].token, told.activities[1].token)
+    assert.same({ 1, {}, { "never" } }, { #told.timers, told.children, names(told.awaited) })
+    assert.same({ "EventRaised", "ActivityCompleted", "TimerFired", "EventRaised", "ChildCompleted", "UpdateRequested" },
+      names(told.gathered, "kind"))
+    assert.same({ "other", "slow", "nil", "answer", "kid", "write" }, names(told.gathered))
+    assert.same({ 6, {}, {} }, { told.undelivered, told.buffered, told.updates })
+    assert.equal('suspended (lunch); the event "other", the result of "slow", a timer and 3 more have gathered, and it goes on when it is '
+      .. 'resumed', told.reason)
+    w:resume("w")
+    w:settle()
+    told = w:describe("w")
+    assert.same({ {}, { "other" }, { "never" }, { "slow" } }, { told.gathered, names(told.buffered), names(told.awaited),
+      names(told.activities) })
+    w:terminate("w")
+    w:settle()
+  end, { alike = { "kept", "evicted" } }) -- who asked for the update is gone
+
   case("is its time to start", [[workflow("w", function() end)]], function(w)
     w:start("w", { id = "w", start_at_us = w.now_us + 60e6 })
     w:settle()

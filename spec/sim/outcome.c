@@ -15,7 +15,8 @@ static void add_value(lnt__buf *out, const char *what, lnt_value value) {
 }
 
 static void add_event(const sim_program *program, const lnt__event *event, lnt__buf *out) {
-  lnt__buf_printf(out, "  %s", lnt_event_kind_name(event->kind));
+  lnt_event_kind kind = event->kind == LNT_EVENT_UPDATE_REQUESTED ? LNT_EVENT_UPDATE_ACCEPTED : event->kind; /* none that was refused */
+  lnt__buf_printf(out, "  %s", lnt_event_kind_name(kind));
   if (event->name.size) lnt__buf_printf(out, " %.*s", (int)event->name.size, (const char *)event->name.data);
   if (program->timed)
     lnt__buf_printf(out, " #%u/%u at %lld due %lld", event->seq, event->attempt, (long long)event->time_us, (long long)event->due_us);
@@ -74,6 +75,23 @@ static bool is_said_again(const lnt__history *history, size_t i) {
   return false;
 }
 
+static bool is_id(const lnt__event *event, lnt_event_kind kind, lnt_value id) {
+  return event->kind == kind && event->id.size == id.size && memcmp(event->id.data, id.data, id.size) == 0;
+}
+
+/* Whether an update that came too early was refused on the spot, which leaves no trace, or after a pause is a matter of when it was
+ * asked. */
+static bool is_refused(const lnt__history *history, size_t i) {
+  const lnt__event *event = &history->events[i];
+  if (event->kind == LNT_EVENT_UPDATE_REJECTED) return true;
+  size_t requests = 0, refusals = 0;
+  for (size_t k = 0; event->kind == LNT_EVENT_UPDATE_REQUESTED && k < history->count; k++) {
+    requests += k <= i && is_id(&history->events[k], LNT_EVENT_UPDATE_REQUESTED, event->id);
+    refusals += is_id(&history->events[k], LNT_EVENT_UPDATE_REJECTED, event->id);
+  }
+  return requests <= refusals && requests;
+}
+
 /* Whether an attempt began before its call was given up is a matter of when the turn was tried again. */
 static bool is_given_up(const lnt__history *history, size_t i) {
   for (size_t k = 0; k < history->count && group_of(history->events[i].kind) == ATTEMPTED; k++)
@@ -92,7 +110,7 @@ static void add_history(const sim_program *program, lnt__store *store, uint64_t 
   for (int group = 0; group < GROUPS; group++)
     for (size_t i = 0; i < history.count; i++)
       if (group_of(history.events[i].kind) == group && counts(program, &history.events[i]) && !is_said_again(&history, i) &&
-          !is_given_up(&history, i))
+          !is_given_up(&history, i) && !is_refused(&history, i))
         add_event(program, &history.events[i], &lines);
   if (!program->timed) sort_lines(&lines);
   lnt__buf_append(out, lines.data, lines.size);

@@ -389,6 +389,7 @@ function Runtime:update(id, name, args, options) end
 ---@field children table[] {seq, id, workflow, since_us, until_us?, attempt, next_try_us?, last_failure?}
 ---@field buffered {name: string, raised_us: number}[]
 ---@field updates {id: string, name: string, accepted_us: number}[]
+---@field gathered {kind: string, time_us: number, name: string?, seq: number?, id: string?}[] what the next turn will take up, in order
 ---@field streams {name: string, count: number, last_us: number}[]
 ---@field undelivered number
 

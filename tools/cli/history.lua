@@ -54,6 +54,8 @@ local KINDS = {
   Emitted = { "»", "emitted", "blue" },
   UpdateAccepted = { "?", "update", "blue" },
   UpdateAnswered = { "!", "answered update", "green" },
+  UpdateRequested = { "?", "update", "blue" },
+  UpdateRejected = { "✗", "refused update", "red" },
   Suspended = { "‖", "suspended", "yellow" },
   Unsuspended = { "▶", "goes on", "green" },
   Forked = { "⑂", "goes on from a copy of", "yellow" },
@@ -64,7 +66,8 @@ local FAILURES = {
   ActivityFailed = true, ActivityRetried = true, Failed = true, Terminated = true, Stalled = true, Canceled = true,
   ChildFailed = true, ChildRetried = true,
 }
-local ANSWERED_AT_ONCE = { DetachedStarted = true, EventSent = true, SideEffect = true, UpdateAnswered = true } -- `options` is the failure
+local ANSWERED_AT_ONCE = { DetachedStarted = true, EventSent = true, SideEffect = true, UpdateAnswered = true,
+  UpdateRejected = true } -- `options` is the failure
 local BEFORE_ID = { EventSent = " at ", Forked = " " }
 local DONE = { ActivityCompleted = true, ChildCompleted = true }
 local LATER = { ActivityRetried = true, ChildRetried = true, TimerCreated = true }

@@ -1,6 +1,7 @@
 -- run.lua: `lunation run`: one file, one instance, from its start (or from where it stood) to its end.
 local args = require "args"
 local data = require "data"
+local lunation = require "lunation"
 local out = require "out"
 local outcome = require "outcome"
 local sys = require "sys"
@@ -89,6 +90,12 @@ end
 
 local OVER = { COMPLETED = true, FAILED = true, TERMINATED = true, CANCELED = true, STALLED = true }
 
+--- Nothing would ever move, and while this process has the directory nobody could resume it.
+local function refuse_suspended(rt, id)
+  local description = lunation.json_decode(data.check(rt:describe(id, { json = true })))
+  data.fail(("'%s' is %s\nfirst: lunation resume %s"):format(id, description.reason, id), "LNT_EAGAIN")
+end
+
 --- Start the instance, or say that it goes on. Answers its id.
 local function begin(rt, parsed, input)
   local name = choose(rt, parsed[1], parsed[2])
@@ -104,6 +111,7 @@ local function begin(rt, parsed, input)
     local message = "the instance '%s' exists, with another input; leave --input out to go on with it, or choose another --id"
     data.fail(message:format(parsed.id), "LNT_EEXIST")
   end
+  if known.status == "SUSPENDED" then refuse_suspended(rt, parsed.id) end
   if not parsed.quiet and not OVER[known.status] then
     out.say(("%s goes on (%d events so far)"):format(parsed.id, known.history_events))
   end

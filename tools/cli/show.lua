@@ -64,6 +64,17 @@ end
 
 local function until_of(w) return w.until_us and "until " .. out.time(w.until_us) or "" end
 
+local GATHERED = {
+  EventRaised = "event", ActivityCompleted = "result of", ActivityFailed = "failure of", ChildCompleted = "result of child",
+  ChildFailed = "failure of child", UpdateRequested = "update", UpdateAccepted = "update", CancelRequested = "cancel",
+  TerminateRequested = "terminate",
+}
+
+local function gathered_of(g)
+  if g.kind == "TimerFired" then return g.name and "timeout of " .. g.name or "timer" end
+  return (GATHERED[g.kind] or g.kind) .. (g.name and " " .. g.name or "")
+end
+
 -- member = { label, words of an item }
 local WAITS = {
   { "activities", function(a) return "activity " .. a.name, attempt_of(a) end },
@@ -72,6 +83,7 @@ local WAITS = {
   { "timers", function(t) return "timer", "due " .. out.time(t.due_us) end },
   { "updates", function(u) return "update " .. u.name, "accepted " .. out.time(u.accepted_us) end },
   { "buffered", function(e) return "kept event " .. e.name, "raised " .. out.time(e.raised_us) end },
+  { "gathered", function(g) return "gathered " .. gathered_of(g), "at " .. out.time(g.time_us) end },
   { "streams", function(s) return "stream " .. s.name, ("%d values"):format(s.count) end },
 }
 
