@@ -57,6 +57,8 @@ const char *lnt__cbor_member_string(lnt_value map, const char *key, size_t *size
 /* The first difference between two values as text "path: a vs b" for people ("input.items[3].qty: 2 vs 3"); `what` names the root,
  * positions count from 1, a member that one side lacks is "absent". Empty when they are equal. Writes at most `size` bytes with the NUL. */
 void lnt__cbor_diff(lnt_value recorded, lnt_value wanted, const char *what, char *out, size_t size);
+/* The first `most` of them, one a line. */
+void lnt__cbor_diffs(lnt_value recorded, lnt_value wanted, const char *what, size_t most, char *out, size_t size);
 /* A short one-line rendering for people, cut with "..." at `size`. */
 void lnt__cbor_brief(lnt_value value, char *out, size_t size);
 

@@ -153,9 +153,8 @@ void lnt__cbor_brief(lnt_value value, char *out, size_t size) {
 /* ---- Difference -------------------------------------------------------------------------------------------------- */
 
 typedef struct diff {
-  text path;
-  char *out;
-  size_t size;
+  text path, out;
+  size_t count, most; /* differences told, and how many are wanted */
   int depth;
 } diff;
 
@@ -193,15 +192,16 @@ static void put_side(text *t, const lnt_value *side, const lnt_value *other) {
   put_text(t, rendering);
 }
 
-/* NULL: this side has nothing there. */
+/* NULL: this side has nothing there. true: that is enough. */
 static bool report(diff *d, const lnt_value *a, const lnt_value *b) {
-  text t = text_of(d->out, d->size);
-  put_text(&t, d->path.out);
-  put_text(&t, ": ");
-  put_side(&t, a, b);
-  put_text(&t, " vs ");
-  put_side(&t, b, a);
-  return true;
+  text *t = &d->out;
+  if (d->count++) put_text(t, "\n");
+  put_text(t, d->path.out);
+  put_text(t, ": ");
+  put_side(t, a, b);
+  put_text(t, " vs ");
+  put_side(t, b, a);
+  return d->count >= d->most || t->cut;
 }
 
 static bool differ(diff *d, lnt_value a, lnt_value b);
@@ -269,15 +269,19 @@ static bool differ(diff *d, lnt_value a, lnt_value b) {
   if (item_a.type == LNT__CBOR_NIL && item_b.type == LNT__CBOR_NIL) return false;
   if (item_a.type != item_b.type || d->depth >= LNT_VALUE_DEPTH_MAX) return report(d, &a, &b);
   bool found = false;
+  size_t before = d->count;
   if (item_a.type == LNT__CBOR_ARRAY) found = differ_arrays(d, &reader_a, item_a.as.count, &reader_b, item_b.as.count);
   if (item_a.type == LNT__CBOR_MAP) found = differ_maps(d, &reader_a, item_a.as.count, &reader_b, item_b.as.count);
-  return found || report(d, &a, &b);
+  return d->count > before ? found : report(d, &a, &b);
 }
 
 void lnt__cbor_diff(lnt_value recorded, lnt_value wanted, const char *what, char *out, size_t size) {
+  lnt__cbor_diffs(recorded, wanted, what, 1, out, size);
+}
+
+void lnt__cbor_diffs(lnt_value recorded, lnt_value wanted, const char *what, size_t most, char *out, size_t size) {
   char path[DIFF_PATH_BYTES];
-  diff d = {text_of(path, sizeof path), out, size, 0};
-  if (size) *out = 0;
+  diff d = {.path = text_of(path, sizeof path), .out = text_of(out, size), .most = most};
   put_text(&d.path, what && *what ? what : "value");
   differ(&d, recorded, wanted);
 }

@@ -3,12 +3,20 @@
 
 #include "engine/internal.h"
 
+enum { DIFFERENCES_MAX = 8 };
+
 /* ---- Matching with the history ---- */
 
 void lnt__divergence_place(lnt__turn *turn, bool called) {
   lnt__engine *engine = turn->engine;
   lnt__divergence *d = &engine->divergence;
   if (called && engine->vm.where) engine->vm.where(engine->vm.vm, turn, d->at, sizeof(d->at));
+  if (called && engine->vm.trace) engine->vm.trace(engine->vm.vm, turn, &engine->trace);
+}
+
+void lnt__divergence_values(lnt__divergence *d, lnt_value recorded, lnt_value made, const char *what) {
+  lnt__cbor_diff(recorded, made, what, d->difference, sizeof(d->difference));
+  lnt__cbor_diffs(recorded, made, what, DIFFERENCES_MAX, d->differences, sizeof(d->differences));
 }
 
 static void place_of_call(lnt__turn *turn, const lnt__command *command, lnt__divergence *out) {
@@ -21,7 +29,7 @@ static void refuse_different(lnt__turn *turn, const lnt__event *recorded, const 
   lnt__divergence *d = lnt__diverged(turn, recorded, seq);
   place_of_call(turn, command, d);
   if (recorded->kind == command->kind && lnt__name_equal(recorded->name, command->name))
-    lnt__cbor_diff(recorded->value, command->input, "input", d->difference, sizeof(d->difference));
+    lnt__divergence_values(d, recorded->value, command->input, "input");
   lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "event %llu of the history records command %u as %s; the code now makes %s at %s%s%s",
               (unsigned long long)d->event, seq, d->recorded, d->wanted, d->at, d->difference[0] ? "; first difference: " : "",
               d->difference);
@@ -329,6 +337,7 @@ bool lnt__turn_recorded(const lnt__turn *turn) { return lnt__in_history(turn) ||
 const char *lnt__turn_id(const lnt__turn *turn) { return turn->id; }
 const char *lnt__turn_workflow(const lnt__turn *turn) { return turn->workflow; }
 uint64_t lnt__turn_run(const lnt__turn *turn) { return turn->run; }
+uint32_t lnt__turn_next_seq(const lnt__turn *turn) { return turn->next_seq; }
 
 uint64_t lnt__turn_history_events(const lnt__turn *turn) { return turn->seen.events; }
 

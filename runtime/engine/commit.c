@@ -274,6 +274,7 @@ lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **
   lnt__buf_init(&engine->scratch);
   lnt__buf_init(&engine->instant);
   lnt__buf_init(&engine->late);
+  lnt__buf_init(&engine->trace);
   lnt__buf_init(&engine->outcome.value);
   lnt__buf_init(&engine->outcome.detail);
   engine->commits[0].number = 1;
@@ -331,6 +332,7 @@ void lnt__engine_destroy(lnt__engine *engine) {
   lnt__free(engine->answer_hold);
   lnt__buf_finish(&engine->instant);
   lnt__buf_finish(&engine->late);
+  lnt__buf_finish(&engine->trace);
   lnt__free(engine->fingerprint);
   lnt__rehearsal_destroy(engine->rehearsal);
   lnt__free(engine);

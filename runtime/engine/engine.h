@@ -64,6 +64,15 @@ typedef struct lnt__start_info {
   uint64_t seed;
 } lnt__start_info;
 
+#define LNT__CLUES_MAX 40
+typedef struct lnt__clue {
+  char what[80];   /* "#items", "ctx:is_replaying()" */
+  char at[120];    /* file:line */
+  const char *why; /* it may differ; static */
+  uint8_t weight;  /* the likelier the cause, the more; 0: it is the same in every replay */
+  uint32_t seq;    /* number of the command that was made next after the last use of it */
+} lnt__clue;
+
 typedef struct lnt__vm {
   void *vm;
   /* Make the body and run it until every branch waits or it ends. *body is the VM's; it is set also when the body ended at once, and the
@@ -77,6 +86,8 @@ typedef struct lnt__vm {
   lnt_status (*resolve)(void *vm, const lnt__turn *turn, const char *workflow, uint8_t *hash, lnt_error *err);
   /* Where the body stands now ("research.lua:14 in function 'plan'"), asked only from within a command, for a diagnosis. */
   void (*where)(void *vm, lnt__turn *turn, char *out, size_t size);
+  /* The same as a traceback, line by line. May be NULL. */
+  void (*trace)(void *vm, lnt__turn *turn, lnt__buf *out);
   /* Ask without moving the body. COMPLETED: `value` is the answer; FAILED: the failure; UNAVAILABLE: no memory. Its branches are as
    * they were. */
   void (*ask)(void *vm, lnt__turn *turn, void *body, const lnt__question *question, lnt__outcome *outcome);
@@ -86,6 +97,10 @@ typedef struct lnt__vm {
   lnt_status (*inspect)(void *vm, lnt__turn *turn, void *body, lnt__buf *out, lnt_error *err);
   /* From here on the body draws other random numbers; with the seed it has, nothing changes. NULL: it draws none. */
   void (*reseed)(void *vm, void *body, uint64_t seed);
+  /* For a diagnosis: from here on note, slowly, what bodies use that may not be the same in every replay. NULL: it cannot. Then end that:
+   * what was noted, at most `most`; how many. */
+  void (*watch)(void *vm);
+  size_t (*watched)(void *vm, lnt__clue *out, size_t most);
 } lnt__vm;
 
 /* ---- The engine, as the VM sees it: only between lnt__vm.start/deliver and their return ---- */
@@ -129,6 +144,7 @@ bool lnt__turn_recorded(const lnt__turn *turn);  /* the next command is in the h
 const char *lnt__turn_id(const lnt__turn *turn);
 const char *lnt__turn_workflow(const lnt__turn *turn);
 uint64_t lnt__turn_run(const lnt__turn *turn);
+uint32_t lnt__turn_next_seq(const lnt__turn *turn); /* of the next command */
 uint64_t lnt__turn_history_events(const lnt__turn *turn); /* that the body has seen; the same in a replay */
 bool lnt__turn_advises(lnt__turn *turn); /* is its history so long that the body should continue as new? May make a command */
 void lnt__turn_custom_status(lnt__turn *turn, lnt_value value); /* copied; silent in replay */
@@ -151,6 +167,7 @@ typedef struct lnt__divergence {
   char recorded[300], wanted[300];      /* both calls as an author would write them; empty: none */
   char at[200], was_at[200];            /* file:line of the call that is made now; of the recorded one, in the code that made it */
   char difference[300]; /* the first difference of the arguments */
+  char differences[900]; /* the first of them, one a line */
   bool rehearsed;       /* paranoid: "recorded" is what a rebuilt copy made, "wanted" what the instance itself makes */
   uint32_t asked;       /* queries and validators that ran on the instance's own body */
 } lnt__divergence;

@@ -230,6 +230,7 @@ struct lnt__engine {
   lnt__buf instant;  /* the answer of the instant command under way */
   char refusal[LNT_ERROR_MESSAGE_MAX];
   lnt__divergence divergence; /* what the refusal is about, when it is a divergence */
+  lnt__buf trace;             /* of the call that diverged, for people */
   uint32_t probe_seq;         /* a trial wants to know where this command is made; 0: none */
   lnt__rehearsal *rehearsal;  /* paranoid; else NULL */
   bool has_beats; /* there may be rows in table HEARTBEAT */
@@ -309,6 +310,7 @@ const lnt__event *lnt__half_event(const lnt__turn *turn, lnt_event_kind kind, ui
 static inline bool lnt__in_history(const lnt__turn *turn) { return turn->replaying || turn->next_seq <= turn->recorded; }
 /* Begin to tell a divergence at command `seq`; recorded: its event, or NULL. Then lnt__refuse(). */
 lnt__divergence *lnt__diverged(lnt__turn *turn, const lnt__event *recorded, uint32_t seq);
+void lnt__divergence_values(lnt__divergence *d, lnt_value recorded, lnt_value made, const char *what); /* how they differ */
 void lnt__divergence_place(lnt__turn *turn, bool called); /* where the code stands; called: a function of ctx is under way */
 void lnt__refuse_early_end(lnt__turn *turn);
 void lnt__turn_feed(lnt__turn *turn, const lnt__event *event); /* one event to the body, by its kind */
@@ -318,6 +320,12 @@ lnt__cmd *lnt__waiter_for(lnt__turn *turn, lnt_value name);
 void lnt__buffer_event(lnt__turn *turn, lnt_value name, lnt_value value, uint32_t order);
 void lnt__turn_execute(lnt__turn *turn);
 void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind, lnt_value value, lnt_value detail);
+
+/* trial.c: where code `hash` makes command `seq` of the history of `turn`; it loses engine->divergence */
+lnt_status lnt__find_line(const lnt__turn *turn, const uint8_t *hash, uint32_t seq, char *out, size_t size, lnt_error *err);
+
+/* diagnose.c: append what there is to say of the divergence just met (engine->divergence), a map */
+void lnt__diagnose(lnt__turn *turn, lnt__buf *out);
 
 /* rehearse.c: paranoid mode */
 bool lnt__rehearsal_create(lnt__engine *engine, const lnt__vm *vm); /* false: out of memory */

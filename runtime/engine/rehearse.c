@@ -125,8 +125,8 @@ static bool agrees(const lnt__event *a, const lnt__event *b) {
 
 static void tell_difference(const lnt__event *a, const lnt__event *b, lnt__divergence *d) {
   if (a->kind != b->kind || !same(a->name, b->name)) return;
-  if (!same(a->value, b->value)) lnt__cbor_diff(a->value, b->value, "input", d->difference, sizeof(d->difference));
-  else if (!same(a->options, b->options)) lnt__cbor_diff(a->options, b->options, "options", d->difference, sizeof(d->difference));
+  if (!same(a->value, b->value)) lnt__divergence_values(d, a->value, b->value, "input");
+  else if (!same(a->options, b->options)) lnt__divergence_values(d, a->options, b->options, "options");
   else if (a->due_us != b->due_us)
     snprintf(d->difference, sizeof(d->difference), "due: %.6f s apart", (double)(b->due_us - a->due_us) / 1e6);
   else if (!same(a->id, b->id))
@@ -269,7 +269,7 @@ static void compare_ends(lnt__turn *turn, const lnt__outcome *outcome) {
   d->asked = turn->asks_run;
   end_text(rehearsal->end, rehearsed, d->recorded, sizeof(d->recorded));
   end_text(outcome->state, made, d->wanted, sizeof(d->wanted));
-  if (rehearsal->end == outcome->state) lnt__cbor_diff(rehearsed, made, "value", d->difference, sizeof(d->difference));
+  if (rehearsal->end == outcome->state) lnt__divergence_values(d, rehearsed, made, "value");
   lnt__refuse(turn, LNT__REFUSAL_DIVERGED,
               "run twice over the same history, the code does not end the same: a rebuilt copy came to %s, the instance itself to %s%s%s",
               d->recorded, d->wanted, d->difference[0] ? "; first difference: " : "", d->difference);

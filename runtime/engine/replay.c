@@ -18,7 +18,7 @@ void lnt__refuse(lnt__turn *turn, lnt__refusal refusal, const char *format, ...)
 lnt__divergence *lnt__diverged(lnt__turn *turn, const lnt__event *recorded, uint32_t seq) {
   lnt__engine *engine = turn->engine;
   lnt__divergence *d = &engine->divergence;
-  if (turn->refusal == LNT__REFUSAL_NONE) memset(d, 0, sizeof(*d));
+  if (turn->refusal == LNT__REFUSAL_NONE) memset(d, 0, sizeof(*d)), lnt__buf_clear(&engine->trace);
   d->seq = seq;
   if (!recorded) return d;
   d->event = (uint64_t)(recorded - engine->replay.history.events) + 1;

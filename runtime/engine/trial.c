@@ -23,12 +23,12 @@ static lnt_status replay(lnt__turn *copy, lnt_error *err) {
   return engine->poisoned ? lnt__fail(err, LNT_ENOMEM, "out of memory while other code was tried") : LNT_OK;
 }
 
-/* Where the code that made the history makes its command `seq`. */
-static lnt_status find_recorded_line(const lnt__turn *turn, uint32_t seq, char *out, size_t size, lnt_error *err) {
+lnt_status lnt__find_line(const lnt__turn *turn, const uint8_t *hash, uint32_t seq, char *out, size_t size, lnt_error *err) {
   lnt__engine *engine = turn->engine;
   lnt__turn copy;
   if (!engine->vm.where) return LNT_OK;
   lnt__copy_init(&copy, turn);
+  memcpy(copy.hash, hash, LNT__SHA256_BYTES);
   memset(&engine->divergence, 0, sizeof(engine->divergence));
   engine->probe_seq = seq;
   lnt_status status = replay(&copy, err);
@@ -57,7 +57,7 @@ static lnt_status judge(const lnt__turn *turn, const uint8_t *hash, lnt__trial *
   lnt__copy_finish(&copy);
   lnt__divergence *d = &out->divergence;
   bool told = out->state == LNT__TRIAL_DIVERGES && d->event && memcmp(turn->hash, hash, LNT__SHA256_BYTES) != 0;
-  return status == LNT_OK && told ? find_recorded_line(turn, d->seq, d->was_at, sizeof(d->was_at), err) : status;
+  return status == LNT_OK && told ? lnt__find_line(turn, turn->hash, d->seq, d->was_at, sizeof(d->was_at), err) : status;
 }
 
 lnt_status lnt__engine_try(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt__trial *out, lnt_error *err) {

@@ -3,8 +3,6 @@
 
 #include "engine/internal.h"
 
-static lnt_value text_of(const char *text) { return (lnt_value){text, strlen(text)}; }
-
 void lnt__outcome_reset(lnt__outcome *outcome) {
   outcome->state = LNT__BODY_WAITING;
   outcome->error.code = LNT_OK;
@@ -166,55 +164,10 @@ void lnt__turn_close(lnt__turn *turn, lnt_run_status status, lnt_event_kind kind
   if (over) settle(turn);
 }
 
-static size_t put_member(lnt__buf *out, const char *name, const char *text) {
-  if (!text[0]) return 0;
-  lnt__cbor_cstring(out, name);
-  lnt__cbor_cstring(out, text);
-  return 1;
-}
-
-/* What may have led here: only what is known, from the history and from the interpreter that runs. */
-static const char *likely_cause(lnt__turn *turn) {
-  const lnt__history *history = &turn->engine->replay.history;
-  lnt_value made_by = LNT_VALUE_NIL, now = text_of(turn->engine->fingerprint);
-  bool moved = false;
-  for (size_t i = 0; i < history->count; i++) {
-    const lnt__event *event = &history->events[i];
-    if (event->kind == LNT_EVENT_STARTED || event->kind == LNT_EVENT_CODE_CHANGED) made_by = event->engine;
-    moved = moved || event->kind == LNT_EVENT_CODE_CHANGED;
-  }
-  const lnt__divergence *d = &turn->engine->divergence;
-  if (d->asked)
-    return "a query, or the validator of an update, ran on the instance: one that changes a variable or a table of the workflow breaks "
-           "every replay, which does not run it";
-  if (moved) return "the instance was moved to other code, which makes other calls than its history has";
-  if (made_by.size != now.size || memcmp(made_by.data, now.data, now.size) != 0)
-    return "the history was made by another interpreter or processor; results of floating point or of '#' on tables with holes may differ";
-  return "the same code made another call than before: something that it computes is not the same in every replay, such as '#' on a table "
-         "with holes";
-}
-
-/* A divergence as a value: where, both calls, the first difference, the cause. */
-static void write_details(lnt__turn *turn, lnt__buf *out) {
-  const lnt__divergence *d = &turn->engine->divergence;
-  lnt__cbor_map map;
-  lnt__cbor_map_begin(out, &map);
-  size_t count = put_member(out, "recorded", d->recorded) + put_member(out, "made", d->wanted) + put_member(out, "at", d->at) +
-                 put_member(out, "recorded_at", d->was_at) + put_member(out, "difference", d->difference) +
-                 put_member(out, "cause", likely_cause(turn));
-  lnt__cbor_cstring(out, "command");
-  lnt__cbor_int(out, d->seq);
-  lnt__cbor_cstring(out, "event");
-  lnt__cbor_int(out, (int64_t)d->event);
-  lnt__cbor_cstring(out, "recorded_at_us");
-  lnt__cbor_int(out, d->recorded_us);
-  lnt__cbor_map_end(out, &map, count + 3, false);
-}
-
 static void write_stall(lnt__turn *turn, const char *type, const char *message, lnt__buf *out) {
   lnt__buf details;
   lnt__buf_init(&details);
-  if (turn->refusal == LNT__REFUSAL_DIVERGED) write_details(turn, &details);
+  if (turn->refusal == LNT__REFUSAL_DIVERGED) lnt__diagnose(turn, &details);
   lnt_failure failure = {type, message, 1, {details.data, details.size}};
   lnt__failure_write(out, &failure);
   if (details.failed) lnt__poison(turn->engine);
@@ -236,6 +189,7 @@ static void stall(lnt__turn *turn, const char *type, const char *message) {
   turn->status = LNT_RUN_STALLED;
   if (!again) {
     lnt__event event = {.kind = LNT_EVENT_STALLED, .value = value};
+    if (turn->refusal == LNT__REFUSAL_DIVERGED) event.detail = (lnt_value){turn->engine->trace.data, turn->engine->trace.size};
     lnt__emit(turn, &event);
     turn->updated_us = turn->last_us;
     set_failure(turn, value);

@@ -73,6 +73,8 @@ typedef struct lnt__guard {
   char text[LNT__GUARD_TEXT_MAX]; /* why, and where: "quests.lua:12: ..."; complete, UTF-8 */
   bool in_turn;
 
+  lua_Hook watch; /* told of each line and each call of a turn; NULL: nobody is (watch.c). Set between turns */
+
   /* The guard's own. */
   lua_State *L; /* main thread; NULL before lnt__sandbox_open: nothing is refused until then */
   int64_t budget; /* units left; a unit is about one VM instruction */
@@ -166,5 +168,8 @@ lnt_status lnt__sandbox_compile(lua_State *L, const char *name, const char *sour
  * stands before the colon is any name, or names with dots. */
 void lnt__sandbox_tail_calls(const char *source, size_t size, void (*fn)(void *user, const char *verb, size_t verb_size, int line),
                              void *user);
+
+/* Call fn for each '#' of the text: with its operand, where that is a name, or names with dots; size 0: it is something else. */
+void lnt__sandbox_lengths(const char *source, size_t size, void (*fn)(void *user, const char *operand, size_t size, int line), void *user);
 
 #endif

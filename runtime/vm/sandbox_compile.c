@@ -233,6 +233,25 @@ void lnt__sandbox_tail_calls(const char *source, size_t size, void (*fn)(void *u
   }
 }
 
+/* ---- Lengths ---- */
+
+void lnt__sandbox_lengths(const char *source, size_t size, void (*fn)(void *user, const char *operand, size_t size, int line), void *user) {
+  scanner s = {.at = source, .end = source + size, .line = 1};
+  if (peek(&s, 0) == '#') skip_line(&s);
+  while (next_token(&s) != TOKEN_END) {
+    if (s.kind != TOKEN_OTHER || !is(&s, "#")) continue;
+    int line = s.line;
+    scanner ahead = s;
+    const char *from = next_token(&ahead) == TOKEN_NAME ? ahead.token : NULL, *to = from;
+    while (from && ahead.kind == TOKEN_NAME) {
+      to = ahead.token + ahead.size;
+      if (next_token(&ahead) != TOKEN_OTHER || !is(&ahead, ".") || next_token(&ahead) != TOKEN_NAME) break;
+    }
+    bool plain = from && !is(&ahead, "(") && !is(&ahead, "[") && !is(&ahead, ":") && !memchr(from, ' ', (size_t)(to - from));
+    fn(user, from, plain ? (size_t)(to - from) : 0, line);
+  }
+}
+
 /* ---- Messages ---- */
 
 /* Text for people: what is not printable ASCII or UTF-8 becomes '?'. */

@@ -45,7 +45,10 @@ void lnt__guard_finish(lnt__guard *guard) { lnt__pool_finish(&guard->pool); }
 
 static void on_count(lua_State *L, lua_Debug *ar);
 
-static void arm(lua_State *L, int count) { lua_sethook(L, on_count, LUA_MASKCOUNT, count); }
+static void arm(lua_State *L, int count) {
+  int more = lnt__guard_of(L)->watch ? LUA_MASKCALL | LUA_MASKLINE : 0;
+  lua_sethook(L, on_count, LUA_MASKCOUNT | more, count);
+}
 
 static void mark_killed(lnt__guard *guard, lnt__kill reason, const char *format, va_list args) {
   guard->killed = reason;
@@ -180,7 +183,7 @@ void lnt__guard_end(lnt__guard *guard) {
   guard->collect_low = 0;
   if (guard->collecting) lua_gc(guard->L, LUA_GCSETSTEPMUL, guard->step_mul);
   guard->collecting = false;
-  if (guard->killed != LNT__KILL_NONE) arm(guard->L, LNT__GUARD_HOOK_INSTRUCTIONS);
+  if (guard->killed != LNT__KILL_NONE || guard->watch) arm(guard->L, LNT__GUARD_HOOK_INSTRUCTIONS);
 }
 
 uint64_t lnt__guard_spent(const lnt__guard *guard) {
@@ -294,9 +297,12 @@ static void check_time(lua_State *L, lnt__guard *guard) {
 
 /* Every LNT__GUARD_HOOK_INSTRUCTIONS instructions, and at every single one once the turn is killed. */
 static void on_count(lua_State *L, lua_Debug *ar) {
-  (void)ar;
   lnt__guard *guard = lnt__guard_of(L);
   if (!guard->in_turn) return;
+  if (ar->event != LUA_HOOKCOUNT) {
+    if (guard->watch && guard->killed == LNT__KILL_NONE) guard->watch(L, ar);
+    return;
+  }
   if (guard->killed != LNT__KILL_NONE) lnt__guard_rethrow(L);
   if (guard->collecting) collect_settle(guard, L);
   if (guard->limits.turn_ns_max) check_time(L, guard);

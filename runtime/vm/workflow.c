@@ -234,6 +234,12 @@ static lnt_status vm_resolve(void *vm, const lnt__turn *turn, const char *workfl
   return LNT_OK;
 }
 
+static void vm_trace(void *vm, lnt__turn *turn, lnt__buf *out) {
+  const lnt__wvm *wvm = vm;
+  (void)turn;
+  if (wvm->calling) lnt__traceback(wvm->calling, out);
+}
+
 static void vm_where(void *vm, lnt__turn *turn, char *out, size_t size) {
   const lnt__wvm *wvm = vm;
   (void)turn;
@@ -299,8 +305,8 @@ static void init(lnt__wvm *wvm) {
   lnt__guard_init(&wvm->guard, &guard_limits);
   wvm->host = (lnt__sandbox_host){wvm, host_now_us, host_rng, host_log};
   wvm->guard.host = &wvm->host;
-  wvm->interface = (lnt__vm){wvm, vm_start, vm_deliver, vm_drop, vm_resolve, vm_where, lnt__vm_ask, lnt__vm_update,
-                              lnt__vm_inspect, lnt__body_reseed};
+  wvm->interface = (lnt__vm){wvm, vm_start, vm_deliver, vm_drop, vm_resolve, vm_where, vm_trace, lnt__vm_ask, lnt__vm_update,
+                              lnt__vm_inspect, lnt__body_reseed, lnt__vm_watch, lnt__vm_watched};
   wvm->slots = FIRST_SLOT;
   lnt__u64map_init(&wvm->codes);
   lnt__strmap_init(&wvm->definitions);

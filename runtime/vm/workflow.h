@@ -68,6 +68,7 @@ typedef struct lnt__body lnt__body;
 typedef struct lnt__branch lnt__branch;
 typedef struct lnt__task lnt__task;
 typedef struct lnt__scope lnt__scope;
+typedef struct lnt__watch lnt__watch; /* watch.c */
 
 typedef struct lnt__thread { lua_State *co; uint32_t slot; } lnt__thread;
 
@@ -228,6 +229,7 @@ struct lnt__wvm {
   uint32_t ctx_slot, run_update_slot, task_meta_slot, scope_meta_slot;
   const void *task_meta, *scope_meta;
   lnt__buf input, extra;
+  lnt__watch *watch;  /* a diagnosis is under way; else NULL */
   size_t clean_bytes; /* of the state after the last full cycle of the collector in idle time */
 
   void (*entry)(lua_State *L, void *argument);
@@ -394,6 +396,11 @@ void lnt__ask_functions(lua_State *L); /* RAISES. Into the table at the top */
 void lnt__vm_ask(void *vm, lnt__turn *turn, void *body, const lnt__question *question, lnt__outcome *outcome);
 bool lnt__vm_update(void *vm, lnt__turn *turn, void *body, const lnt__accepted *update, lnt__outcome *outcome);
 lnt_status lnt__vm_inspect(void *vm, lnt__turn *turn, void *body, lnt__buf *out, lnt_error *err);
+
+/* ---- watch.c ---- */
+
+void lnt__vm_watch(void *vm);
+size_t lnt__vm_watched(void *vm, lnt__clue *out, size_t most);
 
 /* ---- code.c, bundle.c ---- */
 
