@@ -1,6 +1,6 @@
 /* code.c - loads files into both VMs and keeps their bundles in the store. Called by api/code.c, by the workflow VM when it misses
  * code, and by dispatch.c when it misses an activity; owner thread. */
-#include "driver/runtime.h"
+#include "driver/reload.h"
 
 /* The text of a file that is loaded: what to go back to when a newer one fails halfway. */
 typedef struct loaded_file { char *file, *source; size_t size; } loaded_file;
@@ -103,6 +103,7 @@ lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source,
   lnt_status status = lnt__wvm_stage(rt->wvm, file, source, size, &staged, err);
   if (status) return status;
   status = lnt__code_switch(rt, staged, source, size, err);
+  if (!status) lnt__reload_stalled(rt, staged);
   lnt__wvm_unstage(rt->wvm, staged);
   return status;
 }

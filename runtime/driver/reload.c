@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "driver/reload.h"
+#include "journal/query.h"
 
 enum {
   SLICE_NS = 1000 * 1000,
@@ -198,6 +199,33 @@ lnt_status lnt__migrate_begin(lnt_runtime *rt, const lnt_migrate_options *option
   enqueue(reload);
   if (options->now) carry_out(rt, reload);
   return LNT_OK;
+}
+
+static bool any_stalled(lnt_runtime *rt, const lnt_list_options *filter) {
+  lnt__query q;
+  lnt__row row;
+  void *memory = NULL;
+  uint64_t cursor = UINT64_MAX;
+  lnt_status status = lnt__query_init(&q, rt->store, filter, NULL);
+  if (!status) lnt__query_below(&q, &cursor, &row, &memory);
+  lnt__query_finish(&q);
+  lnt__free(memory);
+  return memory != NULL;
+}
+
+void lnt__reload_stalled(lnt_runtime *rt, const lnt__staged *staged) {
+  lnt_error error;
+  lnt_list_options filter;
+  lnt_migrate_options options;
+  lnt_list_options_init(&filter);
+  filter.status_mask = 1u << LNT_RUN_STALLED;
+  lnt_migrate_options_init(&options);
+  options.filter = &filter;
+  for (size_t i = 0; i < staged->name_count; i++) {
+    filter.workflow = staged->names[i].name;
+    if (any_stalled(rt, &filter) && lnt__migrate_begin(rt, &options, staged->hash, &error))
+      lnt__runtime_log(rt, LNT_LOG_WARN, NULL, error.message);
+  }
 }
 
 /* ---- Its end ---- */

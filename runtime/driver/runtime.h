@@ -217,6 +217,7 @@ void lnt__lanes_finish(lnt_runtime *rt);
 
 /* ---- code.c ---- */
 lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_error *err);
+void lnt__reload_stalled(lnt_runtime *rt, const lnt__staged *staged); /* reload.c: those who stalled on other code of it move if they fit */
 lnt_status lnt__code_fetch(void *runtime, const uint8_t *hash, void **bundle, size_t *size, lnt_error *err);
 /* Let staged code become current, with its activities; `source` is its file's. An error: nothing changed. */
 lnt_status lnt__code_switch(lnt_runtime *rt, lnt__staged *staged, const char *source, size_t size, lnt_error *err);

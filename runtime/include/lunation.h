@@ -215,7 +215,8 @@ LNT_API lnt_status lnt_close(lnt_runtime *rt);
 /* ---- Code ------------------------------------------------------------------------------------------------------ */
 
 /* Load a Lua file: its workflows into the sandbox, its activities into the activity VM. Its source, with every module it
- * requires, is stored by hash; instances started later are pinned to it. Loading a file again replaces it for new starts.
+ * requires, is stored by hash; instances started later are pinned to it. Loading a file again replaces it for new starts; instances of
+ * its workflows that stalled are moved to it, if they fit.
  * Errors: LNT_ENOTFOUND (no such file), LNT_ESYNTAX (message: file:line and what), LNT_ELIMIT, LNT_EEXIST (another file
  * defines the same workflow or activity), LNT_EREADONLY. A file that fails to load changes nothing. Owner thread. */
 LNT_API lnt_status lnt_load_file(lnt_runtime *rt, const char *path, lnt_error *err);
@@ -422,6 +423,19 @@ LNT_API lnt_status lnt_resume(lnt_runtime *rt, const char *id, const char *reaso
  * gets it when it goes on. Canceling again changes nothing: lnt_terminate() stops one that does not end. Errors as lnt_raise(). */
 LNT_API lnt_status lnt_cancel(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done, void *done_user,
                               lnt_error *err);
+
+/* WHY IT STALLED: the failure of a STALLED instance. Type TurnTimeout, OutOfMemory, CodeUnavailable, Corrupt, or Diverged; the last has
+ * `details`, a map. Members that there is nothing to say of are absent or empty:
+ *   event, recorded_at_us  place in the history, from 1, and time of the recorded event; 0: nothing is recorded there
+ *   command                number of the command
+ *   recorded, recorded_at  the recorded call as an author would write it, and its file:line
+ *   made, at               the call that came instead, and its file:line. The Stalled event has its traceback as its detail
+ *   difference             the first difference of the arguments: "input.items[3].qty: 2 vs 3"; differences: the first of them, a list
+ *   cause                  the likely cause, a sentence
+ *   touched                [{what, at, why, before_command}] what the code used, shortly before or earlier, of what may differ between two
+ *                          runs, the likeliest first: "#items", "ctx:is_replaying()", "a weak table" ...
+ *   rehearsed              true: found by lnt_options.paranoid: `recorded` is what a rebuilt copy made, `made` what the instance would have
+ * It goes on when code that fits it is loaded or reloaded, by lnt_migrate(), or by lnt_resume(), which tries again what it has. */
 
 /* One instance, as last made durable. */
 typedef struct lnt_instance {

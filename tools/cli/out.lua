@@ -121,6 +121,22 @@ function out.failure(json)
   return ("%s: %s"):format(failure.type, failure.message)
 end
 
+--- The lines that tell of the divergence in a failure in JSON; none, if it is another one. `now_us`: when it is told.
+function out.divergence(json, now_us)
+  local failure = json and lunation.json_decode(json)
+  local d = type(failure) == "table" and failure.type == "Diverged" and failure.details
+  if type(d) ~= "table" then return {} end
+  local lines = {}
+  local function line(label, text, at) lines[#lines + 1] = ("%-10s%s%s"):format(label, text, at and "  " .. at or "") end
+  local event = (d.event or 0) > 0 and ("event %d, %s ago: "):format(d.event, out.duration(math.max(0, now_us - d.recorded_at_us))) or ""
+  line(d.rehearsed and "a copy" or "recorded", event .. (d.recorded or "nothing"), d.recorded_at)
+  line(d.rehearsed and "itself" or "now", d.made or "nothing", d.at)
+  for i, difference in ipairs(d.differences or {}) do line(i == 1 and "differs" or "", difference) end
+  line("cause", d.cause or "unknown")
+  for i, clue in ipairs(d.touched or {}) do line(i == 1 and "it used" or "", clue.what, clue.at) end
+  return lines
+end
+
 --- JSON for people: indented; a string as its text.
 function out.pretty(json)
   local value = lunation.json_decode(json)

@@ -1,5 +1,6 @@
 -- outcome.lua: tells how an instance ended, and answers the exit code. For `run` and `start --wait`.
 local out = require "out"
+local sys = require "sys"
 
 local outcome = {}
 
@@ -13,6 +14,7 @@ function outcome.report(instance, parsed)
     if instance.output then io.write(out.pretty(instance.output), "\n") end
   else
     out.say(("%s %s: %s"):format(instance.id, out.status(2, instance.status), out.failure(instance.failure)))
+    for _, line in ipairs(out.divergence(instance.failure, sys.now_us())) do out.say("  ", line) end
     out.say(out.paint(2, "dim", ("`lunation history %s` tells what happened"):format(instance.id)))
   end
   return EXITS[instance.status] or 1

@@ -3,6 +3,7 @@ local args = require "args"
 local data = require "data"
 local lunation = require "lunation"
 local out = require "out"
+local sys = require "sys"
 
 local show = {
   name = "show",
@@ -140,7 +141,10 @@ function show.run(parsed, command)
     io.write("  waiting   ", description.reason, "\n")
     show_waits(description, parsed.full)
   end
-  if i.failure then io.write(out.paint(1, "red", "failure"), "\n    ", out.failure(i.failure), "\n") end
+  if i.failure then
+    io.write(out.paint(1, "red", "failure"), "\n    ", out.failure(i.failure), "\n")
+    for _, line in ipairs(out.divergence(i.failure, sys.now_us())) do io.write("    ", line, "\n") end
+  end
   block("custom status", i.custom_status, parsed.full)
   block("attributes", i.attributes, parsed.full)
   block("input", i.input, parsed.full)
