@@ -5,7 +5,6 @@
 #include <stdio.h>
 
 #define BUF_BYTES_MIN 64
-#define VARINT_BYTES_MAX 10
 
 void lnt__buf_init(lnt__buf *buf) { *buf = (lnt__buf){NULL, 0, 0, false}; }
 
@@ -24,11 +23,8 @@ bool lnt__buf_grow(lnt__buf *buf, size_t extra) {
 }
 
 void lnt__buf_varint_long(lnt__buf *buf, uint64_t value) {
-  if (!lnt__buf_reserve(buf, VARINT_BYTES_MAX)) return;
-  uint8_t *at = buf->data + buf->size;
-  for (; value >= 0x80; value >>= 7) *at++ = (uint8_t)(value | 0x80);
-  *at++ = (uint8_t)value;
-  buf->size = (size_t)(at - buf->data);
+  if (!lnt__buf_reserve(buf, LNT__VARINT_BYTES_MAX)) return;
+  buf->size = (size_t)(lnt__put_varint(buf->data + buf->size, value) - buf->data);
 }
 
 void lnt__buf_bytes(lnt__buf *buf, const void *data, size_t size) {
@@ -76,7 +72,7 @@ uint8_t lnt__read_u8(lnt__reader *reader) {
   return 0;
 }
 
-uint64_t lnt__read_varint(lnt__reader *reader) {
+uint64_t lnt__read_varint_long(lnt__reader *reader) {
   uint64_t value = 0;
   for (unsigned shift = 0; shift < 64; shift += 7) {
     if (reader->at == reader->end) break;

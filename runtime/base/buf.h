@@ -18,6 +18,17 @@ static inline void lnt__buf_clear(lnt__buf *buf) { buf->size = 0; buf->failed = 
 bool lnt__buf_grow(lnt__buf *buf, size_t extra); /* the slow path of reserve */
 void lnt__buf_varint_long(lnt__buf *buf, uint64_t value); /* the slow path of varint */
 
+#define LNT__VARINT_BYTES_MAX 10
+
+/* LEB128 to where there is room for it; answers what follows. */
+static inline uint8_t *lnt__put_varint(uint8_t *at, uint64_t value) {
+  for (; value >= 0x80; value >>= 7) *at++ = (uint8_t)(value | 0x80);
+  *at++ = (uint8_t)value;
+  return at;
+}
+
+static inline uint64_t lnt__zigzag(int64_t value) { return ((uint64_t)value << 1) ^ (uint64_t)-(int64_t)(value < 0); }
+
 /* Room for `extra` more bytes at data + size; false: out of memory, now or earlier. */
 static inline bool lnt__buf_reserve(lnt__buf *buf, size_t extra) {
   return buf->capacity - buf->size >= extra && !buf->failed ? true : lnt__buf_grow(buf, extra);
@@ -41,7 +52,7 @@ static inline void lnt__buf_varint(lnt__buf *buf, uint64_t value) {
 
 /* zigzag, then LEB128 */
 static inline void lnt__buf_zigzag(lnt__buf *buf, int64_t value) {
-  lnt__buf_varint(buf, ((uint64_t)value << 1) ^ (uint64_t)-(int64_t)(value < 0));
+  lnt__buf_varint(buf, lnt__zigzag(value));
 }
 
 void lnt__buf_bytes(lnt__buf *buf, const void *data, size_t size); /* varint length, then the bytes */
@@ -50,12 +61,17 @@ void lnt__buf_printf(lnt__buf *buf, const char *format, ...) LNT__PRINTF(2, 3); 
 void *lnt__buf_detach(lnt__buf *buf, size_t *size);
 
 /* Big-endian integers for keys. */
-static inline void lnt__put_be64(uint8_t *to, uint64_t value) { for (int i = 7; i >= 0; i--) { to[i] = (uint8_t)value; value >>= 8; } }
-static inline uint64_t lnt__get_be64(const uint8_t *from) { uint64_t v = 0; for (int i = 0; i < 8; i++) v = v << 8 | from[i]; return v; }
-static inline void lnt__put_be32(uint8_t *to, uint32_t value) { for (int i = 3; i >= 0; i--) { to[i] = (uint8_t)value; value >>= 8; } }
-static inline uint32_t lnt__get_be32(const uint8_t *from) {
-  return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | from[3];
-}
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+static inline uint64_t lnt__be64(uint64_t value) { return __builtin_bswap64(value); }
+static inline uint32_t lnt__be32(uint32_t value) { return __builtin_bswap32(value); }
+#else
+static inline uint64_t lnt__be64(uint64_t value) { return value; }
+static inline uint32_t lnt__be32(uint32_t value) { return value; }
+#endif
+static inline void lnt__put_be64(uint8_t *to, uint64_t value) { value = lnt__be64(value); memcpy(to, &value, sizeof value); }
+static inline uint64_t lnt__get_be64(const uint8_t *from) { uint64_t value; memcpy(&value, from, sizeof value); return lnt__be64(value); }
+static inline void lnt__put_be32(uint8_t *to, uint32_t value) { value = lnt__be32(value); memcpy(to, &value, sizeof value); }
+static inline uint32_t lnt__get_be32(const uint8_t *from) { uint32_t value; memcpy(&value, from, sizeof value); return lnt__be32(value); }
 
 /* Reading the same encodings. A reader that runs past its end, or meets an over-long integer (beyond 64
  * bits, or padded: each integer has one form), sets `failed`, goes to its end and answers zeros. */
@@ -71,7 +87,10 @@ static inline lnt__reader lnt__reader_of(const void *data, size_t size) {
   return (lnt__reader){at, size ? at + size : NULL, false};
 }
 uint8_t lnt__read_u8(lnt__reader *reader);
-uint64_t lnt__read_varint(lnt__reader *reader);
+uint64_t lnt__read_varint_long(lnt__reader *reader); /* the slow path of read_varint */
+static inline uint64_t lnt__read_varint(lnt__reader *reader) {
+  return reader->at != reader->end && *reader->at < 0x80 ? *reader->at++ : lnt__read_varint_long(reader);
+}
 int64_t lnt__read_zigzag(lnt__reader *reader);
 lnt_value lnt__read_bytes(lnt__reader *reader); /* points into the reader's memory; {NULL,0} when empty or failed */
 

@@ -156,8 +156,8 @@ void lnt__sha256_end(lnt__sha256 *sha, uint8_t out[LNT__SHA256_BYTES]) {
 void lnt__hex(const uint8_t *data, size_t size, char *out) {
   static const char digits[] = "0123456789abcdef";
   for (size_t i = 0; i < size; i++) {
-    *out++ = digits[data[i] >> 4];
-    *out++ = digits[data[i] & 15];
+    out[2 * i] = digits[data[i] >> 4];
+    out[2 * i + 1] = digits[data[i] & 15];
   }
-  *out = 0;
+  out[2 * size] = 0;
 }

@@ -147,7 +147,8 @@ typedef struct member {
 
 static uint64_t key_prefix(const uint8_t *key, size_t key_size) {
   uint8_t bytes[8] = {0};
-  for (size_t i = 0; i < 8 && i < key_size; i++) bytes[i] = key[i];
+  if (key_size >= 8) return lnt__get_be64(key);
+  for (size_t i = 0; i < key_size; i++) bytes[i] = key[i];
   return lnt__get_be64(bytes);
 }
 
@@ -343,8 +344,23 @@ lnt__cbor_item lnt__cbor_next(lnt__reader *reader) {
   }
 }
 
+/* Skip an item whose head is one byte, as most are: small integers, short strings, booleans, nil, short containers, whose contents are
+ * added to *pending. false: it is another one, or not well-formed; the reader stands before it. */
+static bool skip_short(lnt__reader *reader, uint64_t *pending) {
+  if (reader->at == reader->end) return false;
+  unsigned major = *reader->at >> 5, info = *reader->at & 31, bytes = 1;
+  if (major == MAJOR_SIMPLE ? info < (SIMPLE_FALSE & 31) || info > (SIMPLE_NULL & 31) : info >= 24 || major == MAJOR_TAG) return false;
+  if (major == MAJOR_BYTES || major == MAJOR_TEXT) bytes += info;
+  if (bytes > (size_t)(reader->end - reader->at)) return false;
+  reader->at += bytes;
+  if (major == MAJOR_ARRAY) *pending += info;
+  if (major == MAJOR_MAP) *pending += 2 * info;
+  return true;
+}
+
 bool lnt__cbor_skip(lnt__reader *reader) {
   for (uint64_t pending = 1; pending; pending--) {
+    if (skip_short(reader, &pending)) continue;
     lnt__cbor_item item = lnt__cbor_next(reader);
     if (item.type == LNT__CBOR_BAD) return false;
     if (item.type == LNT__CBOR_ARRAY) pending += item.as.count;

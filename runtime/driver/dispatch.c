@@ -239,7 +239,7 @@ int64_t lnt__dispatch_due(lnt_runtime *rt) { return has_room(rt) ? lnt__lanes_du
 
 void lnt__dispatch_run(lnt_runtime *rt, uint64_t until_ns) {
   while (lnt__dispatch_ready(rt))
-    if (!begin_next(rt) || (until_ns && lnt__monotonic_ns() >= until_ns)) return;
+    if (!begin_next(rt) || lnt__time_is_up(rt, until_ns)) return;
 }
 
 void lnt__activities_finish(lnt_runtime *rt) {

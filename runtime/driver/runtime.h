@@ -75,6 +75,7 @@ struct lnt_runtime {
   lnt_options options; /* strings are copies */
   pthread_t owner;
   uint32_t driving;    /* a driving function is on the stack: another one would be misuse */
+  bool unhurried;      /* the tick has no budget of the host's: its time is looked at with the coarse clock, which costs a fifth */
   bool evict;          /* lnt_evict_all() was asked for from a callback */
   bool closing;
   atomic_bool stop;
@@ -191,6 +192,7 @@ lnt_status lnt__commit_flush(lnt_runtime *rt, lnt_error *err);
 /* ---- dispatch.c ---- */
 bool lnt__dispatch_push(lnt_runtime *rt, lnt_token token);
 /* Begin attempts until none is left, too many run, or the monotonic clock passes `until_ns` (0: never; one at least is begun). */
+bool lnt__time_is_up(const lnt_runtime *rt, uint64_t until_ns); /* tick.c; 0: never */
 void lnt__dispatch_run(lnt_runtime *rt, uint64_t until_ns);
 bool lnt__dispatch_ready(lnt_runtime *rt); /* one may begin now */
 int64_t lnt__dispatch_due(lnt_runtime *rt); /* when a rate lets the next begin; INT64_MAX: none waits for that alone */

@@ -38,11 +38,16 @@ static void poll_loop(lnt_runtime *rt) {
   uv_run(&rt->loop, UV_RUN_NOWAIT);
 }
 
+/* Asked after each turn and each attempt. */
+bool lnt__time_is_up(const lnt_runtime *rt, uint64_t until_ns) {
+  return until_ns && (rt->unhurried ? lnt__coarse_ns() : lnt__monotonic_ns()) >= until_ns;
+}
+
 static lnt_status run_turns(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err) {
   lnt_status status = LNT_OK;
   while (lnt__engine_turn(rt->engine, &status, err) && status == LNT_OK) {
     result->turns++;
-    if (result->turns >= PASS_TURNS_MAX || (until_ns && lnt__monotonic_ns() >= until_ns)) break;
+    if (result->turns >= PASS_TURNS_MAX || lnt__time_is_up(rt, until_ns)) break;
   }
   return status;
 }
@@ -68,7 +73,7 @@ static lnt_status pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *resu
   if (!rt->way.full) lnt__reload_step(rt, until_ns);
   for (int rounds = 0; rounds == 0 || (rt->go_on && !status); rounds++) {
     keep(&status, go_round(rt, until_ns, result, status ? NULL : err));
-    if (rounds >= PASS_TURNS_MAX || result->turns >= PASS_TURNS_MAX || (until_ns && lnt__monotonic_ns() >= until_ns)) break;
+    if (rounds >= PASS_TURNS_MAX || result->turns >= PASS_TURNS_MAX || lnt__time_is_up(rt, until_ns)) break;
   }
   keep(&status, lnt__commit_send(rt, false, status ? NULL : err));
   lnt__followers_serve(rt);
@@ -148,7 +153,9 @@ static void sleep_until(lnt_runtime *rt, uint64_t until_ns) {
 }
 
 lnt_status lnt__pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err) {
+  rt->unhurried = true;
   lnt_status status = lnt__tick(rt, PASS_BUDGET_NS, result, err);
+  rt->unhurried = false;
   if (status || result->turns || result->commits || rt->reloading || can_move(rt) || atomic_load(&rt->stop)) return status;
   if (rt->garbage && !rt->way.flying) lnt__wvm_collect(rt->wvm, COLLECT_NS);
   if (!rt->way.flying) rt->garbage = false;

@@ -69,11 +69,10 @@ lnt_status lnt__accepting(const lnt__engine *engine, lnt_error *err) {
 
 lnt_status lnt__id_is_free(lnt__engine *engine, const char *id, lnt_error *err) {
   uint64_t run;
-  lnt_error cause = {LNT_OK, ""};
   const lnt__turn *turn = lnt__strmap_get(&engine->by_id, id);
-  lnt_status status = turn ? LNT_OK : lnt__journal_find(engine->store, id, &run, &cause);
+  lnt_status status = turn ? LNT_OK : lnt__journal_look(engine->store, id, &run, err);
   if (status == LNT_ENOTFOUND) return LNT_OK;
-  if (status != LNT_OK) return lnt__fail(err, status, "%s", cause.message);
+  if (status != LNT_OK) return status;
   if (!turn) turn = lnt__u64map_get(&engine->by_run, run);
   if (turn && turn->purging) return LNT_OK;
   return lnt__fail(err, LNT_EEXIST, "an instance with the id '%s' exists; choose another id", id);

@@ -14,6 +14,7 @@ enum {
   HAS_HASH = 1 << 8,
   HAS_ENGINE = 1 << 9,
   HAS_SEED = 1 << 10,
+  FIELDS = 11
 };
 
 /* The fields of each kind, in the order of the bits. Part of the format: a kind's fields never change. */
@@ -60,24 +61,38 @@ static const uint16_t EVENT_FIELDS[] = {
     [LNT_EVENT_UPDATE_REJECTED] = HAS_OPTIONS | HAS_ID,
 };
 
-static void put_slice(lnt__buf *out, lnt_value slice) { lnt__buf_bytes(out, slice.data, slice.size); }
+static uint8_t *put_slice(uint8_t *at, lnt_value slice) {
+  at = lnt__put_varint(at, slice.size);
+  if (slice.size) memcpy(at, slice.data, slice.size);
+  return at + slice.size;
+}
 
+/* At most this much: its kind, its time, and of each field a number, which is its value or its size. */
+static size_t bytes_max(const lnt__event *event) {
+  return 1 + (1 + FIELDS) * LNT__VARINT_BYTES_MAX + event->name.size + event->value.size + event->options.size + event->detail.size +
+         event->id.size + event->hash.size + event->engine.size;
+}
+
+/* Room is made once, for all of it: an event is written twice on its way, into the record and into the inbox. */
 void lnt__event_write(lnt__buf *out, int64_t *last_us, const lnt__event *event) {
   uint16_t fields = EVENT_FIELDS[event->kind];
-  lnt__buf_u8(out, (uint8_t)event->kind);
-  lnt__buf_zigzag(out, event->time_us - *last_us);
+  if (!lnt__buf_reserve(out, bytes_max(event))) return;
+  uint8_t *at = out->data + out->size;
+  *at++ = (uint8_t)event->kind;
+  at = lnt__put_varint(at, lnt__zigzag(event->time_us - *last_us));
   *last_us = event->time_us;
-  if (fields & HAS_SEQ) lnt__buf_varint(out, event->seq);
-  if (fields & HAS_ATTEMPT) lnt__buf_varint(out, event->attempt);
-  if (fields & HAS_DUE) lnt__buf_zigzag(out, event->due_us);
-  if (fields & HAS_NAME) put_slice(out, event->name);
-  if (fields & HAS_VALUE) put_slice(out, event->value);
-  if (fields & HAS_OPTIONS) put_slice(out, event->options);
-  if (fields & HAS_DETAIL) put_slice(out, event->detail);
-  if (fields & HAS_ID) put_slice(out, event->id);
-  if (fields & HAS_HASH) put_slice(out, event->hash);
-  if (fields & HAS_ENGINE) put_slice(out, event->engine);
-  if (fields & HAS_SEED) lnt__buf_varint(out, event->seed);
+  if (fields & HAS_SEQ) at = lnt__put_varint(at, event->seq);
+  if (fields & HAS_ATTEMPT) at = lnt__put_varint(at, event->attempt);
+  if (fields & HAS_DUE) at = lnt__put_varint(at, lnt__zigzag(event->due_us));
+  if (fields & HAS_NAME) at = put_slice(at, event->name);
+  if (fields & HAS_VALUE) at = put_slice(at, event->value);
+  if (fields & HAS_OPTIONS) at = put_slice(at, event->options);
+  if (fields & HAS_DETAIL) at = put_slice(at, event->detail);
+  if (fields & HAS_ID) at = put_slice(at, event->id);
+  if (fields & HAS_HASH) at = put_slice(at, event->hash);
+  if (fields & HAS_ENGINE) at = put_slice(at, event->engine);
+  if (fields & HAS_SEED) at = lnt__put_varint(at, event->seed);
+  out->size = (size_t)(at - out->data);
 }
 
 static uint32_t read_u32(lnt__reader *reader) {

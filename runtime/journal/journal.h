@@ -136,6 +136,8 @@ lnt_status lnt__index_rebuild(lnt__store *store, lnt_error *err);
 
 /* Run of the newest generation of `id`. LNT_ENOTFOUND names the id. */
 lnt_status lnt__journal_find(lnt__store *store, const char *id, uint64_t *run, lnt_error *err);
+/* The same where it is no error that there is none: LNT_ENOTFOUND leaves *err alone. */
+lnt_status lnt__journal_look(lnt__store *store, const char *id, uint64_t *run, lnt_error *err);
 
 /* Row of a run; *memory owns the slices (lnt__free). */
 lnt_status lnt__journal_row(lnt__store *store, uint64_t run, lnt__row *row, void **memory, lnt_error *err);

@@ -6,17 +6,21 @@ static lnt_status corrupt(lnt_error *err, const char *what, uint64_t run) {
                    (unsigned long long)run);
 }
 
-lnt_status lnt__journal_find(lnt__store *store, const char *id, uint64_t *run, lnt_error *err) {
+lnt_status lnt__journal_look(lnt__store *store, const char *id, uint64_t *run, lnt_error *err) {
   void *value = NULL;
   size_t size = 0;
   lnt_status status = store->vtable->get(store, LNT__TABLE_ID, id, strlen(id), &value, &size, err);
-  if (status == LNT_ENOTFOUND) return lnt__fail(err, status, "there is no instance '%s'", id);
   if (status != LNT_OK) return status;
   lnt__slice payload;
   bool good = lnt__unseal((lnt__slice){value, size}, &payload) && payload.size == 8;
   if (good) *run = lnt__get_be64(payload.data);
   lnt__free(value);
   return good ? LNT_OK : lnt__fail(err, LNT_ECORRUPT, "the entry of instance '%s' has a wrong checksum", id);
+}
+
+lnt_status lnt__journal_find(lnt__store *store, const char *id, uint64_t *run, lnt_error *err) {
+  lnt_status status = lnt__journal_look(store, id, run, err);
+  return status == LNT_ENOTFOUND ? lnt__fail(err, status, "there is no instance '%s'", id) : status;
 }
 
 lnt_status lnt__journal_row(lnt__store *store, uint64_t run, lnt__row *row, void **memory, lnt_error *err) {

@@ -2,6 +2,7 @@
  * Called by the journal (building, owner thread) and by the stores (order, the committing thread). */
 #include "store/batch.h"
 
+#include "base/buf.h"
 #include "base/fault.h"
 
 /* A batch that grew beyond this (a huge payload) gives its memory back when it is cleared. */
@@ -51,13 +52,7 @@ void lnt__batch_clear(lnt__batch *batch) {
 
 static uint64_t key_prefix(const uint8_t *key, size_t size) {
   uint64_t value = 0;
-  if (size >= sizeof value) {
-    memcpy(&value, key, sizeof value);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    value = __builtin_bswap64(value);
-#endif
-    return value;
-  }
+  if (size >= sizeof value) return lnt__get_be64(key);
   for (size_t i = 0; i < size; i++) value |= (uint64_t)key[i] << (56 - 8 * i);
   return value;
 }

@@ -211,7 +211,8 @@ static lnt__activity_info info_of(const lnt__avm_entry *entry) {
 }
 
 bool lnt__avm_find(lnt__avm *avm, const char *name, lnt__activity_info *info) {
-  const lnt__avm_entry *entry = avm->found = lnt__strmap_get(&avm->entries, name);
+  const lnt__avm_entry *entry = avm->found;
+  if (!entry || strcmp(entry->name, name) != 0) entry = avm->found = lnt__strmap_get(&avm->entries, name);
   if (entry && info) *info = info_of(entry);
   return entry != NULL;
 }
