@@ -312,12 +312,17 @@ local ACTIVITIES = {
 
 local rt
 
--- One workflow for each mistake: as it stands (plain), and caught, after which it goes on.
+-- One workflow for each mistake: as it stands (plain); in a return of an inner function (tail), where Lua leaves no trace of the line; and
+-- caught, after which it goes on.
 local function source_of(case, way)
   if way == "plain" then return HEAD .. ("workflow('plain', function(ctx)\n  %s\nend)"):format(case[1]) end
   if way == "activity" then
     return ACTIVITY_HEAD .. ("activity('it', function(_, act)\n  %s\nend)\nworkflow('activity', function(ctx) ctx:call_activity('it', nil, "
       .. "{ retry = { max_attempts = 3 } }) end)"):format(case[1])
+  end
+  if way == "tail" then
+    return HEAD .. ("workflow('tail', function(ctx) local function inner() return\n  %s\nend\n  local a = inner()\n  return { a } end)")
+      :format(case[1])
   end
   return HEAD .. ([[workflow('caught', function(ctx) local ok, e = pcall(function()
   %s
@@ -354,6 +359,10 @@ local function check_case(case, kind)
   check_failure(case, kind, plain.failure, "plain.lua")
   local before = case.awaits and "EventAwaited " or case.recorded and "SideEffect " or ""
   assert.equal("Started " .. before .. "Failed", (kinds_of(id):gsub("Turn ", "")), case[1])
+
+  if case[1]:find("^[%w.]+[:.][%w_]+%b()$") and not case[1]:find("^ctx%.[^a]") then
+    check_failure(case, kind, run(case, "tail").failure, "tail.lua")
+  end
 
   local caught = run(case, "caught")
   assert.equal("COMPLETED", caught.status, case[1])

@@ -149,11 +149,16 @@ static void compile_entry(lua_State *L, void *argument) {
   size_t size = job->size;
   if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, size -= 3;
   lnt__buf_init(&wrapped);
-  lnt__buf_printf(&wrapped, "%s%s", WRAP_HEAD, size && text[0] == '#' ? "--" : "");
-  lnt__buf_append(&wrapped, text, size);
-  lnt__buf_printf(&wrapped, "%s", WRAP_TAIL);
-  job->status = wrapped.failed ? lnt__fail(job->err, LNT_ENOMEM, "out of memory while compiling %s", job->chunk + 1)
-                               : lnt__sandbox_compile(L, job->chunk, (const char *)wrapped.data, wrapped.size, job->err);
+  for (int kept = 1; kept >= 0; kept--) { /* what only just compiles may not bear the frames */
+    lnt__buf_clear(&wrapped);
+    lnt__buf_printf(&wrapped, "%s%s", WRAP_HEAD, size && text[0] == '#' ? "--" : "");
+    if (kept) lnt__sandbox_keep_frames(text, size, &wrapped);
+    else lnt__buf_append(&wrapped, text, size);
+    lnt__buf_printf(&wrapped, "%s", WRAP_TAIL);
+    job->status = wrapped.failed ? lnt__fail(job->err, LNT_ENOMEM, "out of memory while compiling %s", job->chunk + 1)
+                                 : lnt__sandbox_compile(L, job->chunk, (const char *)wrapped.data, wrapped.size, job->err);
+    if (job->status != LNT_ESYNTAX) break;
+  }
   lnt__buf_finish(&wrapped);
   if (!job->status) *job->slot = lnt__anchor(L);
 }

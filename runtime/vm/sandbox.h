@@ -23,6 +23,7 @@
 #include <lua.h>
 
 #include "base/base.h"
+#include "base/buf.h"
 #include "base/pool.h"
 #include "base/rng.h"
 
@@ -168,6 +169,11 @@ lnt_status lnt__sandbox_compile(lua_State *L, const char *name, const char *sour
  * stands before the colon is any name, or names with dots. */
 void lnt__sandbox_tail_calls(const char *source, size_t size, void (*fn)(void *user, const char *verb, size_t verb_size, int line),
                              void *user);
+
+/* Append the text with `return (function(...) return ... end)(ctx:verb(...))` for each `return ctx:verb(...)`, and the like for awaiting a
+ * task and for the standard library: the same values, and the frame that knows the line stays while the call runs. Lines stay in their
+ * places. */
+void lnt__sandbox_keep_frames(const char *source, size_t size, lnt__buf *out);
 
 /* Call fn for each '#' of the text: with its operand, where that is a name, or names with dots; size 0: it is something else. */
 void lnt__sandbox_lengths(const char *source, size_t size, void (*fn)(void *user, const char *operand, size_t size, int line), void *user);

@@ -5,6 +5,7 @@
  * crash (LuaJIT issue 1033). And the words that jump are counted: LuaJIT needs a time that grows with the square of a chain of them. */
 #include <lauxlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "vm/sandbox_lib.h"
 
@@ -191,28 +192,42 @@ static const char *objection(const char *source, size_t size, int *line) {
 
 /* ---- Calls in the tail position ---- */
 
-/* From an opening bracket to after the one that closes it. */
-static void skip_brackets(scanner *s) {
+/* From an opening bracket to after the one that closes it; answers where that one ends. */
+static const char *skip_brackets(scanner *s) {
+  const char *end = s->at;
   int depth = 0;
   do {
     if (s->kind == TOKEN_OTHER && strchr("([{", *s->token)) depth++;
     if (s->kind == TOKEN_OTHER && strchr(")]}", *s->token)) depth--;
+    end = s->at;
     next_token(s);
   } while (depth > 0 && s->kind != TOKEN_END);
+  return end;
 }
 
-/* After `return`: is it `name.name:verb(...)` and nothing more? */
-static bool is_tail_call(scanner *s, const char **verb, size_t *verb_size) {
+/* `root.name:verb(...)`, or `root.verb(...)`. */
+typedef struct call {
+  const char *root, *verb, *end;
+  size_t root_size, verb_size;
+  bool is_method;
+} call;
+
+/* After `return`: is it a call and nothing more? */
+static bool is_tail_call(scanner *s, call *out) {
   static const char *const ends[] = {"end", "else", "elseif", "until", ";"};
+  *out = (call){.root = s->token, .root_size = s->size};
   while (s->kind == TOKEN_NAME) {
+    out->verb = s->token, out->verb_size = s->size;
     if (next_token(s) != TOKEN_OTHER || !is(s, ".")) break;
     next_token(s);
   }
-  if (!is(s, ":") || next_token(s) != TOKEN_NAME) return false;
-  *verb = s->token;
-  *verb_size = s->size;
-  next_token(s);
-  if (is(s, "(") || is(s, "{")) skip_brackets(s);
+  if (is(s, ":")) {
+    if (next_token(s) != TOKEN_NAME) return false;
+    *out = (call){out->root, s->token, NULL, out->root_size, s->size, true};
+    next_token(s);
+  }
+  out->end = s->at;
+  if (is(s, "(") || is(s, "{")) out->end = skip_brackets(s);
   else if (s->kind == TOKEN_STRING) next_token(s);
   else return false;
   for (size_t i = 0; i < LNT__COUNT(ends); i++)
@@ -220,17 +235,67 @@ static bool is_tail_call(scanner *s, const char **verb, size_t *verb_size) {
   return s->kind == TOKEN_END;
 }
 
+/* The next one from where the scanner stands; false: there is none. It goes on inside the call. */
+static bool next_tail_call(scanner *s, call *out) {
+  while (next_token(s) != TOKEN_END) {
+    scanner ahead = *s;
+    if (s->kind == TOKEN_NAME && is(s, "return") && next_token(&ahead) == TOKEN_NAME && is_tail_call(&ahead, out)) return true;
+  }
+  return false;
+}
+
 void lnt__sandbox_tail_calls(const char *source, size_t size, void (*fn)(void *user, const char *verb, size_t verb_size, int line),
                              void *user) {
   scanner s = {.at = source, .end = source + size, .line = 1};
-  const char *verb;
-  size_t verb_size;
-  while (next_token(&s) != TOKEN_END) {
+  call found;
+  while (next_tail_call(&s, &found)) {
     scanner ahead = s;
-    if (s.kind != TOKEN_NAME || !is(&s, "return") || next_token(&ahead) != TOKEN_NAME) continue;
-    int line = ahead.line;
-    if (is_tail_call(&ahead, &verb, &verb_size)) fn(user, verb, verb_size, line);
+    next_token(&ahead);
+    if (found.is_method) fn(user, found.verb, found.verb_size, ahead.line);
   }
+}
+
+static bool is_text(const char *text, size_t size, const char *wanted) {
+  return size == strlen(wanted) && memcmp(text, wanted, size) == 0;
+}
+
+/* What waits, or refuses what it is given: for these the line of the call is wanted. Not every call: a function that calls itself for
+ * ever in the tail position needs no stack for that. */
+static bool wants_frame(const call *c) {
+  static const char *const modules[] = {"saga", "parallel", "retry", "approval", "json"};
+  if (c->is_method) return is_text(c->root, c->root_size, "ctx") || is_text(c->verb, c->verb_size, "await");
+  for (size_t i = 0; i < LNT__COUNT(modules); i++)
+    if (c->verb != c->root && is_text(c->root, c->root_size, modules[i])) return true;
+  return false;
+}
+
+typedef struct edit { const char *at, *text; } edit;
+
+static int compare_edits(const void *a, const void *b) {
+  const edit *left = a, *right = b;
+  return left->at < right->at ? -1 : left->at > right->at;
+}
+
+void lnt__sandbox_keep_frames(const char *source, size_t size, lnt__buf *out) {
+  scanner s = {.at = source, .end = source + size, .line = 1};
+  lnt__buf edits;
+  call found;
+  lnt__buf_init(&edits);
+  while (next_tail_call(&s, &found)) {
+    const edit pair[] = {{found.root, "(function(...) return ... end)("}, {found.end, ")"}};
+    if (wants_frame(&found)) lnt__buf_append(&edits, pair, sizeof pair);
+  }
+  size_t count = edits.failed ? 0 : edits.size / sizeof(edit); /* without memory for it messages know less */
+  edit *list = (edit *)(void *)edits.data;
+  if (count) qsort(list, count, sizeof *list, compare_edits);
+  for (size_t i = 0; i < count; i++) {
+    lnt__buf_append(out, source, (size_t)(list[i].at - source));
+    lnt__buf_append(out, list[i].text, strlen(list[i].text));
+    size -= (size_t)(list[i].at - source);
+    source = list[i].at;
+  }
+  lnt__buf_append(out, source, size);
+  lnt__buf_finish(&edits);
 }
 
 /* ---- Lengths ---- */

@@ -323,7 +323,8 @@ static void test_a_query_that_fails_is_the_askers(void) {
       "ctx:on_query('loop', function() while true do end end) ctx:on_query('mine', function() error({type = 'Mine', message = 'm'}) end) "
       "ctx:on_query('memory', function() local t = {} while true do t[#t + 1] = ('x'):rep(10000) .. #t end end) "
       "ctx:on_query('bad', function() return print end) "
-      "ctx:on_query('tail', function() return ctx:emit('s') end) "
+      "ctx:on_query('tail', function() return ctx:emit('s') end) local e = ctx.emit "
+      "ctx:on_query('lost', function() return e(ctx, 's') end) "
       "ctx:on_query('yield', function() coroutine.yield(1) end) ctx:on_query('none', function() end) "
       "ctx:on_query('look', function() return {ctx.instance_id, ctx:now() > 0, ctx:attributes(), ctx:is_replaying(), os.time() > 0} end) "
       "ctx:on_query('co', function() return coroutine.wrap(function() coroutine.yield(5) end)() end) "
@@ -333,7 +334,8 @@ static void test_a_query_that_fails_is_the_askers(void) {
   check_refused(&w, "mine", NULL, "\"type\":\"Mine\"");
   check_refused(&w, "memory", NULL, "\"type\":\"OutOfMemory\"");
   check_refused(&w, "bad", NULL, "answer: a function cannot be stored");
-  check_refused(&w, "tail", NULL, "story.lua:1: in a return of the function that begins here: emit cannot be called in a query");
+  check_refused(&w, "tail", NULL, "story.lua:1: emit cannot be called in a query");
+  check_refused(&w, "lost", NULL, "story.lua:1: in a return of the function that begins here: emit cannot be called in a query");
   check_refused(&w, "yield", NULL, "coroutine.yield outside a coroutine");
   check_query(&w, "none", NULL, "null");
   check_query(&w, "look", NULL, "[\"one\",true,{},false,true]");

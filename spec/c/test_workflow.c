@@ -145,6 +145,9 @@ static void test_mistakes_are_told_at_the_authors_line(void) {
               "story.lua:4: call_activity: the name of the activity must be a string");
   story_fails("workflow('main', function(ctx, n)\n  if n == 1 then return ctx:sleep('x') end\n  -- return ctx:sleep(2)\n"
               "  if n then return ctx.async:sleep(1) end\n  return ctx:sleep('5 parsecs') end)",
+              "story.lua:5: sleep: \\\"5 parsecs");
+  story_fails("workflow('main', function(c, n)\n  if n == 1 then return c:sleep('x') end\n  -- return c:sleep(2)\n"
+              "  if n then return c.async:sleep(1) end\n  return c:sleep('5 parsecs') end)",
               "story.lua:2 or 4 or 5: sleep: \\\"5 parsecs");
   story_fails("\n\nworkflow('main', function(ctx)\n  local f = ctx.sleep\n  return f(ctx, -1)\nend)",
               "story.lua:3: in a return of the function that begins here");

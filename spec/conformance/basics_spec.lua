@@ -68,7 +68,7 @@ describe("a workflow", function()
       end
     end
     for i = 1, 6 do
-      assert.matches("^%x+%-%x+%-4%x+%-[89ab]%x+%-%x+$", ids[i])
+      assert.matches("^%x+%-%x+%-7%x+%-[89ab]%x+%-%x+$", ids[i])
       assert.equal(i, w:output(ids[i]))
     end
   end, { disk = true, alike = false }) -- the ids follow from what ran before an opening

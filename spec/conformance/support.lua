@@ -186,7 +186,7 @@ local FIELDS = { "id", "workflow", "status", "generation", "parent", "input", "o
 local STATUSES = { "PENDING", "RUNNING", "SUSPENDED", "STALLED", "COMPLETED", "FAILED", "TERMINATED", "CANCELED", "CONTINUED_AS_NEW" }
 
 -- An id that the runtime drew is another one after a restart.
-local function shown_id(id) return id and (id:match("^%x+%-%x+%-4%x+%-%x+%-%x+$") and "drawn" or id) or "-" end
+local function shown_id(id) return id and (id:match("^%x+%-%x+%-[47]%x+%-%x+%-%x+$") and "drawn" or id) or "-" end
 
 -- A history without what depends on how it was cut into batches.
 local function story(world, id, run)
