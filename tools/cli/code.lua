@@ -1,15 +1,18 @@
 -- code.lua: `lunation code`: the sources of a version, read from the data directory.
 local data = require "data"
 local out = require "out"
+local versions = require "versions"
 
 local code = {
   name = "code",
   summary = "Show the sources of a version: the file and the modules it requires",
-  usage = "code HASH [--module NAME]",
-  about = "HASH is what `lunation versions` or `lunation show` tells; its first digits are enough.",
+  usage = "code VERSION [--module NAME]",
+  about = [[
+VERSION is a hash that `lunation versions` or `lunation show` tells (its first digits are enough), a workflow, for its current version, or
+one counted back from there: order~1.]],
   arguments = { 1, 1 },
   options = { { "--module NAME", "only this module" }, { "--list", "only the names" } },
-  examples = "  lunation code 4f2a91c07d13\n  diff <(lunation code 4f2a91c07d13) workflows/order.lua",
+  examples = "  lunation code 4f2a91c07d13\n  lunation code order~1\n  diff <(lunation code order --module util.text) workflows/util/text.lua",
 }
 
 local function chosen(sources, parsed)
@@ -22,7 +25,7 @@ end
 
 function code.run(parsed)
   local rt = data.open_to_read(parsed)
-  local sources, hash, problem = rt:code(parsed[1])
+  local sources, hash, problem = rt:code((versions.find(data.check(rt:versions()), parsed[1])))
   data.check(sources, hash, problem)
   data.close(rt)
   sources = chosen(sources, parsed)
