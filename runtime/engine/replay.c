@@ -171,7 +171,7 @@ lnt_status lnt__replay_copy_begin(lnt__turn *copy, lnt_error *err) {
   copy->recorded = (uint32_t)replay->commands.count;
   copy->replaying = replay->turns.count > 0;
   engine->stats.replays += copy->replaying;
-  return engine->poisoned ? LNT_ENOMEM : LNT_OK;
+  return engine->poisoned ? lnt__fail(err, LNT_ENOMEM, "out of memory while a history was replayed") : LNT_OK;
 }
 
 const lnt__event *lnt__replay_command(const lnt__turn *turn, uint32_t seq) {

@@ -70,12 +70,18 @@ static bool decode_record(lnt__history *history, lnt_value sealed) {
   if (!lnt__record_open((lnt__slice){sealed.data, sealed.size}, &events)) return false;
   while (events.at < events.end) {
     if (history->count == history->capacity &&
-        !lnt__grow((void **)&history->events, &history->capacity, history->count + 1, sizeof(lnt__event)))
+        !lnt__grow((void **)&history->events, &history->capacity, history->count + 1, sizeof(lnt__event))) {
+      history->memory.failed = true;
       return false;
+    }
     if (!lnt__event_read(&events, &last_us, &history->events[history->count])) return false;
     history->count++;
   }
   return true;
+}
+
+static lnt_status no_memory(lnt_error *err, uint64_t run) {
+  return lnt__fail(err, LNT_ENOMEM, "out of memory while reading the history of run %llu", (unsigned long long)run);
 }
 
 lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *out, lnt_error *err) {
@@ -92,10 +98,10 @@ lnt_status lnt__journal_history_and(lnt__store *store, uint64_t run, const lnt__
                                           gather, out, err);
   if (status != LNT_OK) return status;
   for (size_t i = 0; i < count; i++) lnt__buf_bytes(&out->memory, more[i].data, more[i].size);
-  if (out->memory.failed) return lnt__fail(err, LNT_ENOMEM, "out of memory while reading the history of run %llu", (unsigned long long)run);
+  if (out->memory.failed) return no_memory(err, run);
   lnt__reader records = lnt__reader_of(out->memory.data, out->memory.size);
   while (records.at < records.end)
-    if (!decode_record(out, lnt__read_bytes(&records))) return corrupt(err, "the history", run);
+    if (!decode_record(out, lnt__read_bytes(&records))) return out->memory.failed ? no_memory(err, run) : corrupt(err, "the history", run);
   return LNT_OK;
 }
 

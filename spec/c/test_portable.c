@@ -1,6 +1,7 @@
 /* test_portable.c - an instance in a file: exported from one directory, taken into another, replayed in neither. */
 #include <stdlib.h>
 
+#include "base/fault.h"
 #include "host.h"
 #include "journal/archive.h"
 
@@ -508,6 +509,46 @@ static void test_a_changed_byte_is_seen(void) {
   lnt_free(f.data);
 }
 
+static void test_a_commit_that_fails_leaves_nothing(void) {
+  native n = {0};
+  host h;
+  file f = begin_mixed(&n);
+  open_with(&h, &n, HOST_PLAIN, NULL);
+  lnt__fault_arm(LNT__FAULT_commit_full, 0, 1);
+  CHECK_STATUS(try_file(&h, f.data, f.size), LNT_EFULL);
+  lnt__fault_arm(LNT__FAULT_commit_lost, 0, 1);
+  CHECK_STATUS(try_file(&h, f.data, f.size), LNT_EIO);
+  lnt__fault_arm(LNT__FAULT_commit_lost, 0, 0);
+  host_settle(&h);
+  CHECK_STATUS(try_file(&h, f.data, f.size), LNT_OK);
+  host_restart(&h);
+  CHECK_EQ_INT(listed(&h, NULL, NULL, 0), 2);
+  host_close(&h);
+  lnt_free(f.data);
+}
+
+static void test_out_of_memory(void) {
+  native n = {0};
+  file f = begin_mixed(&n);
+  uint64_t checks = 1;
+  for (uint64_t skip = 0; skip < checks; skip++) {
+    lnt_error err = {LNT_OK, ""};
+    uint64_t diverged = 0;
+    lnt_replay_options options;
+    lnt_replay_options_init(&options);
+    options.data = f.data;
+    options.data_size = f.size;
+    options.all = 1;
+    lnt__fault_arm(LNT__FAULT_alloc, skip, 1);
+    lnt_status status = lnt_replay(&options, NULL, NULL, &diverged, &err);
+    checks = lnt__fault_checks(LNT__FAULT_alloc) > skip ? skip + 2 : 0;
+    lnt__fault_arm(LNT__FAULT_alloc, 0, 0);
+    if (status && !strstr(err.message, "memory")) CHECK_FAIL("allocation %d: %s: %s", (int)skip, lnt_status_name(status), err.message);
+    if (!status) CHECK(diverged <= 2);
+  }
+  lnt_free(f.data);
+}
+
 /* Damage that its maker sealed: the checksums are right, and nothing else may be. Whatever is taken in is run, too. */
 static void seal(uint8_t *bytes, size_t size) {
   lnt__sha256 sha;
@@ -572,7 +613,8 @@ static void test_nothing_in_a_file_is_believed(void) {
   lnt_free(f.data);
 }
 
-CHECK_MAIN(test_nothing_in_a_file_is_believed, test_a_live_instance_goes_on_elsewhere,
+CHECK_MAIN(test_a_commit_that_fails_leaves_nothing, test_out_of_memory, test_nothing_in_a_file_is_believed,
+           test_a_live_instance_goes_on_elsewhere,
            test_runs_get_new_numbers_where_theirs_are_taken, test_lists_find_what_was_imported, test_an_id_that_is_taken_is_refused,
            test_under_a_new_id_it_is_a_fork, test_suspended_it_waits_to_be_resumed, test_the_whole_of_an_instance_has_every_generation,
            test_an_earlier_generation_is_replayed_and_not_imported, test_a_deferred_answer_finds_its_attempt,

@@ -12,7 +12,7 @@ VERSION is a hash that `lunation versions` or `lunation show` tells (its first d
 one counted back from there: order~1.]],
   arguments = { 1, 1 },
   options = { { "--module NAME", "only this module" }, { "--list", "only the names" } },
-  examples = "  lunation code 4f2a91c07d13\n  lunation code order~1\n  diff <(lunation code order --module util.text) workflows/util/text.lua",
+  examples = "  lunation code 4f2a91c07d13\n  lunation code order~1\n  lunation code order --module util.text",
 }
 
 local function chosen(sources, parsed)
