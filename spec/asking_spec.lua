@@ -206,6 +206,30 @@ describe("asking", function()
       assert.same({ unpack(all, 3) }, values(rt:stream("r", "out", { cursor = first[2].cursor })))
     end)
 
+    it("hold nothing of another instance that had the id before", function()
+      open({ dir = dir })
+      local function go(times)
+        for _ = 1, times do
+          rt:raise("r", "go")
+          assert(rt:drain(30))
+        end
+      end
+      rt:start("rounds", { id = "r", input = 2 })
+      assert(rt:drain(30))
+      local before = rt:stream("r", "out")
+      go(2)
+      rt:start("rounds", { id = "r", input = 1, id_reuse = "terminal" })
+      assert(rt:drain(30))
+      assert.same({ 1, 1 }, values(rt:stream("r", "out"))[1])
+      go(2)
+      local all = {}
+      for n = 1, 3 do for i = 1, 3 do all[#all + 1] = { n, i } end end
+      assert.same(all, values(rt:stream("r", "out")))
+      local _, message, code = rt:stream("r", "out", { cursor = before[1].cursor })
+      assert.equal("LNT_EINVAL", code)
+      assert.matches("the cursor is not one of instance 'r'", message, 1, true)
+    end)
+
     it("are read while the instance runs and after its end, from where the read before stopped", function()
       open({ dir = dir })
       rt:start("steps", { id = "s", input = { steps = 3 } })

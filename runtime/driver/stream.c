@@ -94,40 +94,75 @@ static lnt_status read_run(reading *r, lnt_error *err) {
 
 /* ---- Generations ---- */
 
-typedef struct generation_search { lnt_value id; uint64_t run; } generation_search;
+/* Runs of one id, the newest first. */
+typedef struct runs { uint64_t *items; size_t count, capacity; bool failed; } runs;
 
-static int same_id(void *user, lnt__slice key, lnt__slice value) {
-  generation_search *search = user;
-  lnt__row row;
-  if (!lnt__row_read(value, &row) || row.id.size != search->id.size || memcmp(row.id.data, search->id.data, row.id.size)) return 0;
-  search->run = lnt__get_be64(key.data);
-  return 1;
+static void add_run(runs *to, uint64_t run) {
+  if (to->failed || !lnt__grow((void **)&to->items, &to->capacity, to->count + 1, sizeof *to->items)) to->failed = true;
+  else to->items[to->count++] = run;
 }
 
-/* The first run of `id` from `from` on; *run is left alone if there is none. */
-static lnt_status next_generation(lnt__store *store, const char *id, uint64_t from, uint64_t *run, lnt_error *err) {
-  uint8_t key[LNT__KEY_RUN_BYTES];
-  generation_search search = {.id = {id, strlen(id)}, .run = *run};
-  lnt__key_run(key, from);
-  lnt_status status = store->vtable->scan(store, LNT__TABLE_INSTANCE, (lnt__slice){key, sizeof key}, (lnt__slice){NULL, 0}, false, same_id,
-                                          &search, err);
-  *run = search.run;
+static int take_older(void *user, lnt__slice key, lnt__slice value) {
+  runs *into = user;
+  (void)value;
+  add_run(into, lnt__get_be64((const uint8_t *)key.data + key.size - LNT__KEY_RUN_BYTES));
+  return into->failed;
+}
+
+/* Runs of `id` before its newest one, from `oldest` on. Some may be of another instance, which had the id before. */
+static lnt_status find_older(lnt__store *store, const char *id, uint64_t oldest, runs *into, lnt_error *err) {
+  uint8_t from[LNT__KEY_INDEX_BYTES_MAX], to[LNT__KEY_INDEX_BYTES_MAX];
+  size_t size = lnt__index_older(from, (lnt_value){id, strlen(id)});
+  memcpy(to, from, size);
+  to[size - 1]++;
+  lnt__slice first = {from, lnt__index_run(from, size, oldest)}, end = {to, size};
+  lnt_status status = store->vtable->scan(store, LNT__TABLE_INDEX, first, end, true, take_older, into, err);
+  if (!status && into->failed) status = lnt__fail(err, LNT_ENOMEM, "out of memory while the generations of '%s' were looked up", id);
   return status;
 }
 
-/* Where to begin: the cursor's run must be one of the instance's. */
-static lnt_status begin(lnt_runtime *rt, const char *id, const lnt__row *newest, lnt_cursor *at, lnt_error *err) {
-  uint64_t run = newest->run;
-  if (at->run == newest->run) return LNT_OK;
+/* Leave the generations of the instance whose newest run is `newest`: going back, their numbers fall to 1. */
+static lnt_status keep_generations(lnt__store *store, const lnt__row *newest, runs *older, lnt_error *err) {
+  uint64_t generation = newest->generation;
+  size_t kept = 0;
+  for (size_t i = 0; i < older->count && generation > 1; i++) {
+    lnt__row row;
+    void *memory;
+    lnt_status status = lnt__journal_row(store, older->items[i], &row, &memory, err);
+    if (status == LNT_ENOTFOUND) continue; /* purged since, by the owner beside this reader */
+    if (status) return status;
+    lnt__free(memory);
+    if (row.generation >= generation) break;
+    generation = row.generation;
+    older->items[kept++] = older->items[i];
+  }
+  older->count = kept;
+  return LNT_OK;
+}
+
+/* The runs to read before the newest one, which is read last. The cursor's run must be one of the instance's. */
+static lnt_status begin(lnt_runtime *rt, const char *id, const lnt__row *newest, lnt_cursor *at, runs *older, lnt_error *err) {
   bool known = at->run != 0;
+  if (at->run == newest->run) return LNT_OK;
   if (newest->generation > 1) {
-    lnt_status status = next_generation(rt->store, id, at->run, &run, err);
+    lnt_status status = find_older(rt->store, id, at->run, older, err);
+    if (!status) status = keep_generations(rt->store, newest, older, err);
     if (status) return status;
   }
+  uint64_t run = older->count ? older->items[older->count - 1] : newest->run;
   if (known && run != at->run)
     return lnt__fail(err, LNT_EINVAL, "the cursor is not one of instance '%s'; begin again without a cursor", id);
   at->run = run;
   return LNT_OK;
+}
+
+static lnt_status read_runs(reading *r, uint64_t newest, const runs *older, lnt_error *err) {
+  lnt_status status = read_run(r, err);
+  for (size_t left = older->count; left && !status && !r->stopped; left--) {
+    r->at = (lnt_cursor){left > 1 ? older->items[left - 2] : newest, 0, 0};
+    status = read_run(r, err);
+  }
+  return status;
 }
 
 lnt_status lnt__stream_read(lnt_runtime *rt, const char *id, const char *stream, lnt_cursor from, uint32_t limit, lnt_emitted_fn fn,
@@ -135,22 +170,17 @@ lnt_status lnt__stream_read(lnt_runtime *rt, const char *id, const char *stream,
   uint64_t run;
   lnt__row row;
   void *memory = NULL;
+  runs older = {NULL, 0, 0, false};
   lnt_status status = lnt__journal_find(rt->store, id, &run, err);
   if (!status) status = lnt__journal_row(rt->store, run, &row, &memory, err); /* before the history: what is closed has nothing more */
   if (status) return status;
   reading r = {.rt = rt, .stream = stream, .at = from, .left = limit ? limit : UINT32_MAX, .fn = fn, .user = user};
   bool closed = row.closed_us != 0;
-  status = begin(rt, id, &row, &r.at, err);
+  status = begin(rt, id, &row, &r.at, &older, err);
   lnt__free(memory);
-  if (!status) status = read_run(&r, err);
-  while (!status && !r.stopped && r.at.run != run) {
-    r.at = (lnt_cursor){r.at.run, 0, 0};
-    uint64_t next = run;
-    status = next_generation(rt->store, id, r.at.run + 1, &next, err);
-    r.at.run = next;
-    if (!status) status = read_run(&r, err);
-  }
+  if (!status) status = read_runs(&r, run, &older, err);
   if (!status) *end = (lnt_stream_end){.next = r.at, .ended = closed && !r.stopped};
+  lnt__free(older.items);
   return status;
 }
 

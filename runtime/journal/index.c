@@ -146,6 +146,7 @@ static int index_row(void *user, lnt__slice key, lnt__slice value) {
   if (row.created_us < s->created_us) lnt__index_write_era(s->batch, row.run);
   s->created_us = row.created_us;
   lnt__index_write_row(s->batch, &row, false);
+  if (row.status == LNT_RUN_CONTINUED_AS_NEW) lnt__index_write_older(s->batch, row.id, row.run, false);
   return ++s->count >= CHUNK_ROWS || lnt__batch_bytes(s->batch) >= CHUNK_BYTES_MAX || lnt__batch_failed(s->batch);
 }
 
