@@ -53,6 +53,18 @@ static void on_fit(void *user, const lnt_fit_report *r) {
   lnt__text_raw(text, "}");
 }
 
+static void write_patches(lnt__text *reply, const lnt_reload_summary *s) {
+  lnt__text_raw(reply, ",\"patches\":[");
+  for (size_t i = 0; i < s->patch_count; i++) {
+    if (i) lnt__text_raw(reply, ",");
+    begin_object(reply, "name", s->patches[i].name);
+    lnt__text_number(reply, "took", (int64_t)s->patches[i].took);
+    lnt__text_number(reply, "passed", (int64_t)s->patches[i].passed);
+    lnt__text_raw(reply, "}");
+  }
+  lnt__text_raw(reply, "]");
+}
+
 static void write_summary(lnt__text *reply, const lnt_reload_summary *s, const reloading *call) {
   begin_object(reply, "hash", s->hash);
   member(reply, "file", s->file);
@@ -63,12 +75,14 @@ static void write_summary(lnt__text *reply, const lnt_reload_summary *s, const r
   text_flag(reply, "unchanged", s->unchanged);
   lnt__text_number(reply, "checked", (int64_t)s->checked);
   lnt__text_number(reply, "compatible", (int64_t)s->compatible);
+  lnt__text_number(reply, "not_reached", (int64_t)s->not_reached);
   lnt__text_number(reply, "diverging", (int64_t)s->diverging);
   lnt__text_number(reply, "unavailable", (int64_t)s->unavailable);
   lnt__text_number(reply, "busy", (int64_t)s->busy);
   lnt__text_number(reply, "moved", (int64_t)s->moved);
   lnt__text_number(reply, "took_us", s->took_us);
   lnt__text_number(reply, "more", call->told > REPORTS_MAX ? (int64_t)(call->told - REPORTS_MAX) : 0);
+  write_patches(reply, s);
   lnt__text_raw(reply, ",\"instances\":[");
   if (call->instances.size) lnt__text_raw(reply, call->instances.data);
   lnt__text_raw(reply, "]}");

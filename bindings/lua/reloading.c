@@ -115,8 +115,19 @@ static void push_report(lua_State *L, const lnt_fit_report *r) {
 
 void lnt__binding_push_fit(lua_State *L, const lnt_fit_report *report) { push_report(L, report); }
 
+static void push_patches(lua_State *L, const lnt_reload_summary *s) {
+  lua_createtable(L, (int)s->patch_count, 0);
+  for (size_t i = 0; i < s->patch_count; i++) {
+    lua_createtable(L, 0, 3);
+    set_text(L, "name", s->patches[i].name);
+    set_number(L, "took", (double)s->patches[i].took);
+    set_number(L, "passed", (double)s->patches[i].passed);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+}
+
 static void push_summary(lua_State *L, const lnt_reload_summary *s) {
-  lua_createtable(L, 0, 14);
+  lua_createtable(L, 0, 16);
   set_text(L, "code", s->status ? lnt_status_name(s->status) : NULL);
   set_text(L, "message", s->message);
   set_text(L, "file", s->file);
@@ -126,11 +137,14 @@ static void push_summary(lua_State *L, const lnt_reload_summary *s) {
   set_flag(L, "unchanged", s->unchanged);
   set_number(L, "checked", (double)s->checked);
   set_number(L, "compatible", (double)s->compatible);
+  set_number(L, "not_reached", (double)s->not_reached);
   set_number(L, "diverging", (double)s->diverging);
   set_number(L, "unavailable", (double)s->unavailable);
   set_number(L, "busy", (double)s->busy);
   set_number(L, "moved", (double)s->moved);
   set_number(L, "took_us", (double)s->took_us);
+  push_patches(L, s);
+  lua_setfield(L, -2, "patches");
 }
 
 /* ---- reload, migrate ---- */

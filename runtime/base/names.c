@@ -82,7 +82,7 @@ lnt_status lnt_reload_policy_parse(const char *text, lnt_reload_policy *out) {
 }
 
 const char *lnt_fit_name(lnt_fit fit) {
-  static const char *const names[] = {"compatible", "diverges", "unavailable", "busy"};
+  static const char *const names[] = {"compatible", "diverges", "unavailable", "busy", "not_reached"};
   return (size_t)fit < LNT__COUNT(names) ? names[fit] : "unknown";
 }
 

@@ -24,6 +24,9 @@ static void reload_free(lnt__reload *reload) {
   lnt__free(reload->names);
   lnt__free(reload->targets);
   lnt__free(reload->candidates);
+  for (size_t i = 0; i < reload->patch_count; i++) lnt__free((void *)(uintptr_t)reload->patches[i].name);
+  lnt__free(reload->patches);
+  lnt__try_destroy(reload->trier);
   lnt__free(reload->source);
   lnt__free((void *)(uintptr_t)reload->filter.workflow);
   lnt__free((void *)(uintptr_t)reload->filter.id_prefix);
@@ -47,15 +50,21 @@ static lnt__reload *reload_new(lnt_runtime *rt, lnt_error *err) {
     return NULL;
   }
   reload->rt = rt;
+  reload->trier = lnt__try_create(rt->engine);
+  if (!reload->trier) {
+    no_memory(err);
+    reload_free(reload);
+    return NULL;
+  }
   reload->began_ns = lnt__monotonic_ns();
   lnt_list_options_init(&reload->filter);
   return reload;
 }
 
-static bool add_name(lnt__reload *reload, const char *name, lnt_reload_policy policy, bool is_removed) {
+static bool add_name(lnt__reload *reload, const char *name, lnt_reload_policy policy) {
   char *copy = name ? lnt__strdup(name) : NULL;
   if ((copy || !name) && lnt__grow((void **)&reload->names, &reload->name_capacity, reload->name_count + 1, sizeof *reload->names)) {
-    reload->names[reload->name_count++] = (lnt__reload_name){copy, policy, is_removed};
+    reload->names[reload->name_count++] = (lnt__reload_name){copy, policy};
     return true;
   }
   lnt__free(copy);
@@ -81,8 +90,10 @@ static void add_removed(void *user, const char *name, const char *file, const ch
   (void)hash;
   if (strcmp(file, reload->staged->file) != 0 || has_name(reload, name)) return;
   reload->unchanged = false;
-  if (!add_name(reload, name, LNT_RELOAD_PIN, true)) no_memory(&reload->error);
+  if (!add_name(reload, name, LNT_RELOAD_PIN)) no_memory(&reload->error);
 }
+
+static int add_patch(void *user, lnt_value name) { return !lnt__reload_note_patch(user, name, false, false); }
 
 static lnt_status look_at_names(lnt__reload *reload, lnt_error *err) {
   const lnt__staged *staged = reload->staged;
@@ -91,12 +102,14 @@ static lnt_status look_at_names(lnt__reload *reload, lnt_error *err) {
     const uint8_t *current = lnt__wvm_current(reload->rt->wvm, staged->names[i].name);
     if (!current || memcmp(current, staged->hash, LNT__SHA256_BYTES) != 0) reload->unchanged = false;
     lnt_reload_policy policy = reload->policy != LNT_RELOAD_AUTHORS ? reload->policy : staged->names[i].policy;
-    if (!add_name(reload, staged->names[i].name, policy, false)) return no_memory(err);
+    if (!add_name(reload, staged->names[i].name, policy)) return no_memory(err);
   }
   lnt__wvm_each(reload->rt->wvm, add_removed, reload);
   if (reload->error.code) return no_memory(err);
   for (size_t i = 0; i < reload->name_count && reload->policy == LNT_RELOAD_ALL_OR_NOTHING; i++)
     reload->names[i].policy = LNT_RELOAD_ALL_OR_NOTHING;
+  bool looks_at_patches = !reload->brief || !reload->unchanged;
+  if (looks_at_patches && lnt__wvm_patches(reload->rt->wvm, staged->hash, add_patch, reload, err)) return err->code;
   return add_target(reload, staged->hash) ? LNT_OK : no_memory(err);
 }
 
@@ -190,7 +203,7 @@ lnt_status lnt__migrate_begin(lnt_runtime *rt, const lnt_migrate_options *option
   reload->to_current = hash == NULL;
   lnt_status status = hash && !add_target(reload, hash) ? no_memory(err) : LNT_OK;
   if (!status && options->filter && !copy_filter(&reload->filter, options->filter)) status = no_memory(err);
-  if (!status && options->filter && !add_name(reload, NULL, options->policy, false)) status = no_memory(err);
+  if (!status && options->filter && !add_name(reload, NULL, options->policy)) status = no_memory(err);
   for (size_t i = 0; !status && i < options->id_count; i++) status = add_id(reload, options->ids[i], err);
   if (status) {
     reload_free(reload);
@@ -233,14 +246,20 @@ void lnt__reload_stalled(lnt_runtime *rt, const lnt__staged *staged) {
 static void count(lnt__reload *reload) {
   lnt_reload_summary *summary = &reload->summary;
   for (size_t i = 0; i < reload->count; i++) {
-    lnt__candidate_state state = reload->candidates[i].state;
-    summary->compatible += state == LNT__CANDIDATE_COMPATIBLE || state == LNT__CANDIDATE_MOVED;
+    const lnt__candidate *candidate = &reload->candidates[i];
+    lnt__candidate_state state = candidate->state;
+    if (candidate->is_same) continue;
+    bool fits = state == LNT__CANDIDATE_COMPATIBLE || state == LNT__CANDIDATE_MOVED;
+    summary->compatible += fits && candidate->has_reached;
+    summary->not_reached += fits && !candidate->has_reached;
     summary->diverging += state == LNT__CANDIDATE_DIVERGES;
     summary->unavailable += state == LNT__CANDIDATE_UNAVAILABLE;
     summary->busy += state == LNT__CANDIDATE_BUSY || state == LNT__CANDIDATE_NEW;
     summary->moved += state == LNT__CANDIDATE_MOVED;
   }
-  summary->checked = summary->compatible + summary->diverging + summary->unavailable + summary->busy;
+  summary->checked = summary->compatible + summary->not_reached + summary->diverging + summary->unavailable + summary->busy;
+  summary->patches = reload->patches;
+  summary->patch_count = reload->patch_count;
 }
 
 static void end(lnt__reload *reload, lnt_status status) {
@@ -289,6 +308,7 @@ static bool may_go_on(const lnt__reload *reload) {
 static void enter(lnt__reload *reload, lnt__reload_phase phase) {
   reload->phase = phase;
   reload->at = reload->from;
+  reload->is_trying = false;
   reload->busy = 0;
   reload->patience = 0;
 }

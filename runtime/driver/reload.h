@@ -29,10 +29,13 @@ typedef struct lnt__candidate {
   uint16_t target;  /* which of the targets it is tried with */
   uint8_t state;
   bool moves, must; /* must: all or nothing */
+  bool is_same;     /* it has the code already: only its patches are asked for */
+  bool has_reached; /* what differs between the two codes */
+  bool is_counted;  /* among the patches */
 } lnt__candidate;
 
 /* A name whose instances are looked at, and its policy. NULL: the filter's. */
-typedef struct lnt__reload_name { char *name; lnt_reload_policy policy; bool is_removed; } lnt__reload_name;
+typedef struct lnt__reload_name { char *name; lnt_reload_policy policy; } lnt__reload_name;
 typedef struct lnt__target { uint8_t hash[LNT__SHA256_BYTES]; } lnt__target;
 
 typedef struct lnt__reload {
@@ -58,14 +61,19 @@ typedef struct lnt__reload {
   size_t target_count, target_capacity;
   lnt__candidate *candidates;
   size_t count, capacity, at, from; /* from: the first one of this round */
+  bool is_trying;     /* a trial of the candidate `at` is under way */
   size_t busy;        /* met in this pass over the candidates */
   uint32_t patience;  /* passes with busy ones */
   uint64_t commits;   /* wait until so many were made */
   bool waits, late;   /* late: the round after the switch */
 
+  lnt_patch_info *patches; /* names are copies */
+  size_t patch_count, patch_capacity;
+
   lnt_reload_summary summary;
   uint64_t began_ns;
-  lnt__trial trial; /* scratch */
+  lnt__try *trier;
+  lnt__trial trial; /* of that */
   lnt_error error;
 } lnt__reload;
 
@@ -73,6 +81,7 @@ typedef struct lnt__reload {
 lnt_status lnt__reload_list(lnt__reload *reload, uint64_t until_ns, bool *more);
 lnt_status lnt__reload_try(lnt__reload *reload, uint64_t until_ns, bool *more);
 lnt_status lnt__reload_move(lnt__reload *reload, uint64_t until_ns, bool *more);
+bool lnt__reload_note_patch(lnt__reload *reload, lnt_value name, bool took, bool passed); /* false: out of memory */
 bool lnt__reload_add(lnt__reload *reload, const lnt__row *row, lnt_reload_policy policy); /* false: out of memory */
 
 #endif

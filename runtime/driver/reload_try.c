@@ -35,14 +35,16 @@ static size_t target_of(lnt__reload *reload, const uint8_t *hash) {
 
 bool lnt__reload_add(lnt__reload *reload, const lnt__row *row, lnt_reload_policy policy) {
   const uint8_t *hash = wanted_hash(reload, row);
-  if (!hash || row->closed_us || memcmp(hash, row->hash, LNT__SHA256_BYTES) == 0) return true;
+  bool is_same = hash && memcmp(hash, row->hash, LNT__SHA256_BYTES) == 0;
+  if (!hash || row->closed_us || (is_same && !reload->patch_count)) return true;
   size_t target = target_of(reload, hash);
   if (target == SIZE_MAX ||
       !lnt__grow((void **)&reload->candidates, &reload->capacity, reload->count + 1, sizeof *reload->candidates))
     return false;
-  reload->candidates[reload->count++] = (lnt__candidate){.run = row->run, .target = (uint16_t)target,
-                                                         .moves = row->status == LNT_RUN_STALLED || policy != LNT_RELOAD_PIN,
-                                                         .must = policy == LNT_RELOAD_ALL_OR_NOTHING};
+  bool moves = !is_same && (row->status == LNT_RUN_STALLED || policy != LNT_RELOAD_PIN);
+  bool must = !is_same && policy == LNT_RELOAD_ALL_OR_NOTHING;
+  reload->candidates[reload->count++] =
+      (lnt__candidate){.run = row->run, .target = (uint16_t)target, .moves = moves, .must = must, .is_same = is_same};
   return true;
 }
 
@@ -112,29 +114,52 @@ static void tell(lnt__reload *reload, const lnt__candidate *candidate, lnt_fit f
   const lnt__trial *trial = &reload->trial;
   const lnt__divergence *d = &trial->divergence;
   char from[2 * LNT__SHA256_BYTES + 1], to[2 * LNT__SHA256_BYTES + 1];
-  if (!reload->fn) return;
+  if (!reload->fn || candidate->is_same) return;
   lnt__hex(trial->hash, LNT__SHA256_BYTES, from);
   lnt__hex(reload->targets[candidate->target].hash, LNT__SHA256_BYTES, to);
   lnt_fit_report report = {.id = trial->id, .workflow = trial->workflow, .run = candidate->run, .status = trial->status, .fit = fit,
-                           .moves = candidate->moves && fit == LNT_FIT_COMPATIBLE && !reload->dry_run, .from_hash = from, .to_hash = to,
+                           .moves = candidate->moves && candidate->state == LNT__CANDIDATE_COMPATIBLE && !reload->dry_run,
+                           .from_hash = from, .to_hash = to,
                            .events = trial->events, .message = trial->message, .recorded = d->recorded, .made = d->wanted,
                            .recorded_at = d->was_at, .made_at = d->at, .difference = d->difference, .event = d->event,
                            .recorded_us = d->recorded_us};
   reload->fn(reload->user, &report);
 }
 
-/* An instance that has not run yet has nothing that could differ; its workflow must be there all the same. */
-static void look_for_name(lnt__reload *reload) {
-  lnt__trial *trial = &reload->trial;
-  for (size_t i = 0; i < reload->name_count && trial->state == LNT__TRIAL_COMPATIBLE; i++) {
-    const lnt__reload_name *name = &reload->names[i];
-    if (!name->is_removed || strcmp(name->name, trial->workflow) != 0) continue;
-    trial->state = LNT__TRIAL_UNAVAILABLE;
-    snprintf(trial->message, sizeof trial->message, "the code does not define the workflow \"%s\" any more", trial->workflow);
+bool lnt__reload_note_patch(lnt__reload *reload, lnt_value name, bool took, bool passed) {
+  lnt_patch_info *patch = NULL;
+  for (size_t i = 0; i < reload->patch_count && !patch; i++) {
+    const char *known = reload->patches[i].name;
+    if (strlen(known) == name.size && memcmp(known, name.data, name.size) == 0) patch = &reload->patches[i];
   }
+  if (!patch) {
+    char *copy = lnt__strndup(name.data, name.size);
+    if (!copy || !lnt__grow((void **)&reload->patches, &reload->patch_capacity, reload->patch_count + 1, sizeof *reload->patches)) {
+      lnt__free(copy);
+      return false;
+    }
+    patch = &reload->patches[reload->patch_count++];
+    *patch = (lnt_patch_info){.name = copy};
+  }
+  patch->took += took;
+  patch->passed += passed;
+  return true;
 }
 
-static lnt_status try_one(lnt__reload *reload, lnt__candidate *candidate) {
+static bool count_patches(lnt__reload *reload, lnt__candidate *candidate) {
+  lnt__reader reader = lnt__reader_of(reload->trial.patches.data, reload->trial.patches.size);
+  bool counted = true;
+  if (candidate->is_counted) return true;
+  candidate->is_counted = true;
+  while (counted && reader.at < reader.end) {
+    lnt_value name = lnt__read_bytes(&reader);
+    bool took = lnt__read_u8(&reader) != 0;
+    counted = lnt__reload_note_patch(reload, name, took, !took);
+  }
+  return counted;
+}
+
+static lnt_status judge(lnt__reload *reload, lnt__candidate *candidate) {
   static const struct { lnt__candidate_state state; lnt_fit fit; } results[] = {
       [LNT__TRIAL_COMPATIBLE] = {LNT__CANDIDATE_COMPATIBLE, LNT_FIT_COMPATIBLE},
       [LNT__TRIAL_DIVERGES] = {LNT__CANDIDATE_DIVERGES, LNT_FIT_DIVERGES},
@@ -142,23 +167,38 @@ static lnt_status try_one(lnt__reload *reload, lnt__candidate *candidate) {
       [LNT__TRIAL_BUSY] = {LNT__CANDIDATE_BUSY, LNT_FIT_BUSY},
       [LNT__TRIAL_OVER] = {LNT__CANDIDATE_GONE, LNT_FIT_BUSY}};
   lnt__trial *trial = &reload->trial;
-  const uint8_t *hash = reload->targets[candidate->target].hash;
-  lnt_status status = lnt__engine_try(reload->rt->engine, candidate->run, hash, trial, &reload->error);
-  if (status) return status;
-  look_for_name(reload);
   candidate->state = (uint8_t)results[trial->state].state;
   candidate->records = trial->records;
+  candidate->has_reached = trial->has_reached;
+  bool fits = trial->state == LNT__TRIAL_COMPATIBLE;
   if (candidate->state == LNT__CANDIDATE_BUSY) reload->busy++;
-  else if (candidate->state != LNT__CANDIDATE_GONE) tell(reload, candidate, results[trial->state].fit);
-  return LNT_OK;
+  else if (candidate->state != LNT__CANDIDATE_GONE)
+    tell(reload, candidate, fits && !trial->has_reached ? LNT_FIT_NOT_REACHED : results[trial->state].fit);
+  return !fits || count_patches(reload, candidate) ? LNT_OK : no_memory(reload);
+}
+
+/* Try the candidate, or go on with it. *over: it is judged; else the time is up. */
+static lnt_status try_on(lnt__reload *reload, lnt__candidate *candidate, uint64_t until_ns, bool *over) {
+  const uint8_t *hash = reload->targets[candidate->target].hash;
+  lnt_status status = LNT_OK;
+  bool more = true;
+  if (!reload->is_trying) status = lnt__try_begin(reload->trier, candidate->run, hash, &reload->trial, &reload->error);
+  while (!status && more) {
+    status = lnt__try_step(reload->trier, &more, &reload->error);
+    if (more && is_late(until_ns)) break;
+  }
+  reload->is_trying = !status && more;
+  *over = !reload->is_trying;
+  return status || !*over ? status : judge(reload, candidate);
 }
 
 lnt_status lnt__reload_try(lnt__reload *reload, uint64_t until_ns, bool *more) {
   lnt_status status = LNT_OK;
   while (!status && reload->at < reload->count) {
-    lnt__candidate *candidate = &reload->candidates[reload->at++];
-    if (candidate->state > LNT__CANDIDATE_BUSY) continue;
-    status = try_one(reload, candidate);
+    lnt__candidate *candidate = &reload->candidates[reload->at];
+    bool over = true;
+    if (candidate->state <= LNT__CANDIDATE_BUSY) status = try_on(reload, candidate, until_ns, &over);
+    reload->at += over;
     if (is_late(until_ns)) break;
   }
   *more = reload->at < reload->count;
@@ -192,18 +232,26 @@ static lnt_status has_grown(lnt__reload *reload, const lnt__candidate *candidate
   return status;
 }
 
-static lnt_status move_one(lnt__reload *reload, lnt__candidate *candidate) {
-  bool grown;
+static lnt_status move_now(lnt__reload *reload, lnt__candidate *candidate) {
   const uint8_t *hash = reload->targets[candidate->target].hash;
-  lnt_status status = has_grown(reload, candidate, &grown);
-  if (!status && grown) status = try_one(reload, candidate);
+  lnt_status status = lnt__engine_move(reload->rt->engine, candidate->run, hash, &reload->error);
+  if (!status) candidate->state = LNT__CANDIDATE_MOVED;
+  if (status == LNT_EAGAIN) reload->busy++;
+  if (status == LNT_ECLOSED || status == LNT_ENOTFOUND) candidate->state = LNT__CANDIDATE_GONE;
+  return status == LNT_EAGAIN || status == LNT_ECLOSED || status == LNT_ENOTFOUND ? LNT_OK : status;
+}
+
+/* One that went on since it was tried is tried again first; when it goes on during that, later. */
+static lnt_status move_one(lnt__reload *reload, lnt__candidate *candidate, uint64_t until_ns, bool *over) {
+  bool in_pieces = reload->is_trying, tries = in_pieces, grown = false;
+  lnt_status status = tries ? LNT_OK : has_grown(reload, candidate, &tries);
+  if (!status && tries) status = try_on(reload, candidate, until_ns, over);
+  if (status || !*over) return status;
   if (candidate->state == LNT__CANDIDATE_BUSY) candidate->state = LNT__CANDIDATE_COMPATIBLE, candidate->records = 0;
-  else if (!status && candidate->state == LNT__CANDIDATE_COMPATIBLE) {
-    status = lnt__engine_move(reload->rt->engine, candidate->run, hash, &reload->error);
-    if (!status) candidate->state = LNT__CANDIDATE_MOVED;
-    if (status == LNT_EAGAIN) reload->busy++;
-    if (status == LNT_ECLOSED || status == LNT_ENOTFOUND) candidate->state = LNT__CANDIDATE_GONE;
-    if (status == LNT_EAGAIN || status == LNT_ECLOSED || status == LNT_ENOTFOUND) status = LNT_OK;
+  else if (candidate->state == LNT__CANDIDATE_COMPATIBLE) {
+    if (in_pieces) status = has_grown(reload, candidate, &grown);
+    if (grown) reload->busy++;
+    else if (!status) status = move_now(reload, candidate);
   }
   return status;
 }
@@ -211,9 +259,10 @@ static lnt_status move_one(lnt__reload *reload, lnt__candidate *candidate) {
 lnt_status lnt__reload_move(lnt__reload *reload, uint64_t until_ns, bool *more) {
   lnt_status status = LNT_OK;
   while (!status && reload->at < reload->count) {
-    lnt__candidate *candidate = &reload->candidates[reload->at++];
-    if (candidate->state != LNT__CANDIDATE_COMPATIBLE || !candidate->moves) continue;
-    status = move_one(reload, candidate);
+    lnt__candidate *candidate = &reload->candidates[reload->at];
+    bool over = true;
+    if (candidate->state == LNT__CANDIDATE_COMPATIBLE && candidate->moves) status = move_one(reload, candidate, until_ns, &over);
+    reload->at += over;
     if (is_late(until_ns)) break;
   }
   *more = reload->at < reload->count;

@@ -7,6 +7,8 @@ enum { DIFFERENCES_MAX = 8 };
 
 /* ---- Matching with the history ---- */
 
+static bool same_bytes(lnt_value a, lnt_value b) { return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0); }
+
 void lnt__divergence_place(lnt__turn *turn, bool called) {
   lnt__engine *engine = turn->engine;
   lnt__divergence *d = &engine->divergence;
@@ -25,11 +27,18 @@ static void place_of_call(lnt__turn *turn, const lnt__command *command, lnt__div
   if (!out->at[0]) snprintf(out->at, sizeof(out->at), "an unknown line");
 }
 
+/* The first one of what two calls of the same name have. */
+static void first_difference(const lnt__event *recorded, const lnt__command *command, lnt__divergence *out) {
+  lnt__divergence_values(out, recorded->value, command->input, "input");
+  if (out->difference[0] || !command->id.size || same_bytes(recorded->id, command->id)) return;
+  snprintf(out->difference, sizeof(out->difference), "id: \"%.*s\" vs \"%.*s\"", (int)recorded->id.size, (const char *)recorded->id.data,
+           (int)command->id.size, (const char *)command->id.data);
+}
+
 static void refuse_different(lnt__turn *turn, const lnt__event *recorded, const lnt__command *command, uint32_t seq) {
   lnt__divergence *d = lnt__diverged(turn, recorded, seq);
   place_of_call(turn, command, d);
-  if (recorded->kind == command->kind && lnt__name_equal(recorded->name, command->name))
-    lnt__divergence_values(d, recorded->value, command->input, "input");
+  if (recorded->kind == command->kind && lnt__name_equal(recorded->name, command->name)) first_difference(recorded, command, d);
   lnt__refuse(turn, LNT__REFUSAL_DIVERGED, "event %llu of the history records command %u as %s; the code now makes %s at %s%s%s",
               (unsigned long long)d->event, seq, d->recorded, d->wanted, d->at, d->difference[0] ? "; first difference: " : "",
               d->difference);
@@ -57,8 +66,6 @@ static const uint8_t COMPARED[] = {
     [LNT_EVENT_PATCHED] = SAME_NAME,
     [LNT_EVENT_CONTINUE_ADVISED] = 0,
 };
-
-static bool same_bytes(lnt_value a, lnt_value b) { return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0); }
 
 /* An id that the author left to the engine is whatever was recorded. What was copied from another instance may tell of that one's id. */
 static bool agrees(const lnt__event *recorded, const lnt__command *command, bool is_copy) {
@@ -175,7 +182,7 @@ static lnt__command_state replay_command(lnt__turn *turn, const lnt__command *co
   lnt__see(turn, recorded);
   if (lnt__event_is_instant(command->kind)) return instant_answer(turn, recorded, answer);
   if (command->kind == LNT_EVENT_EVENT_AWAITED && take_buffered(turn, command->name, answer, seq)) return LNT__COMMAND_ANSWERED;
-  if (command->alone && answers(turn, lnt__replay_peek(turn), command, seq) && !lnt__cmd_find(turn, seq)) {
+  if (command->alone && !lnt__replay_rests(turn) && answers(turn, lnt__replay_peek(turn), command, seq) && !lnt__cmd_find(turn, seq)) {
     lnt__event event;
     if (!lnt__next_event(turn, &event)) return LNT__COMMAND_REFUSED;
     if (event.kind == LNT_EVENT_EVENT_RAISED || event.seq == seq) {

@@ -318,12 +318,8 @@ void lnt__engine_destroy(lnt__engine *engine) {
   lnt__u64map_finish(&engine->full);
   lnt__strmap_finish(&engine->by_id);
   lnt__heap_finish(&engine->heap);
-  lnt__history_finish(&engine->replay.history);
+  lnt__replay_finish(&engine->replay);
   lnt__history_finish(&engine->aside);
-  lnt__free(engine->replay.inbox.items);
-  lnt__free(engine->replay.commands.items);
-  lnt__free(engine->replay.turns.items);
-  lnt__free(engine->replay.rejected.items);
   lnt__free(engine->recover.items);
   lnt__buf_finish(&engine->scratch);
   lnt__buf_finish(&engine->outcome.value);

@@ -62,6 +62,7 @@ typedef struct lnt__start_info {
   lnt_value input;
   lnt_value attributes; /* that it was started with: a map, or nil */
   uint64_t seed;
+  void *trace; /* that lnt__vm.compare gave, for what the body runs; NULL: none */
 } lnt__start_info;
 
 #define LNT__CLUES_MAX 40
@@ -72,6 +73,9 @@ typedef struct lnt__clue {
   uint8_t weight;  /* the likelier the cause, the more; 0: it is the same in every replay */
   uint32_t seq;    /* number of the command that was made next after the last use of it */
 } lnt__clue;
+
+/* What is different in one code and another. NONE: nothing that runs; spaces and comments do not. */
+typedef enum lnt__changes { LNT__CHANGES_UNKNOWN, LNT__CHANGES_NONE, LNT__CHANGES_SOME } lnt__changes;
 
 typedef struct lnt__vm {
   void *vm;
@@ -101,6 +105,16 @@ typedef struct lnt__vm {
    * what was noted, at most `most`; how many. */
   void (*watch)(void *vm);
   size_t (*watched)(void *vm, lnt__clue *out, size_t most);
+
+
+  /* Trials of other code. Any of these may be NULL: then nothing is known of it. */
+  /* Does the code define the workflow? LNT_ENOTFOUND, or why it does not load. */
+  lnt_status (*defines)(void *vm, const uint8_t *hash, const char *workflow, lnt_error *err);
+  /* Compare two codes. SOME: a body that is started with traces[0] (with code `from`) or traces[1] (with `to`) notes whether it runs what
+   * is different. A side that has nothing to run has no trace (NULL). untrace() when that body is gone. */
+  lnt__changes (*compare)(void *vm, const uint8_t *from, const uint8_t *to, void *traces[2]);
+  bool (*met)(void *vm, const void *trace);
+  void (*untrace)(void *vm, void *trace);
 } lnt__vm;
 
 /* ---- The engine, as the VM sees it: only between lnt__vm.start/deliver and their return ---- */
@@ -358,6 +372,8 @@ typedef struct lnt__trial {
   char workflow[LNT_NAME_BYTES_MAX + 1];
   char message[LNT_ERROR_MESSAGE_MAX];
   lnt__divergence divergence;
+  bool has_reached; /* COMPATIBLE: it ran something that differs in the two codes, or nothing does. false: it says nothing of the change */
+  lnt_value patches; /* COMPATIBLE: what is_patched() answered, for each a varint size, the name, a byte; until the next trial */
 } lnt__trial;
 
 /* What a body came to that was replayed to the end of what is recorded. */
@@ -371,6 +387,17 @@ lnt_status lnt__engine_replay(lnt__engine *engine, uint64_t run, const uint8_t *
 
 /* Replay the durable history of `run` against other code, in scratch: nothing of the instance changes. Between turns only. */
 lnt_status lnt__engine_try(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt__trial *out, lnt_error *err);
+
+/* The same in steps, each bounded by LNT__HISTORY_STEP_EVENTS or by LNT__TRIAL_STEP_EVENTS events that are fed to the body; turns may run
+ * between them. `out` says how it is when *more is false, and must stay where it is until then. One is under way at a time in each
+ * lnt__try, which keeps its memory; it must go before the engine. */
+enum { LNT__TRIAL_STEP_EVENTS = 250, LNT__TRIAL_STEPS_SHORT = 8 };
+typedef struct lnt__try lnt__try;
+lnt__try *lnt__try_create(lnt__engine *engine); /* NULL: out of memory */
+void lnt__try_destroy(lnt__try *t);             /* NULL accepted */
+lnt_status lnt__try_begin(lnt__try *t, uint64_t run, const uint8_t *hash, lnt__trial *out, lnt_error *err);
+lnt_status lnt__try_step(lnt__try *t, bool *more, lnt_error *err);
+
 /* Let `run` go on with other code, from its next turn. The move is journaled. LNT_EAGAIN: something of it is not durable yet. */
 lnt_status lnt__engine_move(lnt__engine *engine, uint64_t run, const uint8_t *hash, lnt_error *err);
 

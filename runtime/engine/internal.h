@@ -132,6 +132,9 @@ struct lnt__turn {
   bool loaded;         /* the history was folded: next_record and activities are known */
   bool warned;         /* that its history is large */
   bool has_turns;      /* the store holds finished turns: a body must be rebuilt from them */
+  bool in_steps;       /* a trial: its replay rests after `events_left` events more */
+  uint32_t events_left;
+  void *trace;         /* a trial: of what its body runs; the VM's */
   bool retry;          /* it shall try again when `stall_batch` is durable */
   uint8_t active_durable; /* lnt__active: the row that the store has, or that is on its way there */
   bool ready, dirty, row_dirty, is_new, evict;
@@ -185,6 +188,8 @@ typedef struct lnt__replay {
   LNT__VECTOR(uint32_t) rejected; /* indices of UPDATE_REJECTED, in the order of the requests that they answer */
   size_t inbox_at, turn_at, rejected_at;
   uint32_t copied; /* commands before the last FORKED */
+  uint32_t answers; /* to updates */
+  size_t indexed;  /* events that are laid out in the vectors */
   size_t half; /* index of the first event after the last TURN: what was accepted since, and what half a turn did before it stalled */
 } lnt__replay;
 
@@ -295,6 +300,13 @@ void lnt__copy_init(lnt__turn *copy, const lnt__turn *turn);
 void lnt__copy_finish(lnt__turn *copy);
 /* Of all that `turn` has, durable or not; what waits in its inbox is the copy's too. */
 lnt_status lnt__replay_whole_begin(lnt__turn *copy, const lnt__turn *turn, lnt_error *err);
+void lnt__replay_finish(lnt__replay *replay);
+void lnt__replay_index_begin(lnt__replay *replay);
+bool lnt__replay_index(lnt__turn *turn, size_t events_max); /* of the history in scratch; true: all of it is laid out */
+void lnt__replay_mark_end(lnt__engine *engine); /* once all is laid out, of a run that may be closed */
+void lnt__replay_rewind(lnt__replay *replay);
+void lnt__replay_copy_ready(lnt__turn *copy); /* the history in scratch, laid out, is to be replayed from its beginning */
+static inline bool lnt__replay_rests(const lnt__turn *turn) { return turn->in_steps && turn->events_left == 0; }
 lnt_status lnt__replay_copy_begin(lnt__turn *copy, lnt_error *err); /* of a run that may be closed; copy->replaying: there is something */
 bool lnt__history_ends_by_itself(const lnt__history *history);       /* its body returned, raised or continued as new */
 void lnt__turn_replay_copy(lnt__turn *copy);                        /* to the end of what was recorded; nothing is written */

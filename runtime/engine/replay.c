@@ -29,29 +29,51 @@ lnt__divergence *lnt__diverged(lnt__turn *turn, const lnt__event *recorded, uint
   return d;
 }
 
+void lnt__replay_finish(lnt__replay *replay) {
+  lnt__history_finish(&replay->history);
+  lnt__free(replay->inbox.items);
+  lnt__free(replay->commands.items);
+  lnt__free(replay->turns.items);
+  lnt__free(replay->rejected.items);
+}
+
+static void index_event(lnt__turn *turn, lnt__replay *replay, uint32_t at) {
+  lnt__engine *engine = turn->engine;
+  const lnt__event *event = &replay->history.events[at];
+  if (event->kind == LNT_EVENT_TURN) {
+    lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count, replay->answers};
+    LNT__PUSH(engine, replay->turns, mark);
+    replay->half = at + 1;
+  } else if (lnt__event_is_command(event->kind)) {
+    LNT__PUSH(engine, replay->commands, at);
+  } else if (lnt__event_is_inbox(event->kind)) {
+    LNT__PUSH(engine, replay->inbox, at);
+  }
+  replay->answers += event->kind == LNT_EVENT_UPDATE_ANSWERED;
+  if (event->kind == LNT_EVENT_UPDATE_REJECTED) LNT__PUSH(engine, replay->rejected, at);
+  if (event->kind == LNT_EVENT_FORKED) replay->copied = (uint32_t)replay->commands.count;
+}
+
+void lnt__replay_rewind(lnt__replay *replay) { replay->inbox_at = replay->turn_at = replay->rejected_at = 0; }
+
+void lnt__replay_index_begin(lnt__replay *replay) {
+  replay->inbox.count = replay->commands.count = replay->turns.count = replay->rejected.count = 0;
+  replay->indexed = replay->half = 0;
+  replay->copied = replay->answers = 0;
+  lnt__replay_rewind(replay);
+}
+
+bool lnt__replay_index(lnt__turn *turn, size_t events_max) {
+  lnt__replay *replay = &turn->engine->replay;
+  size_t left = replay->history.count - replay->indexed, end = replay->indexed + (left < events_max ? left : events_max);
+  for (; replay->indexed < end; replay->indexed++) index_event(turn, replay, (uint32_t)replay->indexed);
+  return end == replay->history.count;
+}
+
 /* Lay out where inbox events, commands and turn ends stand in the history. */
 static void index_history(lnt__turn *turn) {
-  lnt__engine *engine = turn->engine;
-  lnt__replay *replay = &engine->replay;
-  replay->inbox.count = replay->commands.count = replay->turns.count = replay->rejected.count = 0;
-  replay->inbox_at = replay->turn_at = replay->rejected_at = replay->half = 0;
-  replay->copied = 0;
-  uint32_t answers = 0;
-  for (size_t i = 0; i < replay->history.count; i++) {
-    const lnt__event *event = &replay->history.events[i];
-    if (event->kind == LNT_EVENT_TURN) {
-      lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count, answers};
-      LNT__PUSH(engine, replay->turns, mark);
-      replay->half = i + 1;
-    } else if (lnt__event_is_command(event->kind)) {
-      LNT__PUSH(engine, replay->commands, (uint32_t)i);
-    } else if (lnt__event_is_inbox(event->kind)) {
-      LNT__PUSH(engine, replay->inbox, (uint32_t)i);
-    }
-    answers += event->kind == LNT_EVENT_UPDATE_ANSWERED;
-    if (event->kind == LNT_EVENT_UPDATE_REJECTED) LNT__PUSH(engine, replay->rejected, (uint32_t)i);
-    if (event->kind == LNT_EVENT_FORKED) replay->copied = (uint32_t)replay->commands.count;
-  }
+  lnt__replay_index_begin(&turn->engine->replay);
+  lnt__replay_index(turn, SIZE_MAX);
 }
 
 lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
@@ -151,25 +173,29 @@ bool lnt__history_ends_by_itself(const lnt__history *history) {
 
 /* The turn in which a body ended by itself has no TURN event: its end stands for it. A run that was terminated, or stopped at a limit,
  * stands at its last wait: what its body did after that, nobody knows. */
-static void mark_end(lnt__engine *engine) {
+void lnt__replay_mark_end(lnt__engine *engine) {
   lnt__replay *replay = &engine->replay;
   const lnt__history *history = &replay->history;
-  if (!lnt__history_ends_by_itself(history)) return;
-  lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count, 0};
-  for (size_t i = 0; i < history->count; i++) mark.answers += history->events[i].kind == LNT_EVENT_UPDATE_ANSWERED;
+  if (never_started(history) || !lnt__history_ends_by_itself(history)) return;
+  lnt__turn_mark mark = {replay->inbox.count, (uint32_t)replay->commands.count, replay->answers};
   LNT__PUSH(engine, replay->turns, mark);
+}
+
+void lnt__replay_copy_ready(lnt__turn *copy) {
+  lnt__replay *replay = &copy->engine->replay;
+  lnt__replay_rewind(replay);
+  copy->next_seq = 1;
+  copy->recorded = (uint32_t)replay->commands.count;
+  copy->replaying = replay->turns.count > 0;
 }
 
 lnt_status lnt__replay_copy_begin(lnt__turn *copy, lnt_error *err) {
   lnt__engine *engine = copy->engine;
-  lnt__replay *replay = &engine->replay;
-  lnt_status status = lnt__journal_history(engine->store, copy->run, &replay->history, err);
+  lnt_status status = lnt__journal_history(engine->store, copy->run, &engine->replay.history, err);
   if (status != LNT_OK) return status;
   index_history(copy);
-  if (!never_started(&replay->history)) mark_end(engine);
-  copy->next_seq = 1;
-  copy->recorded = (uint32_t)replay->commands.count;
-  copy->replaying = replay->turns.count > 0;
+  lnt__replay_mark_end(engine);
+  lnt__replay_copy_ready(copy);
   engine->stats.replays += copy->replaying;
   return engine->poisoned ? lnt__fail(err, LNT_ENOMEM, "out of memory while a history was replayed") : LNT_OK;
 }
@@ -277,6 +303,7 @@ bool lnt__next_event(lnt__turn *turn, lnt__event *event) {
   if (turn->replaying) {
     *event = replay->history.events[replay->inbox.items[replay->inbox_at++]];
     turn->engine->stats.replayed_events++;
+    if (turn->events_left) turn->events_left--;
   } else {
     lnt__reader reader = lnt__reader_of(turn->inbox.data + turn->inbox_at, turn->inbox.size - turn->inbox_at);
     if (turn->inbox_at >= turn->inbox.size || !lnt__event_read(&reader, &turn->inbox_read_us, event)) return false;

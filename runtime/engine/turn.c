@@ -22,7 +22,8 @@ static void deliver(lnt__turn *turn, uint32_t seq, lnt__delivery_kind kind, lnt_
 
 static void on_started(lnt__turn *turn, const lnt__event *event) {
   lnt__engine *engine = turn->engine;
-  lnt__start_info start = {.workflow = turn->workflow, .hash = turn->hash, .input = event->value, .seed = event->seed};
+  lnt__start_info start = {.workflow = turn->workflow, .hash = turn->hash, .input = event->value, .seed = event->seed,
+                           .trace = turn->trace};
   if (!lnt__cbor_member(event->options, "attributes", &start.attributes)) start.attributes = LNT_VALUE_NIL;
   if (turn->status == LNT_RUN_PENDING) {
     turn->status = LNT_RUN_RUNNING;

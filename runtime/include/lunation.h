@@ -717,7 +717,7 @@ LNT_API lnt_status lnt_describe(lnt_runtime *rt, const char *id, lnt_value *out,
 
 /* Instances are pinned to the code that they started with. A reload tries new code on those that run, tells how each would fare, and then
  * lets it become current. A trial replays the durable history of an instance against the code in scratch; nothing of the instance changes.
- * Trials are made in slices of about a millisecond, between the turns of others; one history is one slice, however long it is. */
+ * Trials are made in slices of about a millisecond, between the turns of others; a long history takes many. */
 
 /* What becomes of instances that run. Whatever the policy, a STALLED instance whose history fits the new code is moved to it. */
 typedef enum lnt_reload_policy {
@@ -735,9 +735,12 @@ typedef enum lnt_fit {
   LNT_FIT_COMPATIBLE = 0,  /* the code makes every call that is recorded */
   LNT_FIT_DIVERGES = 1,    /* it does not: the report says where */
   LNT_FIT_UNAVAILABLE = 2, /* the code does not define the workflow any more, or does not load for it: `message` */
-  LNT_FIT_BUSY = 3         /* it never came to rest while it was looked at; it stays on its code */
+  LNT_FIT_BUSY = 3,        /* it never came to rest while it was looked at; it stays on its code */
+  LNT_FIT_NOT_REACHED = 4  /* compatible so far, and that says nothing of the change: it ran no line yet that is different in the new code,
+                              and none that the new code does not have. Spaces and comments are no difference, nor are activities, nor
+                              functions that it never called. Where lines cannot be told apart it is LNT_FIT_COMPATIBLE */
 } lnt_fit;
-LNT_API const char *lnt_fit_name(lnt_fit fit); /* "compatible" ... Static; any thread */
+LNT_API const char *lnt_fit_name(lnt_fit fit); /* "compatible" ... "not_reached". Static; any thread */
 
 /* How one instance would fare. Valid until the callback returns; texts that do not apply are "". */
 typedef struct lnt_fit_report {
@@ -749,7 +752,7 @@ typedef struct lnt_fit_report {
   const char *from_hash; /* hex: the code it is on */
   const char *to_hash;
   uint64_t events;       /* of its history */
-  const char *message;   /* all of it in a sentence; "" when it is compatible */
+  const char *message;   /* all of it in a sentence; "" when it fits */
   /* LNT_FIT_DIVERGES: */
   uint64_t event;        /* the recorded event, from 1; 0: the code makes a call where none is recorded */
   int64_t recorded_us;
@@ -758,6 +761,15 @@ typedef struct lnt_fit_report {
   const char *difference;              /* the first difference of the arguments */
 } lnt_fit_report;
 typedef void (*lnt_fit_fn)(void *user, const lnt_fit_report *report);
+
+/* A patch that the new code asks for (ctx:is_patched), and what the checked instances that fit answered in it; those that have the code
+ * already are asked, too. `passed` 0: nobody who runs needs the branch for "not patched": it may go. The call itself must stay while
+ * `took` is not 0: their histories have it. */
+typedef struct lnt_patch_info {
+  const char *name;
+  uint64_t took;   /* yes: it is in their history */
+  uint64_t passed; /* no: they had passed the place before the patch was there */
+} lnt_patch_info;
 
 typedef struct lnt_reload_summary {
   lnt_status status;     /* LNT_OK; LNT_EDIVERGED: all or nothing, and not every instance is compatible; LNT_ESYNTAX and the like: the file
@@ -769,9 +781,12 @@ typedef struct lnt_reload_summary {
   int switched;          /* 1: new starts get the code from now on */
   int unchanged;         /* 1: it was current already */
   uint64_t checked;      /* instances that run on other code of these workflows */
-  uint64_t compatible, diverging, unavailable, busy; /* of these */
+  uint64_t compatible, diverging, unavailable, busy; /* of these; compatible: those that have reached what changed */
+  uint64_t not_reached;  /* of these: LNT_FIT_NOT_REACHED */
   uint64_t moved;
   int64_t took_us;
+  const lnt_patch_info *patches; /* valid as long as the summary */
+  size_t patch_count;
 } lnt_reload_summary;
 typedef void (*lnt_reload_fn)(void *user, const lnt_reload_summary *summary);
 

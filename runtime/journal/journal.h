@@ -158,6 +158,18 @@ lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *o
 lnt_status lnt__journal_history_and(lnt__store *store, uint64_t run, const lnt__slice *more, size_t count, lnt__history *out,
                                     lnt_error *err);
 
+/* The same in steps, of about LNT__HISTORY_STEP_BYTES bytes or LNT__HISTORY_STEP_EVENTS events, never less than a record: first all bytes
+ * are gathered, then they are decoded. */
+enum { LNT__HISTORY_STEP_EVENTS = 2000, LNT__HISTORY_STEP_BYTES = 256 * 1024 };
+typedef struct lnt__history_steps {
+  uint64_t run;
+  uint32_t next_record;
+  size_t decoded, gathered; /* bytes: decoded so far; gathered in this step */
+  bool is_gathered;
+} lnt__history_steps;
+void lnt__journal_history_begin(lnt__history *out, lnt__history_steps *steps, uint64_t run);
+lnt_status lnt__journal_history_step(lnt__store *store, lnt__history *out, lnt__history_steps *steps, bool *more, lnt_error *err);
+
 /* Highest run ever used, and the format check; unless read_only it writes the format into an empty store, and the index where it is
  * missing. */
 lnt_status lnt__journal_open(lnt__store *store, bool read_only, uint64_t *last_run, lnt_error *err);

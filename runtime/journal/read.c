@@ -56,12 +56,17 @@ void lnt__history_clear(lnt__history *history) {
 }
 
 /* Records are gathered in one block first (the block moves while it grows) and decoded once it stands still. */
+typedef struct gathering { lnt__history *history; lnt__history_steps *steps; size_t bytes_max; } gathering;
+
 static int gather(void *user, lnt__slice key, lnt__slice value) {
-  lnt__history *history = user;
+  gathering *g = user;
+  lnt__history *history = g->history;
   history->records = lnt__get_be32((const uint8_t *)key.data + 8) + 1;
   history->bytes += value.size;
   lnt__buf_bytes(&history->memory, value.data, value.size);
-  return history->memory.failed;
+  g->steps->next_record = history->records;
+  g->steps->gathered += value.size;
+  return history->memory.failed || g->steps->gathered >= g->bytes_max;
 }
 
 static bool decode_record(lnt__history *history, lnt_value sealed) {
@@ -84,25 +89,55 @@ static lnt_status no_memory(lnt_error *err, uint64_t run) {
   return lnt__fail(err, LNT_ENOMEM, "out of memory while reading the history of run %llu", (unsigned long long)run);
 }
 
+static lnt_status gather_step(lnt__store *store, lnt__history *out, lnt__history_steps *steps, size_t bytes_max, lnt_error *err) {
+  uint8_t from[LNT__KEY_HISTORY_BYTES], to[LNT__KEY_HISTORY_BYTES];
+  gathering g = {out, steps, bytes_max};
+  lnt__key_history(from, steps->run, steps->next_record);
+  lnt__key_history(to, steps->run + 1, 0);
+  steps->gathered = 0;
+  lnt_status status = store->vtable->scan(store, LNT__TABLE_HISTORY, (lnt__slice){from, sizeof(from)}, (lnt__slice){to, sizeof(to)}, false,
+                                          gather, &g, err);
+  steps->is_gathered = steps->gathered < bytes_max;
+  return status;
+}
+
+static lnt_status decode_step(lnt__history *out, lnt__history_steps *steps, size_t events_max, lnt_error *err) {
+  lnt__reader records = lnt__reader_of(out->memory.data + steps->decoded, out->memory.size - steps->decoded);
+  size_t from = out->count;
+  if (out->memory.failed) return no_memory(err, steps->run);
+  while (records.at < records.end && out->count - from < events_max)
+    if (!decode_record(out, lnt__read_bytes(&records)))
+      return out->memory.failed ? no_memory(err, steps->run) : corrupt(err, "the history", steps->run);
+  steps->decoded = out->memory.size - (size_t)(records.end - records.at);
+  return LNT_OK;
+}
+
+void lnt__journal_history_begin(lnt__history *out, lnt__history_steps *steps, uint64_t run) {
+  lnt__history_clear(out);
+  *steps = (lnt__history_steps){.run = run};
+}
+
+lnt_status lnt__journal_history_step(lnt__store *store, lnt__history *out, lnt__history_steps *steps, bool *more, lnt_error *err) {
+  lnt_status status = LNT_OK;
+  *more = true;
+  if (!steps->is_gathered) status = gather_step(store, out, steps, LNT__HISTORY_STEP_BYTES, err);
+  if (status != LNT_OK || (!steps->is_gathered && !out->memory.failed)) return status;
+  status = decode_step(out, steps, LNT__HISTORY_STEP_EVENTS, err);
+  *more = status == LNT_OK && steps->decoded < out->memory.size;
+  return status;
+}
+
 lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *out, lnt_error *err) {
   return lnt__journal_history_and(store, run, NULL, 0, out, err);
 }
 
 lnt_status lnt__journal_history_and(lnt__store *store, uint64_t run, const lnt__slice *more, size_t count, lnt__history *out,
                                     lnt_error *err) {
-  uint8_t from[LNT__KEY_HISTORY_BYTES], to[LNT__KEY_HISTORY_BYTES];
-  lnt__key_history(from, run, 0);
-  lnt__key_history(to, run + 1, 0);
-  lnt__history_clear(out);
-  lnt_status status = store->vtable->scan(store, LNT__TABLE_HISTORY, (lnt__slice){from, sizeof(from)}, (lnt__slice){to, sizeof(to)}, false,
-                                          gather, out, err);
-  if (status != LNT_OK) return status;
+  lnt__history_steps steps;
+  lnt__journal_history_begin(out, &steps, run);
+  lnt_status status = gather_step(store, out, &steps, SIZE_MAX, err);
   for (size_t i = 0; i < count; i++) lnt__buf_bytes(&out->memory, more[i].data, more[i].size);
-  if (out->memory.failed) return no_memory(err, run);
-  lnt__reader records = lnt__reader_of(out->memory.data, out->memory.size);
-  while (records.at < records.end)
-    if (!decode_record(out, lnt__read_bytes(&records))) return out->memory.failed ? no_memory(err, run) : corrupt(err, "the history", run);
-  return LNT_OK;
+  return status != LNT_OK ? status : decode_step(out, &steps, SIZE_MAX, err);
 }
 
 /* ---- Opening and checking ---- */

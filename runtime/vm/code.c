@@ -37,6 +37,7 @@ void lnt__code_free(lnt__wvm *wvm, lnt__code *code) {
   lnt__free(code->tails);
   lnt__free(code->file);
   lnt__free(code->folder);
+  lnt__free(code->source);
   lnt__free(code);
 }
 
@@ -174,6 +175,16 @@ static lnt_status compile(lnt__wvm *wvm, const char *file, const char *source, s
   return status ? status : job.status;
 }
 
+/* The file itself. Its text is kept: it is compared with other versions, and a place in it may have to be found. */
+static lnt_status compile_main(lnt__wvm *wvm, lnt__code *code, const char *source, size_t size, lnt_error *err) {
+  code->source = lnt__strndup(source, size);
+  code->source_size = size;
+  if (!code->source) return lnt__fail(err, LNT_ENOMEM, "out of memory while compiling %s", code->file);
+  lnt_status status = compile(wvm, code->file, source, size, &code->slot, err);
+  if (!status) note_tails(code, code->file, source, size);
+  return status;
+}
+
 /* Fresh function from what is in `slot`; pushed. */
 static void push_fresh(lua_State *L, uint32_t slot) {
   lnt__push_slot(L, slot);
@@ -198,8 +209,7 @@ static lnt_status read_stored(lnt__wvm *wvm, const uint8_t *hash, const void *bu
   if (memcmp(found, hash, sizeof found) != 0)
     return lnt__fail(err, LNT_ECORRUPT, "the stored code does not have the hash it is stored under");
   lnt_status status = lnt__bundle_read((lnt_value){bundle, size}, code, &source, err);
-  if (!status) status = compile(wvm, code->file, source.data, source.size, &code->slot, err);
-  if (!status) note_tails(code, code->file, source.data, source.size);
+  if (!status) status = compile_main(wvm, code, source.data, source.size, err);
   return status;
 }
 
@@ -683,6 +693,20 @@ static lnt_status run_file(lnt__wvm *wvm, lnt__run *run, lnt_error *err) {
   return status ? status : job.status;
 }
 
+lnt_status lnt__vm_defines(void *vm, const uint8_t *hash, const char *workflow, lnt_error *err) {
+  lnt__wvm *wvm = vm;
+  lnt__code *code;
+  lnt_status status = lnt__code_get(wvm, hash, &code, err);
+  if (status) return status;
+  lnt__run run = {.code = code, .wanted = workflow};
+  status = run_file(wvm, &run, err);
+  if (!status && !run.function_slot)
+    status = lnt__fail(err, LNT_ENOTFOUND, "the code %.12s of %s does not define the workflow \"%s\"", code->hex, code->file, workflow);
+  lnt__release(wvm, &run.function_slot);
+  lnt__code_release(wvm, code);
+  return status;
+}
+
 /* May the file define its names? Another file's are not taken. */
 static lnt_status check_names(lnt__wvm *wvm, const lnt__staged *staged, lnt_error *err) {
   for (size_t i = 0; i < staged->name_count; i++) {
@@ -802,8 +826,7 @@ static lnt_status stage(lnt__wvm *wvm, lnt__run *run, const char *source, size_t
   lnt__buf bundle;
   lnt__buf_init(&bundle);
   lnt_status status = prepare(run->code, staged->file, err);
-  if (!status) status = compile(wvm, run->code->file, source, size, &run->code->slot, err);
-  if (!status) note_tails(run->code, run->code->file, source, size);
+  if (!status) status = compile_main(wvm, run->code, source, size, err);
   if (!status) status = run_file(wvm, run, err);
   staged->names = run->names;
   staged->name_count = run->name_count;

@@ -178,4 +178,14 @@ void lnt__sandbox_keep_frames(const char *source, size_t size, lnt__buf *out);
 /* Call fn for each '#' of the text: with its operand, where that is a name, or names with dots; size 0: it is something else. */
 void lnt__sandbox_lengths(const char *source, size_t size, void (*fn)(void *user, const char *operand, size_t size, int line), void *user);
 
+/* Call fn for each token of the text, in order; comments are none. A string is one token, an operator of two characters may be two. */
+typedef struct lnt__token {
+  const char *text;
+  size_t size;
+  int line, last_line;
+  bool is_name; /* or a keyword */
+  bool is_string;
+} lnt__token;
+void lnt__sandbox_tokens(const char *source, size_t size, void (*fn)(void *user, const lnt__token *token), void *user);
+
 #endif

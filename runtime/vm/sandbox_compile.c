@@ -168,12 +168,18 @@ static bool is_jump(const scanner *s) {
   return false;
 }
 
-/* What the text may not hold; NULL: nothing of the kind. `*line` is its line. */
-static const char *objection(const char *source, size_t size, int *line) {
+/* At the first token, after a mark of the encoding and a line for the shell. */
+static scanner scanner_of(const char *source, size_t size) {
   scanner s = {.at = source, .end = source + size, .line = 1};
-  int jumps = 0;
   if (size >= 3 && memcmp(source, "\xef\xbb\xbf", 3) == 0) s.at += 3;
   if (peek(&s, 0) == '#') skip_line(&s);
+  return s;
+}
+
+/* What the text may not hold; NULL: nothing of the kind. `*line` is its line. */
+static const char *objection(const char *source, size_t size, int *line) {
+  scanner s = scanner_of(source, size);
+  int jumps = 0;
   next_token(&s);
   while (s.kind != TOKEN_END) {
     *line = s.line;
@@ -314,6 +320,18 @@ void lnt__sandbox_lengths(const char *source, size_t size, void (*fn)(void *user
     }
     bool plain = from && !is(&ahead, "(") && !is(&ahead, "[") && !is(&ahead, ":") && !memchr(from, ' ', (size_t)(to - from));
     fn(user, from, plain ? (size_t)(to - from) : 0, line);
+  }
+}
+
+/* ---- All tokens ---- */
+
+void lnt__sandbox_tokens(const char *source, size_t size, void (*fn)(void *user, const lnt__token *token), void *user) {
+  scanner s = scanner_of(source, size);
+  while (next_token(&s) != TOKEN_END) {
+    int lines = 0;
+    for (const char *at = s.token; at < s.at; at++) lines += *at == '\n';
+    lnt__token token = {s.token, (size_t)(s.at - s.token), s.line - lines, s.line, s.kind == TOKEN_NAME, s.kind == TOKEN_STRING};
+    fn(user, &token);
   }
 }
 

@@ -56,6 +56,8 @@ const uint8_t *lnt__wvm_current(const lnt__wvm *wvm, const char *workflow); /* h
 
 /* Does this text compile? LNT_ESYNTAX says file:line; nothing is run. */
 lnt_status lnt__wvm_check(lnt__wvm *wvm, const char *file, const char *source, size_t size, lnt_error *err);
+/* The names that the code gives to is_patched() as plain strings, its modules too; non-zero from `fn` stops. */
+lnt_status lnt__wvm_patches(lnt__wvm *wvm, const uint8_t *hash, int (*fn)(void *user, lnt_value name), void *user, lnt_error *err);
 /* Does the current code of `file` require a module whose path (below the file's folder or a module path) is this? */
 bool lnt__wvm_requires(const lnt__wvm *wvm, const char *file, const char *module_file);
 

@@ -112,7 +112,7 @@ static bool run_top_level(lua_State *L, const start_job *job, lnt__run *run) {
   }
   lnt_error err;
   if (rc == 0)
-    lnt__fail(&err, LNT_ENOTFOUND, "%s, as it was when the instance started, does not define the workflow \"%s\"", body->code->file,
+    lnt__fail(&err, LNT_ENOTFOUND, "the code %.12s of %s does not define the workflow \"%s\"", body->code->hex, body->code->file,
               run->wanted);
   if (rc == LUA_YIELD)
     lnt__fail(&err, LNT_ESYNTAX, "%s: the top level of a file cannot wait or yield; do it inside a workflow", body->code->file);
@@ -189,6 +189,7 @@ static void vm_start(void *vm, lnt__turn *turn, const lnt__start_info *start, vo
   }
   start_job job = {body, start, outcome};
   body->seed = start->seed;
+  body->coverage = start->trace;
   body->root.owner = body->handlers.owner = &body->main;
   body->main.scope = body->main.base = &body->root;
   body->waits = &body->one;
@@ -306,7 +307,8 @@ static void init(lnt__wvm *wvm) {
   wvm->host = (lnt__sandbox_host){wvm, host_now_us, host_rng, host_log};
   wvm->guard.host = &wvm->host;
   wvm->interface = (lnt__vm){wvm, vm_start, vm_deliver, vm_drop, vm_resolve, vm_where, vm_trace, lnt__vm_ask, lnt__vm_update,
-                              lnt__vm_inspect, lnt__body_reseed, lnt__vm_watch, lnt__vm_watched};
+                              lnt__vm_inspect, lnt__body_reseed, lnt__vm_watch, lnt__vm_watched, lnt__vm_defines,
+                              lnt__vm_compare, lnt__vm_met, lnt__vm_untrace};
   wvm->slots = FIRST_SLOT;
   lnt__u64map_init(&wvm->codes);
   lnt__strmap_init(&wvm->definitions);
@@ -333,6 +335,7 @@ lnt_status lnt__wvm_create(const lnt__wvm_options *options, lnt__wvm **out, lnt_
 
 void lnt__wvm_destroy(lnt__wvm *wvm) {
   if (!wvm) return;
+  lnt__changes_finish(wvm);
   lnt__code_finish(wvm);
   if (wvm->L) lua_close(wvm->L);
   lnt__guard_finish(&wvm->guard);

@@ -2,7 +2,8 @@
  * threads, workflow_task.c keeps tasks, workflow_scope.c scopes and cancellation, workflow_tell.c is what an instance tells of itself,
  * workflow_ask.c what it is asked,
  * workflow_child.c what it does to others,
- * workflow_ctx.c and workflow_options.c are the functions of ctx, code.c and bundle.c know the source. Owner thread.
+ * workflow_ctx.c and workflow_options.c are the functions of ctx, code.c and bundle.c know the source, code_changes.c compares
+ * two of them. Owner thread.
  *
  * Everything here marked RAISES may raise a Lua error and runs inside lnt__protected() or inside a body. Things that Lua's collector must
  * leave alone stand in the registry under an integer, a slot, taken by lnt__anchor() and given back by lnt__release() alone. */
@@ -29,9 +30,12 @@
 
 /* ---- Code (code.c) ---- */
 
+typedef struct lnt__change lnt__change;     /* code_changes.c */
+typedef struct lnt__coverage lnt__coverage;
+
 typedef struct lnt__module {
   char *name, *file; /* "util.text", "util/text.lua" */
-  char *source;      /* text, until it is compiled */
+  char *source;
   size_t size;
   uint32_t slot;     /* compiled: a function that makes a fresh function of the module; 0: not yet */
   char *problem;     /* it cannot be compiled: why */
@@ -44,6 +48,8 @@ struct lnt__code {
   char hex[2 * LNT__SHA256_BYTES + 1];
   char *file;   /* base name: what messages say */
   char *folder; /* where the file's own modules are looked for; NULL: unknown (stored code) */
+  char *source;
+  size_t source_size;
   uint32_t slot;
   lnt__module *modules;
   size_t module_count, module_capacity;
@@ -181,6 +187,7 @@ struct lnt__body {
   uint32_t modules_slot; /* table of the modules that were required, 0: none */
   uint32_t attributes_size;
   void *attributes;      /* as the body has set them: a map, or NULL; owned */
+  lnt__coverage *coverage; /* of a trial: notes whether what is different runs. Not owned; NULL: nobody asks */
   int line;              /* where the workflow's function begins */
   bool refused;          /* the engine refused a command */
 };
@@ -214,6 +221,7 @@ struct lnt__wvm {
 
   lnt__u64map codes; /* by the first 8 bytes of the hash */
   lnt__strmap definitions;
+  lnt__change *changes;
   uint64_t stamp;
 
   lnt__body *body;     /* whose branch runs */
@@ -402,7 +410,7 @@ lnt_status lnt__vm_inspect(void *vm, lnt__turn *turn, void *body, lnt__buf *out,
 void lnt__vm_watch(void *vm);
 size_t lnt__vm_watched(void *vm, lnt__clue *out, size_t most);
 
-/* ---- code.c, bundle.c ---- */
+/* ---- code.c ---- */
 
 void lnt__code_open(lua_State *L);             /* RAISES. Make the globals workflow, activity, require */
 void lnt__code_finish(lnt__wvm *wvm);          /* free everything */
@@ -416,6 +424,19 @@ lnt__module *lnt__code_module(lnt__code *code, const char *name);
 bool lnt__code_tail(const lnt__code *code, const char *verb, char *out, size_t size);
 /* owns source; NULL: no memory */
 lnt__module *lnt__code_add_module(lnt__code *code, const char *name, const char *file, char *source, size_t size);
+
+/* lnt__vm.defines */
+lnt_status lnt__vm_defines(void *vm, const uint8_t *hash, const char *workflow, lnt_error *err);
+
+/* ---- code_changes.c ---- */
+
+lnt__changes lnt__vm_compare(void *vm, const uint8_t *from, const uint8_t *to, void *traces[2]); /* lnt__vm.compare, met, untrace */
+bool lnt__vm_met(void *vm, const void *trace);
+void lnt__vm_untrace(void *vm, void *trace);
+void lnt__changes_finish(lnt__wvm *wvm);
+void lnt__change_line(lua_State *L, lua_Debug *ar); /* RAISES. A line of a body that has a coverage is about to run */
+
+/* ---- bundle.c ---- */
 
 lnt_status lnt__bundle_write(const lnt__code *code, const char *source, size_t size, lnt__buf *out, lnt_error *err);
 lnt_status lnt__bundle_read(lnt_value bundle, lnt__code *code, lnt_value *source, lnt_error *err); /* file and modules into `code` */

@@ -369,9 +369,12 @@ static bool all_over(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
 /* ---- Running ---- */
 
 int lnt__resume(lnt__wvm *wvm, lua_State *co, int argument_count) {
+  bool covers = wvm->body && wvm->body->coverage && !lnt__vm_met(wvm, wvm->body->coverage) && !wvm->guard.watch;
+  if (covers) wvm->guard.watch = lnt__change_line;
   lnt__guard_begin(&wvm->guard);
   int rc = lua_resume(co, argument_count);
   lnt__guard_end(&wvm->guard);
+  if (covers) wvm->guard.watch = NULL;
   return wvm->guard.killed != LNT__KILL_NONE ? LUA_ERRERR : rc;
 }
 

@@ -171,6 +171,68 @@ static void test_a_patch_is_for_those_who_have_not_passed_it(void) {
   story(PATCHED, NULL, "[true,true,1,1]");
 }
 
+/* A trial in steps, while another instance runs: its turns need the engine's scratch, too. Answers how many steps. */
+static int try_between_turns(world *w, const uint8_t *hash, lnt__trial *out) {
+  lnt__try *t = lnt__try_create(w->engine);
+  bool more = true;
+  int steps = 0;
+  CHECK_STATUS(lnt__try_begin(t, run_of(w, "one"), hash, out, NULL), LNT_OK);
+  for (; more; steps++) {
+    CHECK_STATUS(lnt__try_step(t, &more, NULL), LNT_OK);
+    lnt__engine_evict_all(w->engine);
+    raise_event(w, "two", "go", steps);
+    tick(w);
+  }
+  lnt__try_destroy(t);
+  return steps;
+}
+
+static void test_a_long_history_is_tried_in_steps(void) {
+  static const char LONG[] = "workflow('main', function(ctx)\n"
+                             "  for i = 1, 1000 do ctx:call_activity('echo', i) end\n"
+                             "  while true do ctx:wait_for_external_event('go') end\n"
+                             "end)\n";
+  static const char OTHER[] = "workflow('main', function(ctx)\n"
+                              "  for i = 1, 1000 do\n"
+                              "    ctx:call_activity('echo', i < 900 and i or 0)\n"
+                              "  end\n"
+                              "end)\n";
+  world w;
+  lnt_error err;
+  lnt__trial out;
+  world_init(&w, KEEP);
+  CHECK_STATUS(load(&w, "main.lua", LONG, &err), LNT_OK);
+  start(&w, "main", "one", NULL);
+  start(&w, "main", "two", NULL);
+  settle(&w);
+  CHECK_STATUS(load(&w, "main.lua", OTHER, &err), LNT_OK);
+  CHECK(try_between_turns(&w, w.bundles[1].hash, &out) >= 2 * 900 / LNT__TRIAL_STEP_EVENTS);
+  CHECK_EQ_INT(out.state, LNT__TRIAL_DIVERGES);
+  CHECK_EQ_STR(out.divergence.recorded, "call_activity('echo', 900)");
+  CHECK_EQ_STR(out.divergence.wanted, "call_activity('echo', 0)");
+  CHECK(strncmp(out.divergence.at, "main.lua:3", 10) == 0);
+  CHECK(strncmp(out.divergence.was_at, "main.lua:2", 10) == 0);
+  CHECK(try_between_turns(&w, w.bundles[0].hash, &out) >= 1000 / LNT__TRIAL_STEP_EVENTS);
+  CHECK_EQ_INT(out.state, LNT__TRIAL_COMPATIBLE);
+  world_finish(&w);
+}
+
+static void test_an_instance_that_ends_during_its_trial_is_over(void) {
+  world w;
+  lnt__trial out;
+  bool more = true;
+  const uint8_t *hash = waiting(&w, V1);
+  lnt__try *t = lnt__try_create(w.engine);
+  CHECK_STATUS(lnt__try_begin(t, run_of(&w, "one"), hash, &out, NULL), LNT_OK);
+  CHECK_STATUS(lnt__try_step(t, &more, NULL), LNT_OK);
+  CHECK(more);
+  go_on(&w);
+  lnt__try_destroy(t); /* in the middle of it */
+  check_result(&w, LNT_RUN_COMPLETED, "[1,7]");
+  CHECK_EQ_INT(trial(&w, hash).state, LNT__TRIAL_OVER);
+  world_finish(&w);
+}
+
 static void test_patches_must_be_named(void) {
   story_fails(MAIN("ctx:is_patched()"), "is_patched: the name of the patch must be a string");
   story(MAIN("local seen = {} for i = 1, 3 do seen[i] = ctx:is_patched('p'); ctx:call_activity('echo', i) end return seen"), NULL,
@@ -180,4 +242,4 @@ static void test_patches_must_be_named(void) {
 CHECK_MAIN(test_code_that_makes_the_same_calls_is_compatible, test_an_instance_that_is_not_moved_keeps_its_code,
            test_a_divergence_names_both_sides, test_code_without_the_workflow_is_unavailable, test_what_is_not_durable_yet_is_busy,
            test_a_move_to_code_that_diverges_stalls_and_back_again_resumes, test_a_patch_is_for_those_who_have_not_passed_it,
-           test_patches_must_be_named);
+           test_a_long_history_is_tried_in_steps, test_an_instance_that_ends_during_its_trial_is_over, test_patches_must_be_named);

@@ -519,7 +519,7 @@ function Runtime:close() end
 ---@field id string
 ---@field workflow string
 ---@field status lunation.Status
----@field fit "compatible"|"diverges"|"unavailable"|"busy"
+---@field fit "compatible"|"diverges"|"unavailable"|"busy"|"not_reached" not_reached: it fits, but ran nothing yet that differs
 ---@field moves boolean it will be moved
 ---@field from_hash string
 ---@field to_hash string
@@ -533,6 +533,13 @@ function Runtime:close() end
 ---@field made_at? string
 ---@field difference? string the first difference of the arguments
 
+---What the instances that fit answer to a patch of the new code. `passed` 0: nobody takes the old branch, it may go; the call stays while
+---`took` is not 0.
+---@class lunation.Patch
+---@field name string
+---@field took number it is in their history
+---@field passed number they had passed the place before the patch was there
+
 ---@class lunation.ReloadSummary
 ---@field file? string
 ---@field hash? string
@@ -540,12 +547,14 @@ function Runtime:close() end
 ---@field switched boolean new starts get the code from now on
 ---@field unchanged boolean it was current already
 ---@field checked number instances on other code
----@field compatible number
+---@field compatible number of these: they have run some of what changed
+---@field not_reached number fits, and ran nothing yet of what changed
 ---@field diverging number
 ---@field unavailable number
 ---@field busy number
 ---@field moved number
 ---@field took_us number
+---@field patches lunation.Patch[]
 ---@field code? string why it failed
 ---@field message? string
 ---@field instances? lunation.Fit[] the first `limit` of them

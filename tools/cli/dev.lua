@@ -67,6 +67,7 @@ end
 function TELL.reloaded(event, instances)
   line("reloaded", headline(event))
   fits.details(instances, 20)
+  fits.patches(event.summary, 20, true)
 end
 
 function TELL.refused(event, instances)

@@ -20,7 +20,7 @@ function fits.policy(parsed, command)
     args.hint(parsed.policy, POLICIES)))
 end
 
---- "3 instances on other code: 2 compatible, 1 diverges; 2 moved".
+--- "4 instances on other code: 1 compatible, 2 not yet at the change, 1 diverges; 2 moved".
 function fits.counts(summary)
   if summary.checked == 0 then return "no instance on other code" end
   local parts = {}
@@ -28,6 +28,7 @@ function fits.counts(summary)
     if count > 0 then parts[#parts + 1] = ("%d %s"):format(count, word) end
   end
   part(summary.compatible, "compatible")
+  part(summary.not_reached, "not yet at the change")
   part(summary.diverging, summary.diverging == 1 and "diverges" or "diverge")
   part(summary.unavailable, "without their workflow")
   part(summary.busy, "never at rest")
@@ -48,7 +49,7 @@ function fits.details(reports, indent)
   local told, left = 0, 0
   local pad = (" "):rep(indent)
   for _, r in ipairs(reports) do
-    if r.fit ~= "compatible" then
+    if r.fit ~= "compatible" and r.fit ~= "not_reached" then
       told = told + 1
       if told > DETAILS_MAX then
         left = left + 1
@@ -60,6 +61,23 @@ function fits.details(reports, indent)
     end
   end
   if left > 0 then io.write(pad, ("and %d more\n"):format(left)) end
+end
+
+local function of_patch(patch)
+  local name = ("patch '%s': "):format(patch.name)
+  if patch.passed > 0 then
+    return ("%s%d instance%s the old branch"):format(name, patch.passed, patch.passed == 1 and " takes" or "s take")
+  elseif patch.took > 0 then
+    return ("%snobody takes the old branch, it may go; the call must stay for the %d who took the new one"):format(name, patch.took)
+  end
+  return name .. "no instance has come to it"
+end
+
+--- Lines about the patches that the new code asks for: which old branches are dead. `brief`: only of those that somebody came to.
+function fits.patches(summary, indent, brief)
+  for _, patch in ipairs(summary.patches or {}) do
+    if not brief or patch.took + patch.passed > 0 then io.write((" "):rep(indent), of_patch(patch), "\n") end
+  end
 end
 
 --- A report as JSON.
@@ -76,9 +94,12 @@ function fits.summary(s)
     list = {}
     for i, r in ipairs(s.instances) do list[i] = fits.report(r) end
   end
+  local patches = {}
+  for i, p in ipairs(s.patches or {}) do patches[i] = out.object("name", p.name, "took", p.took, "passed", p.passed) end
   return out.object("file", s.file, "hash", s.hash, "code", s.code, "message", s.message, "dry_run", s.dry_run, "switched", s.switched,
-    "unchanged", s.unchanged, "checked", s.checked, "compatible", s.compatible, "diverging", s.diverging, "unavailable", s.unavailable,
-    "busy", s.busy, "moved", s.moved, "took_us", s.took_us, "instances", list and out.raw(out.array(list)), "more", s.more)
+    "unchanged", s.unchanged, "checked", s.checked, "compatible", s.compatible, "not_reached", s.not_reached, "diverging", s.diverging,
+    "unavailable", s.unavailable, "busy", s.busy, "moved", s.moved, "took_us", s.took_us, "patches", out.raw(out.array(patches)),
+    "instances", list and out.raw(out.array(list)), "more", s.more)
 end
 
 --- The query of a URL.
@@ -103,6 +124,7 @@ function fits.report_end(parsed, summary)
     io.write(summary.file and summary.file .. " " or "", verb, fits.counts(summary), "\n")
     if summary.message then out.say(summary.message) end
     fits.details(summary.instances or {}, 2)
+    fits.patches(summary, 2)
     if (summary.more or 0) > 0 then io.write(("  and %d instances that are not listed\n"):format(summary.more)) end
   end
   return summary.code and 6 or 0

@@ -10,8 +10,9 @@ local reload = {
   summary = "Load a file again, trying it first on every instance that runs",
   usage = "reload FILE [--policy POLICY] [--dry-run]",
   about = [[
-Every instance of the file's workflows that runs on other code is tried with the new code, and told of: compatible; diverges, with both
-sides; without its workflow. Then new starts get the code, and the policy says what becomes of instances: `pin` leaves them, `adopt` moves
+Every instance of the file's workflows that runs on other code is tried with the new code, and told of: compatible; not yet at the change,
+where it ran nothing yet that differs; diverges, with both sides; without its workflow. Of each ctx:is_patched it is told who still takes
+the old branch. Then new starts get the code, and the policy says what becomes of instances: `pin` leaves them, `adopt` moves
 those that are compatible, `all_or_nothing` changes nothing unless all are (exit code 6). Without --policy each workflow's own counts
 (on_reload). An instance that is STALLED and fits the new code is moved in any case. --dry-run changes nothing.]],
   arguments = { 1, 1 },
