@@ -161,7 +161,8 @@ static lnt_status read_args(lua_State *L, const lnt__binding *self, lnt_value *o
 }
 
 static lnt_status ask(lua_State *L, lnt__binding *self, bool is_update, asked *call, lnt_value args, lnt_error *err) {
-  const char *id = lua_tostring(L, 2), *name = lua_tostring(L, 3), *update_id = text_option(L, 5, "id");
+  const char *id = lua_tostring(L, 2), *name = lua_tostring(L, 3), *update_id = text_option(L, 5, "update_id");
+  if (!update_id) update_id = text_option(L, 5, "id");
   if (!is_update) return lnt_query(self->rt, id, name, args, on_answer, call, err);
   lnt_update_options options;
   lnt_update_options_init(&options);
@@ -221,7 +222,7 @@ static int query_or_update(lua_State *L, bool is_update) {
 /* rt:query(id, name, args, {args_json =, json =, timeout =, done =}) -> the answer; with `done`, true */
 static int runtime_query(lua_State *L) { return query_or_update(L, false); }
 
-/* rt:update(id, name, args, {id =, args_json =, json =, timeout =, done =}) -> the result; with `done`, true */
+/* rt:update(id, name, args, {update_id = (or id =), args_json =, json =, timeout =, done =}) -> the result; with `done`, true */
 static int runtime_update(lua_State *L) { return query_or_update(L, true); }
 
 /* ---- Why is it waiting ---- */

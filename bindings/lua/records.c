@@ -216,6 +216,20 @@ static double number_field(lua_State *L, const char *name) {
   return luaL_optnumber(L, -1, 0);
 }
 
+/* What lnt__binding_push_cursor() wrote, or nil: from the newest. Anything else would begin a list again without a word. */
+static lnt_status read_cursor(lua_State *L, uint64_t *out, lnt_error *err) {
+  char *end;
+  lua_getfield(L, 2, "cursor");
+  *out = 0;
+  if (lua_isnil(L, -1)) return LNT_OK;
+  const char *text = luaL_checkstring(L, -1);
+  *out = strtoull(text, &end, 10);
+  if (text[0] >= '1' && text[0] <= '9' && !*end) return LNT_OK;
+  err->code = LNT_EINVAL;
+  snprintf(err->message, sizeof err->message, "'%.40s' is no cursor; it is the `next` of the page before", text);
+  return LNT_EINVAL;
+}
+
 lnt_status lnt__binding_conditions(lua_State *L, lnt__binding *self, lnt_list_options *options, lnt_error *err) {
   lnt_list_options_init(options);
   if (!lua_istable(L, 2)) return LNT_OK;
@@ -227,8 +241,7 @@ lnt_status lnt__binding_conditions(lua_State *L, lnt__binding *self, lnt_list_op
   options->id_prefix = luaL_optstring(L, -1, NULL);
   lua_getfield(L, 2, "parent");
   options->parent = luaL_optstring(L, -1, NULL);
-  lua_getfield(L, 2, "cursor");
-  options->cursor = strtoull(luaL_optstring(L, -1, "0"), NULL, 10);
+  if (read_cursor(L, &options->cursor, err)) return LNT_EINVAL;
   double limit = number_field(L, "limit");
   options->limit = limit > 0 ? (uint32_t)(limit < 1e6 ? limit : 1e6) : 0;
   options->created_from_us = (int64_t)number_field(L, "created_from_us");

@@ -202,7 +202,8 @@ typedef struct lnt_options {
 LNT_API void lnt_options_init(lnt_options *options);
 
 /* Open a runtime and make the calling thread its owner. `*out` is released by lnt_close(). What was running goes on from the next
- * lnt_tick() or lnt_run(): register C activities and load files before it.
+ * lnt_tick() or lnt_run(): register C activities and load files before it. A process that was killed holds its directory until its memory
+ * is given back; that is waited for, two seconds at most.
  * Errors: LNT_EINVAL, LNT_ENOMEM, LNT_EIO, LNT_EBUSY, LNT_ENOTOURS, LNT_EVERSION, LNT_EREADONLY, LNT_ECORRUPT, LNT_EFULL. */
 LNT_API lnt_status lnt_open(const lnt_options *options, lnt_runtime **out, lnt_error *err);
 

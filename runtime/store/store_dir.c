@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -146,9 +147,48 @@ static void write_owner(int fd) {
   if (pwrite(fd, text, (size_t)size, 0) != size) return; /* for people only */
 }
 
-static lnt_status fail_busy(lnt_error *err, const lnt__store_dir *dir) {
+static long owner_of(const lnt__store_dir *dir) {
   char text[32] = "";
-  long pid = read_small(dir, OWNER_LOCK, text, sizeof text) == 0 ? strtol(text, NULL, 10) : 0;
+  return read_small(dir, OWNER_LOCK, text, sizeof text) == 0 ? strtol(text, NULL, 10) : 0;
+}
+
+static bool has_kill_pending(const char *status, const char *field) {
+  const char *at = strstr(status, field);
+  return at && strtoull(at + strlen(field), NULL, 16) >> (SIGKILL - 1) & 1;
+}
+
+/* A process that was killed holds its lock until its memory is given back, which takes longer the more it has. */
+static bool is_dying(const lnt__store_dir *dir, long pid) {
+  enum { EXITING = 0x4, SIGNALED = 0x400 }; /* PF_EXITING, PF_SIGNALED of Linux */
+  char path[64], text[4096], state = 0;
+  unsigned flags = 0;
+  if (pid <= 0) return false;
+  if (kill((pid_t)pid, 0) != 0 && errno == ESRCH) return true;
+  snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+  if (read_small(dir, path, text, sizeof text) != 0) return false;
+  const char *at = strrchr(text, ')'); /* behind the name of the program */
+  if (!at || sscanf(at, ") %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2) return false;
+  if (state == 'Z' || state == 'X' || flags & (EXITING | SIGNALED)) return true;
+  snprintf(path, sizeof path, "/proc/%ld/status", pid);
+  return read_small(dir, path, text, sizeof text) == 0 && (has_kill_pending(text, "\nSigPnd:") || has_kill_pending(text, "\nShdPnd:"));
+}
+
+enum { LOCK_NAP_US = 5000, LOCK_NAPS_MAX = 400, LOCK_ALIVE_MAX = 2 };
+
+/* Take the lock; while its owner is on its way out, wait for it, two seconds at most. Who looks alive twice is. 0, or errno. */
+static int lock_patiently(const lnt__store_dir *dir, int fd) {
+  int alive = 0;
+  for (int naps = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; naps++) {
+    int number = errno;
+    alive = is_dying(dir, owner_of(dir)) ? 0 : alive + 1;
+    if (number != EWOULDBLOCK || naps == LOCK_NAPS_MAX || alive == LOCK_ALIVE_MAX) return number;
+    usleep(LOCK_NAP_US);
+  }
+  return 0;
+}
+
+static lnt_status fail_busy(lnt_error *err, const lnt__store_dir *dir) {
+  long pid = owner_of(dir);
   char owner[40] = "another process";
   if (pid > 0) snprintf(owner, sizeof owner, "process %ld", pid);
   return lnt__fail(err, LNT_EBUSY, "%s is in use by %s: stop it, or open the directory read-only", dir->path, owner);
@@ -157,8 +197,8 @@ static lnt_status fail_busy(lnt_error *err, const lnt__store_dir *dir) {
 static lnt_status lock_owner(lnt__store_dir *dir, lnt_error *err) {
   int fd = openat(dir->fd, OWNER_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd < 0) return fail_errno(err, "write", dir->path, OWNER_LOCK, errno);
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    int number = errno;
+  int number = lock_patiently(dir, fd);
+  if (number) {
     close(fd);
     return number == EWOULDBLOCK ? fail_busy(err, dir) : fail_errno(err, "lock", dir->path, OWNER_LOCK, number);
   }

@@ -276,6 +276,33 @@ static void be_second(void *user) {
   close_store(reader);
 }
 
+enum { HELD_BYTES = 256 << 20 };
+
+/* What was killed holds the lock until its memory is given back: a restart right after it waits for that. */
+static void test_open_right_after_a_kill(void) {
+  char dir[SCRATCH_PATH_MAX], ready;
+  int ends[2];
+  scratch_make(dir);
+  REQUIRE(pipe(ends) == 0);
+  fflush(NULL);
+  pid_t pid = fork();
+  if (pid == 0) {
+    char *memory = malloc(HELD_BYTES);
+    lnt__store *held = memory ? open_at(dir, LNT_DURABILITY_PROCESS) : NULL;
+    if (held) memset(memory, 1, HELD_BYTES);
+    if (held && write(ends[1], "r", 1) == 1) pause();
+    _exit(memory && memory[HELD_BYTES / 2]);
+  }
+  CHECK(read(ends[0], &ready, 1) == 1);
+  kill(pid, SIGKILL);
+  lnt__store *store = open_at(dir, LNT_DURABILITY_PROCESS);
+  if (store) close_store(store);
+  CHECK(waitpid(pid, NULL, 0) == pid);
+  close(ends[0]);
+  close(ends[1]);
+  scratch_remove(dir);
+}
+
 static void drop_handle(void *user) { close_store(user); }
 
 /* Each allocation of opening fails once; a failed opening leaves nothing locked and nothing half open. */
@@ -1122,8 +1149,10 @@ static void test_synced_commits_need_no_mark(void) {
   scratch_remove(dir);
 }
 
-CHECK_MAIN(test_reopen, test_reader_beside_owner, test_open_out_of_memory, test_second_owner, test_reader_follows_growth_elsewhere,
-           test_kill, test_kill_beside_reader, test_kill_at_each_write, test_growth_beside_readers, test_full_at_limit, test_disk_faults,
-           test_file_size_limit, test_address_space_limit, test_small_disk, test_strangers, test_markers, test_half_made,
-           test_not_writable, test_read_only_disk, test_damaged_heads, test_damaged_pages, test_damaged_beginnings,
-           test_pages_used_twice, test_cut_off, test_unclean_reboot, test_synced_commits_need_no_mark);
+CHECK_MAIN(test_reopen, test_reader_beside_owner, test_open_right_after_a_kill, test_open_out_of_memory,
+           test_second_owner, test_reader_follows_growth_elsewhere, test_kill, test_kill_beside_reader,
+           test_kill_at_each_write, test_growth_beside_readers, test_full_at_limit, test_disk_faults,
+           test_file_size_limit, test_address_space_limit, test_small_disk, test_strangers, test_markers,
+           test_half_made, test_not_writable, test_read_only_disk, test_damaged_heads, test_damaged_pages,
+           test_damaged_beginnings, test_pages_used_twice, test_cut_off, test_unclean_reboot,
+           test_synced_commits_need_no_mark);

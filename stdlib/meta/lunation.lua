@@ -359,7 +359,8 @@ function Runtime:history(id, options) end
 function Runtime:query(id, name, args, options) end
 
 ---@class lunation.UpdateOptions : lunation.AskOptions
----@field id? string of the update: the same id again is not carried out again, and has the same answer
+---@field update_id? string the same id again is not carried out again, and has the same answer
+---@field id? string the same as update_id
 
 ---Ask an instance to do something and answer (ctx:on_update). As query().
 ---@param id string

@@ -52,7 +52,7 @@ function forking.run(parsed, command, verb)
   else
     id = straight(parsed, verb, options)
   end
-  io.write(parsed.json and out.object("id", id, "from", parsed[1], "running", served) or id, "\n")
+  io.write(parsed.json and out.object("id", id, "from", parsed[1], "served", served) or id, "\n")
   if not served then out.say("it is kept, but nothing runs it now: `lunation serve` or `lunation run` will") end
   return 0
 end

@@ -53,11 +53,23 @@ local function more(instance)
   return ""
 end
 
+--- An id comes again with each run that had it before.
+local function earlier_runs(instances)
+  local seen, earlier = {}, {}
+  for i, instance in ipairs(instances) do
+    earlier[i] = seen[instance.id] and instance.status ~= "CONTINUED_AS_NEW" and ("earlier run: --run %d"):format(instance.run)
+    seen[instance.id] = true
+  end
+  return earlier
+end
+
 local function print_table(instances)
-  local rows, now = {}, sys.now_us()
+  local rows, now, earlier = {}, sys.now_us(), earlier_runs(instances)
   for i, instance in ipairs(instances) do
     local age = out.duration(math.max(0, now - instance.created_us)) .. " ago"
-    rows[i] = { instance.id, instance.workflow, instance.status, age, more(instance) }
+    local text = more(instance)
+    if earlier[i] then text = text == "" and earlier[i] or earlier[i] .. "  " .. text end
+    rows[i] = { instance.id, instance.workflow, instance.status, age, text }
   end
   local room = 0
   for _, row in ipairs(rows) do room = math.max(room, #row[1] + #row[2] + #row[3] + #row[4] + 8) end

@@ -30,7 +30,7 @@ function raise.run(parsed)
     data.check(rt:flush())
     data.close(rt)
   end
-  if parsed.json then io.write(out.object("id", id, "event", event, "running", served), "\n") end
+  if parsed.json then io.write(out.object("id", id, "event", event, "served", served), "\n") end
   if not parsed.json then io.write(("'%s' was delivered to %s\n"):format(event, id)) end
   if not served then out.say("it is kept, but nothing runs the instance now: `lunation serve` or `lunation run` will") end
   return 0

@@ -21,7 +21,7 @@ function reasoned.run(parsed, verb, member, told, later)
   else
     straight(parsed, verb)
   end
-  io.write(parsed.json and out.object("id", id, member, true, "running", served) or told:format(id), "\n")
+  io.write(parsed.json and out.object("id", id, member, true, "served", served) or told:format(id), "\n")
   if not served and later then out.say(later) end
   return 0
 end

@@ -33,6 +33,8 @@ Where a server runs on the data directory, it starts the instance; the command r
   lunation start report --at '2026-12-01 06:00' --attr customer=ada --id monthly --id-reuse terminal]],
 }
 
+local OVER = { COMPLETED = true, FAILED = true, TERMINATED = true, CANCELED = true }
+
 local POLICIES = { "error", "existing", "terminal", "replace" }
 
 local function check_policy(parsed, command)
@@ -55,10 +57,12 @@ local function query_of(given)
   return #parts > 0 and "?" .. table.concat(parts, "&") or ""
 end
 
-local function tell(parsed, id, existed, running)
-  local object = out.object("id", id, "name", parsed[1], "existed", existed or nil, "running", running)
+--- `status`: of the instance that was there already; nil: one was started.
+local function tell(parsed, id, status, served)
+  local object = out.object("id", id, "name", parsed[1], "existed", status and true, "status", status, "served", served)
   io.write(parsed.json and object or id, "\n")
-  if existed and not parsed.json then out.say("it exists; nothing was started") end
+  if status and not parsed.json then out.say(("it exists, %s; nothing was started"):format(status)) end
+  if not served and not OVER[status] then out.say("it is kept, but nothing runs it now: `lunation serve` or `lunation run` will") end
   return 0
 end
 
@@ -66,7 +70,10 @@ local function through_server(parsed, command, given)
   if parsed.file then data.fail("a server runs on this data directory, and it loads its own folder: leave --file out", "LNT_EINVAL") end
   local path = "/v1/workflows/" .. data.encode(parsed[1]) .. "/start" .. query_of(given)
   local reply = lunation.json_decode(data.ask(parsed, "POST", path, given.input_json))
-  if not parsed.wait then return tell(parsed, reply.id, reply.existed, true) end
+  if not parsed.wait then
+    local there = reply.existed and lunation.json_decode(data.ask(parsed, "GET", "/v1/instances/" .. data.encode(reply.id)))
+    return tell(parsed, reply.id, there and there.status or nil, true)
+  end
   return outcome.report(wait.through_server(parsed, command, reply.id, "end"), parsed)
 end
 
@@ -81,10 +88,9 @@ local function alone(parsed, given)
   local id, existed, code = rt:start(parsed[1], given)
   data.check(id, existed, code)
   data.check(rt:flush())
+  local status = existed and data.check(rt:get(id)).status or nil
   data.close(rt)
-  tell(parsed, id, existed, false)
-  out.say("it is kept, but nothing runs it now: `lunation serve` or `lunation run` will")
-  return 0
+  return tell(parsed, id, status, false)
 end
 
 function start.run(parsed, command)
