@@ -9,6 +9,13 @@ static void *copy_bytes(const void *data, size_t size) {
   return copy;
 }
 
+static bool copy_value(void **to, size_t *size, lnt_value value) {
+  if (!value.size) return true;
+  *to = copy_bytes(value.data, value.size);
+  *size = *to ? value.size : 0;
+  return *to != NULL;
+}
+
 bool lnt__name_equal(lnt_value a, lnt_value b) {
   if (a.size != b.size) return false;
   const char *x = a.data, *y = b.data;
@@ -104,13 +111,10 @@ static lnt__turn *from_row(lnt__engine *engine, const lnt__row *row) {
   turn->indexed = (uint8_t)(1 + row->status);
   turn->parent_run = row->parent_run;
   turn->parent_seq = row->parent_seq;
-  turn->attributes_size = row->attributes.size;
-  turn->custom_status_size = row->custom_status.size;
-  turn->failure_size = row->failure.size;
-  turn->custom_status = copy_bytes(row->custom_status.data, row->custom_status.size);
-  turn->failure = copy_bytes(row->failure.data, row->failure.size);
-  turn->attributes = copy_bytes(row->attributes.data, row->attributes.size);
-  if (turn->custom_status && turn->failure && turn->attributes) return turn;
+  if (copy_value(&turn->custom_status, &turn->custom_status_size, row->custom_status) &&
+      copy_value(&turn->failure, &turn->failure_size, row->failure) &&
+      copy_value(&turn->attributes, &turn->attributes_size, row->attributes))
+    return turn;
   lnt__instance_free(turn);
   return NULL;
 }

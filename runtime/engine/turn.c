@@ -127,7 +127,7 @@ static void settle(lnt__turn *turn) {
 
 static void set_failure(lnt__turn *turn, lnt_value failure) {
   lnt__free(turn->failure);
-  turn->failure = lnt__alloc(failure.size);
+  turn->failure = failure.size ? lnt__alloc(failure.size) : NULL;
   turn->failure_size = turn->failure ? failure.size : 0;
   if (failure.size && turn->failure) memcpy(turn->failure, failure.data, failure.size);
   turn->row_dirty = true;

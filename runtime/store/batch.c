@@ -117,15 +117,21 @@ bool lnt__batch_find(const lnt__batch *batch, lnt__table table, lnt__slice key, 
   return false;
 }
 
-/* Merge from[low, middle) and from[middle, high) into `to`; equal keys keep their order. */
+/* Operations on one key keep their order. */
+static bool is_before(const lnt__batch *batch, uint32_t a, uint32_t b) {
+  int order = op_compare(batch, &batch->ops[a], &batch->ops[b]);
+  return order ? order < 0 : a < b;
+}
+
+/* Merge from[low, middle) and from[middle, high), each in order, into `to`. */
 static void merge(const lnt__batch *batch, const uint32_t *from, uint32_t *to, size_t low, size_t middle, size_t high) {
   size_t a = low, b = middle;
-  if (middle < high && op_compare(batch, &batch->ops[from[middle - 1]], &batch->ops[from[middle]]) <= 0) {
+  if (middle < high && is_before(batch, from[middle - 1], from[middle])) {
     memcpy(to + low, from + low, (high - low) * sizeof *to); /* already in order, as most of a batch is */
     return;
   }
   for (size_t i = low; i < high; i++) {
-    bool take_a = b >= high || (a < middle && op_compare(batch, &batch->ops[from[a]], &batch->ops[from[b]]) <= 0);
+    bool take_a = b >= high || (a < middle && is_before(batch, from[a], from[b]));
     to[i] = take_a ? from[a++] : from[b++];
   }
 }
@@ -146,10 +152,27 @@ static void merge_sort(const lnt__batch *batch, uint32_t *index, uint32_t *spare
   if (from != index) memcpy(index, from, count * sizeof *index);
 }
 
-static bool ascending(const lnt__batch *batch, const uint32_t *index, size_t count) {
+static void sort_unless_sorted(const lnt__batch *batch, uint32_t *index, uint32_t *spare, size_t count) {
   for (size_t i = 1; i < count; i++)
-    if (op_compare(batch, &batch->ops[index[i - 1]], &batch->ops[index[i]]) > 0) return false;
-  return true;
+    if (!is_before(batch, index[i - 1], index[i])) {
+      merge_sort(batch, index, spare, count);
+      return;
+    }
+}
+
+/* Operations of one table. An instance that changes its status takes a row from one place and puts one into another: what is taken and
+ * what is put are each in order, and only together they are not. */
+static void sort_table(const lnt__batch *batch, uint32_t *index, uint32_t *spare, size_t count) {
+  size_t puts = 0, deletes = 0;
+  for (size_t i = 0; i < count; i++)
+    if (batch->ops[index[i]].is_delete) spare[deletes++] = index[i];
+    else index[puts++] = index[i];
+  if (deletes) memcpy(index + puts, spare, deletes * sizeof *index);
+  sort_unless_sorted(batch, index, spare, puts);
+  sort_unless_sorted(batch, index + puts, spare, deletes);
+  if (!puts || !deletes) return;
+  merge(batch, index, spare, 0, puts, count);
+  memcpy(index, spare, count * sizeof *index);
 }
 
 /* The tables are told apart first: the instances of a batch bring their records one after the other, so that within a table most stand in
@@ -163,8 +186,7 @@ static void sort_ops(const lnt__batch *batch, uint32_t *index, uint32_t *spare) 
     at += count;
   }
   for (size_t i = 0; i < batch->count; i++) index[ends[batch->ops[i].table]++] = (uint32_t)i;
-  for (size_t table = 0; table < LNT__TABLE_COUNT; from = ends[table++])
-    if (!ascending(batch, index + from, ends[table] - from)) merge_sort(batch, index + from, spare, ends[table] - from);
+  for (size_t table = 0; table < LNT__TABLE_COUNT; from = ends[table++]) sort_table(batch, index + from, spare, ends[table] - from);
 }
 
 /* Keep the last of each run of equal keys. Both arrays may be one. */
