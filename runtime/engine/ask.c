@@ -416,7 +416,7 @@ bool lnt__update_admitted(lnt__turn *turn, const lnt__event *event) {
   engine->vm.ask(engine->vm.vm, turn, turn->body, &question, &engine->outcome);
   lnt__body_state state = engine->outcome.state;
   if (state == LNT__BODY_UNAVAILABLE) return false;
-  if (state != LNT__BODY_COMPLETED) reject(turn, event->id);
+  if (state != LNT__BODY_COMPLETED && !turn->rehearsing) reject(turn, event->id);
   lnt__outcome_reset(&engine->outcome);
   return state == LNT__BODY_COMPLETED;
 }
