@@ -12,7 +12,8 @@ activity("spin", function()
   local x = 0
   while true do x = x + 1 end
 end)
-activity("drill", { blocking = true }, function() local x = 0 while true do x = x + 1 end end)
+require("ffi").cdef "int pause(void);"
+activity("drill", { blocking = true }, function() while true do require("ffi").C.pause() end end) -- no hook reaches it
 workflow("spinner", function(ctx) ctx:call_activity("spin") end)
 workflow("driller", function(ctx) ctx:call_activity("drill", nil, { timeout = "50ms" }) end)
 ]]
