@@ -66,7 +66,43 @@ describe("a diff", function()
 end)
 
 describe("versions", function()
-  after_each(support.clean)
+  local server
+
+  after_each(function()
+    if server then support.stop(server) end
+    server = nil
+    support.clean()
+  end)
+
+  it("go when they are not current and their last instance is purged", function()
+    local folder = support.folder()
+    local dir, file = folder .. "/data", folder .. "/flows/gate.lua"
+    local text = 'workflow("gate", function(ctx) return ctx:wait_for_external_event("go") end)\n'
+    local function with_data(...)
+      local list = { ... }
+      list[#list + 1], list[#list + 2] = "--data", dir
+      return support.lunation(list)
+    end
+    local function versions() return lunation.json_decode(with_data("versions", "--json").out).versions end
+    os.execute("mkdir " .. folder .. "/flows")
+    support.write(file, text)
+    server = support.serve(folder .. "/flows", dir)
+    assert.equal(0, with_data("start", "gate", "--id", "a").code)
+    assert.equal(0, with_data("start", "gate", "--id", "b").code)
+    support.write(file, text .. "-- another\n")
+    assert.equal(0, with_data("reload", file).code)
+    assert.equal(2, #versions())
+    local old = versions()[2].hash
+    assert.equal(0, with_data("raise", "a", "go").code)
+    assert.equal(0, with_data("wait", "a").code)
+    assert.equal(0, with_data("purge", "b", "--force").code)
+    assert.same({ 2, 0 }, { #versions(), versions()[2].live }) -- 'a' is finished, and on it
+    assert.equal(0, with_data("purge", "a").code)
+    support.wait_until(function() return #versions() == 1 end, "the end of the old version")
+    assert.equal(3, with_data("code", old:sub(1, 12)).code)
+    local _, stats = support.http(server, "GET", "/v1/stats")
+    assert.equal(1, lunation.json_decode(stats).code_collected)
+  end)
 
   it("are named by hash, by workflow, or counted back, and compared source by source", function()
     local folder = support.folder()

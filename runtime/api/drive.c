@@ -159,6 +159,7 @@ lnt_status lnt_get_stats(lnt_runtime *rt, lnt_stats *stats) {
     all.commit_records = rt->way.records;
     all.commit_bytes = rt->way.bytes;
     all.commit_failures = rt->way.failures;
+    all.code_collected = rt->collect.collected;
     all.running = rt->running.count + lnt__dispatch_waiting(rt);
     all.workflow_memory_bytes = lnt__wvm_memory(rt->wvm);
     all.activity_memory_bytes = lnt__avm_memory(rt->avm);

@@ -39,13 +39,15 @@ lnt_status lnt__code_put(lnt_runtime *rt, lnt__table table, lnt__slice key, cons
   lnt__seal(&sealed);
   lnt_status status = sealed.failed ? LNT_ENOMEM : LNT_OK;
   lnt__slice value = {sealed.data, sealed.size};
-  if (!status && !is_stored(rt, table, key, value)) status = lnt__engine_put(rt->engine, table, key, value);
+  bool stays = !lnt__engine_deletes(rt->engine, table, key) && is_stored(rt, table, key, value);
+  if (!status && !stays) status = lnt__engine_put(rt->engine, table, key, value);
   lnt__buf_finish(&sealed);
   return status ? lnt__fail(err, status, "the source code could not be put into the next commit: %s", lnt_status_text(status)) : LNT_OK;
 }
 
 static lnt_status store_bundle(lnt_runtime *rt, const lnt__staged *staged, lnt_error *err) {
   lnt__slice key = {staged->hash, LNT__SHA256_BYTES};
+  if (staged->name_count == 0) return LNT_OK; /* no instance will ever be on it */
   lnt_status status = lnt__code_put(rt, LNT__TABLE_CODE, key, staged->bundle, staged->bundle_size, err);
   for (size_t i = 0; !status && i < staged->name_count; i++)
     status = lnt__version_note(rt, staged->names[i].name, staged->hash, staged->file, err);
@@ -94,6 +96,7 @@ lnt_status lnt__code_switch(lnt_runtime *rt, lnt__staged *staged, const char *so
     return status;
   }
   keep_file(rt, loaded);
+  rt->collect.switches++;
   lnt__engine_retry_stalled(rt->engine, NULL);
   return LNT_OK;
 }

@@ -15,17 +15,9 @@ lnt_status lnt__export_run(lnt_runtime *rt, uint64_t run, bool whole, lnt__buf *
 
 /* ---- Under its own id ---- */
 
-static bool is_stored(lnt_runtime *rt, const uint8_t *hash) {
-  void *value = NULL;
-  size_t size;
-  lnt_status status = rt->store->vtable->get(rt->store, LNT__TABLE_CODE, hash, LNT__SHA256_BYTES, &value, &size, NULL);
-  lnt__free(value);
-  return status == LNT_OK;
-}
-
 static lnt_status add_code(lnt_runtime *rt, const lnt__archive_code *code, lnt__batch *batch, lnt_error *err) {
   lnt__buf sealed;
-  if (is_stored(rt, code->hash)) return LNT_OK;
+  if (lnt__engine_has_code(rt->engine, code->hash)) return LNT_OK;
   lnt__buf_init(&sealed);
   lnt__buf_append(&sealed, code->bundle.data, code->bundle.size);
   lnt__seal(&sealed);

@@ -124,6 +124,7 @@ static lnt_status make_engine(lnt_runtime *rt, uint64_t last_run, lnt_error *err
   if (status) return status;
   int64_t now_us = lnt__clock(rt);
   lnt__engine_set_now(rt->engine, now_us);
+  rt->collect.is_due = true;
   return lnt__engine_recover(rt->engine, now_us, err);
 }
 
@@ -191,6 +192,7 @@ void lnt__runtime_destroy(lnt_runtime *rt) {
   lnt__watch_finish(rt);
   lnt__reload_finish(rt);
   lnt__imports_finish(rt);
+  lnt__collect_finish(rt);
   lnt__engine_destroy(rt->engine);
   lnt__wvm_destroy(rt->wvm);
   lnt__wvm_destroy(rt->rehearsal);

@@ -2,8 +2,8 @@
  *
  * runtime.c opens and closes, mailbox.c takes answers and log lines from other threads, committer.c brings batches to the store,
  * dispatch.c starts activities, lane.c keeps their limits, code.c loads files, reload.c tries other code on those who run, versions.c knows
- * which code there is, portable.c takes instances out and in, watch.c watches folders, stream.c reads and follows streams, view.c turns
- * events into their public form, tick.c puts them in order. */
+ * which code there is, collect.c takes out what nobody needs, portable.c takes instances out and in, watch.c watches folders, stream.c
+ * reads and follows streams, view.c turns events into their public form, tick.c puts them in order. */
 #ifndef LNT__RUNTIME_H
 #define LNT__RUNTIME_H
 
@@ -71,6 +71,23 @@ typedef struct lnt__lane {
   struct lnt__lane *next;
 } lnt__lane;
 
+/* A round of collecting code; see collect.c. */
+typedef struct lnt__version_mark { uint8_t hash[LNT__SHA256_BYTES]; bool is_needed; } lnt__version_mark;
+typedef struct lnt__collect {
+  lnt__version_mark *marks; /* versions in the store */
+  size_t count, capacity, left; /* left: not seen to be needed */
+  lnt__u64map by_hash;
+  bool is_due, is_running, failed;
+  uint64_t cursor;          /* the next run to read */
+  uint32_t rows;            /* of this slice */
+  uint64_t moves;           /* of instances, when the round began */
+  uint64_t switches, changes; /* switches of code; all that let go of code, as seen last */
+  bool waits;               /* for so many commits: then what changed is durable */
+  uint64_t commits;
+  uint64_t began_ns, rest_until_ns;
+  uint64_t collected;       /* versions, ever */
+} lnt__collect;
+
 struct lnt_runtime {
   lnt_options options; /* strings are copies */
   pthread_t owner;
@@ -116,6 +133,7 @@ struct lnt_runtime {
   lnt__strmap tried;      /* hex of a stored bundle whose activities were loaded */
   struct lnt__reload *reloads; /* in the order in which they are carried out */
   bool reloading;              /* this pass made a slice: somebody may have been told what they wait for */
+  lnt__collect collect;
   struct lnt__later_import *imports; /* that wait for the next tick, in order */
   lnt_watcher *watchers;
   int64_t version_us;     /* when code became current last */
@@ -234,6 +252,8 @@ void lnt__loading_finish(lnt_runtime *rt);
 /* ---- versions.c ---- */
 /* `hash` becomes the current code of a workflow, with the next commit. */
 lnt_status lnt__version_note(lnt_runtime *rt, const char *workflow, const uint8_t *hash, const char *file, lnt_error *err);
+/* The version of each workflow that became current last, as far as it is durable. */
+lnt_status lnt__versions_current(lnt_runtime *rt, void (*fn)(void *user, const uint8_t *hash), void *user, lnt_error *err);
 /* Put a version that came with an import, and never was current here, into a batch, unless it is known. */
 lnt_status lnt__version_add_foreign(lnt_runtime *rt, lnt__batch *batch, lnt_value workflow, const uint8_t *hash, const char *file,
                                     lnt_error *err);
@@ -252,6 +272,12 @@ lnt_status lnt__import_later(lnt_runtime *rt, lnt__archive_file *file, const lnt
 void lnt__imports_step(lnt_runtime *rt);   /* carry out what waits; between two turns */
 void lnt__imports_finish(lnt_runtime *rt); /* what waits ends with LNT_ECLOSED */
 lnt_status lnt__export_run(lnt_runtime *rt, uint64_t run, bool whole, lnt__buf *out, lnt_error *err);
+
+/* ---- collect.c ---- */
+void lnt__collect_step(lnt_runtime *rt); /* a slice; between two turns */
+bool lnt__collect_ready(const lnt_runtime *rt); /* a slice would do something */
+uint64_t lnt__collect_due_ns(const lnt_runtime *rt); /* when it will, by the monotonic clock; UINT64_MAX: nothing is due */
+void lnt__collect_finish(lnt_runtime *rt);
 
 /* ---- reload.c ---- */
 /* `options` are complete and checked. `brief`: of code that is current already only stalled instances are looked at. */

@@ -71,6 +71,7 @@ static lnt_status pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *resu
   lnt_status status = lnt__commit_reap(rt, false, err);
   if (rt->imports) lnt__imports_step(rt);
   if (!rt->way.full) lnt__reload_step(rt, until_ns);
+  lnt__collect_step(rt);
   for (int rounds = 0; rounds == 0 || (rt->go_on && !status); rounds++) {
     keep(&status, go_round(rt, until_ns, result, status ? NULL : err));
     if (rounds >= PASS_TURNS_MAX || result->turns >= PASS_TURNS_MAX || lnt__time_is_up(rt, until_ns)) break;
@@ -120,6 +121,7 @@ lnt_status lnt__tick(lnt_runtime *rt, uint64_t budget_ns, lnt_tick_result *resul
 static bool can_move(lnt_runtime *rt) {
   if (lnt__mailbox_count(rt) || lnt__dispatch_ready(rt) || rt->followers_due || rt->imports) return true;
   if (rt->way.full) return false;
+  if (lnt__collect_ready(rt)) return true;
   return lnt__reload_ready(rt) || lnt__engine_ready(rt->engine) || (!rt->way.batch && lnt__engine_dirty(rt->engine)) ||
          lnt__engine_next_due(rt->engine) <= lnt__clock(rt);
 }
@@ -134,6 +136,8 @@ static uint64_t sleep_ms(lnt_runtime *rt, uint64_t until_ns) {
   uint64_t now_ns = lnt__monotonic_ns(), ms = SLEEP_MS_MAX;
   int64_t due_us = next_due(rt);
   uint64_t due_ms = due_us == INT64_MAX ? ms : due_us <= rt->now_us ? 0 : (uint64_t)(due_us - rt->now_us + 999) / 1000;
+  uint64_t collect_ns = lnt__collect_due_ns(rt);
+  if (collect_ns < until_ns) until_ns = collect_ns;
   uint64_t until_ms = until_ns == UINT64_MAX ? ms : until_ns <= now_ns ? 0 : (until_ns - now_ns + 999999) / 1000000;
   if (due_ms < ms) ms = due_ms;
   return until_ms < ms ? until_ms : ms;

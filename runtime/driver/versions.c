@@ -92,6 +92,22 @@ static const version *newest_of(const versions *list, const char *workflow) {
   return newest;
 }
 
+/* Rows come by name: the newest of each name is the last of the best before the name changes. */
+lnt_status lnt__versions_current(lnt_runtime *rt, void (*fn)(void *user, const uint8_t *hash), void *user, lnt_error *err) {
+  versions list = {0};
+  lnt_status status = read_rows(rt, NULL, &list, err);
+  const version *newest = NULL;
+  for (size_t i = 0; !status && i < list.count; i++) {
+    const version *one = &list.items[i];
+    bool same = newest && strcmp(newest->workflow, one->workflow) == 0;
+    if (newest && !same && newest->since_us) fn(user, newest->hash);
+    if (!same || one->since_us > newest->since_us) newest = one;
+  }
+  if (newest && newest->since_us) fn(user, newest->hash);
+  versions_finish(&list);
+  return status;
+}
+
 /* What was put into a batch and is not in the store yet is not seen: the time must grow all the same. */
 static int64_t next_since(lnt_runtime *rt, const version *newest) {
   int64_t since_us = lnt__clock(rt);
@@ -205,13 +221,19 @@ lnt_status lnt__versions(lnt_runtime *rt, const char *workflow, lnt_version_fn f
 
 /* ---- Hashes as people write them ---- */
 
-typedef struct hash_search { const char *hex; size_t size; uint8_t hash[LNT__SHA256_BYTES]; size_t found; } hash_search;
+typedef struct hash_search {
+  const lnt__engine *engine; /* NULL: of a reader */
+  const char *hex;
+  size_t size, found;
+  uint8_t hash[LNT__SHA256_BYTES];
+} hash_search;
 
 static int match_hash(void *user, lnt__slice key, lnt__slice value) {
   hash_search *search = user;
   char hex[2 * LNT__SHA256_BYTES + 1];
   (void)value;
   if (key.size != LNT__SHA256_BYTES) return 0;
+  if (search->engine && lnt__engine_deletes(search->engine, LNT__TABLE_CODE, key)) return 0;
   lnt__hex(key.data, LNT__SHA256_BYTES, hex);
   if (strncmp(hex, search->hex, search->size) != 0) return 0;
   memcpy(search->hash, key.data, LNT__SHA256_BYTES);
@@ -219,7 +241,7 @@ static int match_hash(void *user, lnt__slice key, lnt__slice value) {
 }
 
 lnt_status lnt__code_find(lnt_runtime *rt, const char *hex, uint8_t out[LNT__SHA256_BYTES], lnt_error *err) {
-  hash_search search = {.hex = hex, .size = strlen(hex)};
+  hash_search search = {.engine = rt->engine, .hex = hex, .size = strlen(hex)};
   if (search.size < 4 || search.size > (size_t)2 * LNT__SHA256_BYTES || strspn(hex, "0123456789abcdef") != search.size)
     return lnt__fail(err, LNT_EINVAL, "'%s' is not the beginning of a hash: 4 to 64 of the digits 0-9 and a-f", hex);
   const lnt__slice all = {0};

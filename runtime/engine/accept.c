@@ -228,6 +228,45 @@ lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key
   return LNT_OK;
 }
 
+lnt_status lnt__engine_delete(lnt__engine *engine, lnt__table table, lnt__slice key) {
+  lnt__commit *commit = lnt__open_commit(engine);
+  if (!lnt__batch_delete(commit->batch, table, key.data, key.size)) {
+    lnt__poison(engine);
+    return LNT_ENOMEM;
+  }
+  commit->extra++;
+  return LNT_OK;
+}
+
+bool lnt__engine_deletes(const lnt__engine *engine, lnt__table table, lnt__slice key) {
+  lnt__slice value;
+  if (lnt__batch_deletes(engine->commits[engine->open].batch, table, key)) return true;
+  if (lnt__batch_find(engine->commits[engine->open].batch, table, key, &value)) return false;
+  return engine->sealed && lnt__batch_deletes(engine->commits[!engine->open].batch, table, key);
+}
+
+bool lnt__engine_has_code(const lnt__engine *engine, const uint8_t *hash) {
+  lnt__slice key = {hash, LNT__SHA256_BYTES}, put;
+  void *value = NULL;
+  size_t size;
+  if (lnt__engine_deletes(engine, LNT__TABLE_CODE, key)) return false;
+  if (lnt__engine_find_put(engine, LNT__TABLE_CODE, key, &put)) return true;
+  lnt_status status = engine->store->vtable->get(engine->store, LNT__TABLE_CODE, key.data, key.size, &value, &size, NULL);
+  lnt__free(value);
+  return status == LNT_OK;
+}
+
+void lnt__engine_each_code(const lnt__engine *engine, void (*fn)(void *user, const uint8_t *hash), void *user) {
+  size_t at = 0;
+  uint64_t run;
+  void *turn;
+  while (lnt__u64map_next(&engine->by_run, &at, &run, &turn))
+    if (!((const lnt__turn *)turn)->purging) fn(user, ((const lnt__turn *)turn)->hash);
+}
+
+uint64_t lnt__engine_moves(const lnt__engine *engine) { return engine->moves; }
+uint64_t lnt__engine_purges(const lnt__engine *engine) { return engine->stats.purged; }
+
 bool lnt__engine_find_put(const lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice *value) {
   if (lnt__batch_find(engine->commits[engine->open].batch, table, key, value)) return true;
   return engine->sealed && lnt__batch_find(engine->commits[!engine->open].batch, table, key, value);

@@ -305,6 +305,14 @@ void lnt__engine_when_durable(lnt__engine *engine, lnt_done_fn fn, void *user);
 lnt_status lnt__engine_put(lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice value);
 /* Such a record while it is on its way: the sealed value, valid until the next call of the engine. false: it is not. */
 bool lnt__engine_find_put(const lnt__engine *engine, lnt__table table, lnt__slice key, lnt__slice *value);
+lnt_status lnt__engine_delete(lnt__engine *engine, lnt__table table, lnt__slice key); /* with the current batch */
+bool lnt__engine_deletes(const lnt__engine *engine, lnt__table table, lnt__slice key); /* it is on its way out */
+bool lnt__engine_has_code(const lnt__engine *engine, const uint8_t *hash);             /* in the store, or on its way there, to stay */
+
+/* The code of every instance in memory, which are all that are not durable yet. Moves and purges so far: what lets go of code. */
+void lnt__engine_each_code(const lnt__engine *engine, void (*fn)(void *user, const uint8_t *hash), void *user);
+uint64_t lnt__engine_moves(const lnt__engine *engine);
+uint64_t lnt__engine_purges(const lnt__engine *engine);
 
 /* What an attempt needs; pointers valid until the next call of the engine. false: it is over, drop it. Starts its clocks. */
 typedef struct lnt__attempt {

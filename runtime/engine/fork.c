@@ -172,6 +172,7 @@ static lnt_status choose_code(const cut *c, const lnt__turn *source, uint8_t has
   for (size_t i = 0; i < end; i++)
     if (c->history.events[i].hash.size) memcpy(pinned, c->history.events[i].hash.data, LNT__SHA256_BYTES);
   memcpy(hash, pinned, LNT__SHA256_BYTES);
+  if (!lnt__engine_has_code(engine, pinned)) memcpy(hash, source->hash, LNT__SHA256_BYTES); /* it was moved since, and its code collected */
   lnt_status status = LNT_OK;
   if (c->fork->code == LNT_FORK_CODE_NEWEST) status = engine->vm.resolve(engine->vm.vm, source, source->workflow, hash, err);
   else if (c->fork->code == LNT_FORK_CODE_AUTO && c->by_itself) engine->vm.resolve(engine->vm.vm, source, source->workflow, hash, NULL);
@@ -396,6 +397,7 @@ lnt_status lnt__engine_fork_foreign(lnt__engine *engine, const lnt__row *row, co
                       .generation = row->generation, .attributes = (void *)(uintptr_t)row->attributes.data,
                       .attributes_size = row->attributes.size, .custom_status = (void *)(uintptr_t)row->custom_status.data,
                       .custom_status_size = row->custom_status.size};
+  memcpy(source.hash, row->hash, LNT__SHA256_BYTES);
   status = fork_from(&source, fork, id_out, err);
   if (status == LNT_OK) lnt__push_done(engine, fork->done, fork->done_user);
   return status;

@@ -242,6 +242,7 @@ struct lnt__engine {
   lnt__answers answers; /* that depend on nothing which is not durable */
   bool observing, watching;
   bool poisoned;
+  uint64_t moves; /* of instances to other code */
   lnt_stats stats;
 };
 

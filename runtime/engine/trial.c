@@ -389,6 +389,7 @@ lnt_status lnt__engine_move(lnt__engine *engine, uint64_t run, const uint8_t *ha
                       .engine = {engine->fingerprint, strlen(engine->fingerprint)}};
   lnt__instance_drop_body(turn);
   memcpy(turn->hash, hash, LNT__SHA256_BYTES);
+  engine->moves++;
   turn->row_dirty = true;
   lnt__emit(turn, &event);
   if (turn->status == LNT_RUN_STALLED || turn->inbox_count) lnt__ready_retry(turn);

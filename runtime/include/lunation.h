@@ -843,7 +843,9 @@ typedef struct lnt_version_info {
   int is_current;   /* new starts get it: the one that became current last */
 } lnt_version_info;
 
-/* The versions of a workflow (NULL: of all), newest first for each name. Return non-zero from `fn` to stop. Reads a row per live instance.
+/* The versions of a workflow (NULL: of all), newest first for each name. A version stays while it is the current one, or an instance is on
+ * it, finished or not; what a purge or a move sets free is taken out by the ticks that follow. Reads a row per live instance. Return
+ * non-zero from `fn` to stop.
  * Works on a read-only runtime. Errors as lnt_list(). */
 typedef int (*lnt_version_fn)(void *user, const lnt_version_info *version);
 LNT_API lnt_status lnt_versions(lnt_runtime *rt, const char *workflow, lnt_version_fn fn, void *user, lnt_error *err);
@@ -1142,7 +1144,8 @@ LNT_API lnt_status lnt_snapshot(lnt_runtime *rt, const char *path, lnt_error *er
   X(ready, "(now) instances with undelivered events")                                                                  \
   X(running, "(now) activities dispatched and not yet answered")                                                       \
   X(workflow_memory_bytes, "(now) bytes held by the workflow VM")                                                      \
-  X(activity_memory_bytes, "(now) bytes held by the activity VM on the owner thread")
+  X(activity_memory_bytes, "(now) bytes held by the activity VM on the owner thread")                                  \
+  X(code_collected, "versions of code taken out of the store: not current, and no instance was on them")
 
 typedef struct lnt_stats {
   size_t size;

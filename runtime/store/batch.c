@@ -107,14 +107,24 @@ bool lnt__batch_failed(const lnt__batch *batch) { return batch->failed; }
 size_t lnt__batch_count(const lnt__batch *batch) { return batch->count; }
 size_t lnt__batch_bytes(const lnt__batch *batch) { return batch->size; }
 
-bool lnt__batch_find(const lnt__batch *batch, lnt__table table, lnt__slice key, lnt__slice *value) {
+/* The last thing that the batch does to a key; NULL: nothing. */
+static const lnt__op *last_op(const lnt__batch *batch, lnt__table table, lnt__slice key) {
   for (size_t i = batch->count; i > 0; i--) {
     const lnt__op *op = &batch->ops[i - 1];
-    if (op->table != table || lnt__slice_compare(lnt__op_key(batch, op), key) != 0) continue;
-    *value = lnt__op_value(batch, op);
-    return !op->is_delete;
+    if (op->table == table && lnt__slice_compare(lnt__op_key(batch, op), key) == 0) return op;
   }
-  return false;
+  return NULL;
+}
+
+bool lnt__batch_find(const lnt__batch *batch, lnt__table table, lnt__slice key, lnt__slice *value) {
+  const lnt__op *op = last_op(batch, table, key);
+  if (op) *value = lnt__op_value(batch, op);
+  return op && !op->is_delete;
+}
+
+bool lnt__batch_deletes(const lnt__batch *batch, lnt__table table, lnt__slice key) {
+  const lnt__op *op = last_op(batch, table, key);
+  return op && op->is_delete;
 }
 
 /* Operations on one key keep their order. */

@@ -48,6 +48,7 @@ bool lnt__batch_failed(const lnt__batch *batch);
 size_t lnt__batch_count(const lnt__batch *batch);
 /* The value that the batch puts at `key`, valid until it changes; false: it puts none there. Looks at each operation. */
 bool lnt__batch_find(const lnt__batch *batch, lnt__table table, lnt__slice key, lnt__slice *value);
+bool lnt__batch_deletes(const lnt__batch *batch, lnt__table table, lnt__slice key); /* that is what it does to the key in the end */
 size_t lnt__batch_bytes(const lnt__batch *batch);
 
 /* Return non-zero to stop the scan. Key and value are valid until it returns. It must not call the store. */
