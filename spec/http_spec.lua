@@ -113,6 +113,13 @@ describe("the HTTP API", function()
     assert.equal(404, (request("POST", "/v1/instances/nobody/cancel")))
   end)
 
+  it("tells of an event whom it is about, and how its command was made", function()
+    request("POST", "/v1/workflows/waiter/start?id=told&attributes=%7B%22a%22%3A1%7D")
+    local _, history = request("GET", "/v1/instances/told/history")
+    local started = history.events[1]
+    assert.same({ "Started", "told", { attributes = { a = 1 } } }, { started.kind, started.id, started.options })
+  end)
+
   it("suspends and resumes", function()
     request("POST", "/v1/workflows/waiter/start?id=s1")
     local status, reply = request("POST", "/v1/instances/s1/suspend?reason=a%20pause")

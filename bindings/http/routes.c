@@ -1,4 +1,4 @@
-/* routes.c - what each URL of the HTTP API does. The table `routes` is the list; a segment "{}" of a pattern stands for an argument,
+/* routes.c - what each URL of the HTTP API does. The table `routes` is the list; a segment in braces stands for an argument,
  * percent-encoded in the URL. Bodies are JSON; an empty body is no value. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,50 +235,96 @@ typedef struct route {
   const char *method;
   const char *segments[LNT__HTTP_SEGMENTS_MAX];
   void (*run)(lnt__request *request);
+  const char *query; /* names of the parameters that it reads, separated by blanks */
+  const char *body;  /* what it is; "": none is read */
+  const char *about; /* one line, for people: the list of all routes that GET /v1 gives */
 } route;
 
+static void get_routes(lnt__request *request);
+
+#define CONDITIONS "status workflow prefix parent attributes created_from_us created_to_us"
+
+/* API.md tells the same at greater length; a spec compares both. */
 static const route routes[] = {
-    {"POST", {"v1", "workflows", "{}", "start"}, lnt__post_start},    /* ?id=&id_reuse=&start_at_us=&attributes=  body: the input */
-    {"GET", {"v1", "workflows"}, get_workflows},                      /* what new starts can name */
-    {"GET", {"v1", "instances"}, lnt__get_instances},                 /* ?status=&workflow=&prefix=&parent=&attributes=&created_from_us=
-                                                                         &created_to_us=&limit=&cursor= */
-    {"GET", {"v1", "counts"}, lnt__get_counts},                       /* the same conditions */
-    {"GET", {"v1", "instances", "{}"}, get_instance},                 /* ?run=  one, with input and output */
-    {"GET", {"v1", "instances", "{}", "export"}, lnt__get_export},    /* ?run=&whole=  the bytes of a file */
-    {"POST", {"v1", "import"}, lnt__post_import},                     /* ?file=&id=&suspend=  body: the bytes, where no file is named */
-    {"GET", {"v1", "instances", "{}", "history"}, get_history},       /* ?run=  its events */
-    {"GET", {"v1", "instances", "{}", "wait"}, lnt__get_wait},        /* ?timeout_ms=&until=start|end  end: finished or stalled */
-    {"POST", {"v1", "instances", "{}", "events", "{}"}, post_event},  /* body: the data */
-    {"POST", {"v1", "instances", "{}", "suspend"}, lnt__post_suspend},     /* ?reason= */
-    {"POST", {"v1", "instances", "{}", "resume"}, lnt__post_resume},       /* ?reason= */
-    {"POST", {"v1", "instances", "{}", "cancel"}, lnt__post_cancel},       /* ?reason= */
-    {"POST", {"v1", "instances", "{}", "terminate"}, lnt__post_terminate}, /* ?reason= */
-    {"POST", {"v1", "instances", "{}", "fork"}, lnt__post_fork},           /* ?event=&new_id=&run=&code=  body: another input */
-    {"POST", {"v1", "instances", "{}", "rerun"}, lnt__post_rerun},         /* the same */
-    {"POST", {"v1", "instances", "{}", "retry"}, lnt__post_retry},         /* ?run=&code= */
-    {"POST", {"v1", "instances", "{}", "purge"}, lnt__post_purge},         /* ?recursive=&force= */
-    {"POST", {"v1", "purge"}, lnt__post_purge_matching},                   /* ?closed_before_us=&recursive=&force= and conditions */
-    {"GET", {"v1", "instances", "{}", "query", "{}"}, lnt__ask_query},     /* ?args= */
-    {"POST", {"v1", "instances", "{}", "query", "{}"}, lnt__ask_query},    /* body: the arguments */
-    {"POST", {"v1", "instances", "{}", "update", "{}"}, lnt__post_update}, /* ?update_id=  body: the arguments */
-    {"GET", {"v1", "instances", "{}", "describe"}, lnt__get_describe},     /* why it waits */
-    {"GET", {"v1", "instances", "{}", "stream", "{}"}, lnt__get_stream},   /* ?cursor=&limit=&wait_ms= */
-    {"POST", {"v1", "activities", "{}", "complete"}, lnt__post_complete},   /* a token; body: the result */
-    {"POST", {"v1", "activities", "{}", "fail"}, lnt__post_fail},           /* ?type=&message=&retryable=  body: the details */
-    {"POST", {"v1", "activities", "{}", "heartbeat"}, lnt__post_heartbeat}, /* body: the details */
-    {"POST", {"v1", "reload"}, lnt__post_reload},     /* ?file=&policy=&dry_run=  answered when instances are tried and moved */
-    {"POST", {"v1", "migrate"}, lnt__post_migrate},   /* ?hash=&policy=&dry_run= and conditions; or body: {"ids": [...]} */
-    {"GET", {"v1", "versions"}, lnt__get_versions},   /* ?workflow= */
-    {"GET", {"v1", "code", "{}"}, lnt__get_code},     /* a hash or its beginning: the sources */
-    {"GET", {"v1", "health"}, get_health},
-    {"GET", {"v1", "stats"}, get_stats},
+    {"GET", {"v1"}, get_routes, "", "", "this list"},
+    {"GET", {"v1", "health"}, get_health, "", "", "is it there, and its version"},
+    {"GET", {"v1", "stats"}, get_stats, "", "", "counters since it was opened"},
+    {"GET", {"v1", "workflows"}, get_workflows, "", "", "what new starts can name"},
+    {"POST", {"v1", "workflows", "{name}", "start"}, lnt__post_start, "id id_reuse start_at_us attributes", "the input",
+     "start an instance"},
+    {"GET", {"v1", "instances"}, lnt__get_instances, CONDITIONS " limit cursor", "", "a page of instances, newest first"},
+    {"GET", {"v1", "counts"}, lnt__get_counts, CONDITIONS, "", "how many there are, by status"},
+    {"GET", {"v1", "instances", "{id}"}, get_instance, "run", "", "one instance, with input and output"},
+    {"GET", {"v1", "instances", "{id}", "history"}, get_history, "run", "", "its events"},
+    {"GET", {"v1", "instances", "{id}", "describe"}, lnt__get_describe, "", "", "why it waits"},
+    {"GET", {"v1", "instances", "{id}", "wait"}, lnt__get_wait, "timeout_ms until", "", "wait until it is over, or has started"},
+    {"POST", {"v1", "instances", "{id}", "events", "{event}"}, post_event, "", "the data", "deliver an event"},
+    {"GET", {"v1", "instances", "{id}", "query", "{query}"}, lnt__ask_query, "args", "", "ask it"},
+    {"POST", {"v1", "instances", "{id}", "query", "{query}"}, lnt__ask_query, "args", "the arguments", "ask it"},
+    {"POST", {"v1", "instances", "{id}", "update", "{update}"}, lnt__post_update, "update_id", "the arguments", "ask it to do something"},
+    {"GET", {"v1", "instances", "{id}", "stream", "{stream}"}, lnt__get_stream, "cursor limit wait_ms", "", "what it emitted"},
+    {"POST", {"v1", "instances", "{id}", "suspend"}, lnt__post_suspend, "reason", "", "pause it"},
+    {"POST", {"v1", "instances", "{id}", "resume"}, lnt__post_resume, "reason", "", "let it go on"},
+    {"POST", {"v1", "instances", "{id}", "cancel"}, lnt__post_cancel, "reason", "", "ask it to clean up and end"},
+    {"POST", {"v1", "instances", "{id}", "terminate"}, lnt__post_terminate, "reason", "", "stop it"},
+    {"POST", {"v1", "instances", "{id}", "fork"}, lnt__post_fork, "event new_id run code", "another input", "go on as a new one"},
+    {"POST", {"v1", "instances", "{id}", "rerun"}, lnt__post_rerun, "event new_id run code", "another input", "do one step again"},
+    {"POST", {"v1", "instances", "{id}", "retry"}, lnt__post_retry, "run code", "", "go on from its failure"},
+    {"POST", {"v1", "instances", "{id}", "purge"}, lnt__post_purge, "recursive force", "", "take it out of the store"},
+    {"POST", {"v1", "purge"}, lnt__post_purge_matching, CONDITIONS " limit cursor closed_before_us recursive force", "", "all that match"},
+    {"GET", {"v1", "instances", "{id}", "export"}, lnt__get_export, "run whole", "", "it and its code, as the bytes of a file"},
+    {"POST", {"v1", "import"}, lnt__post_import, "file id suspend", "the bytes of an export, where no file is named", "take it in"},
+    {"POST", {"v1", "activities", "{token}", "complete"}, lnt__post_complete, "", "the result", "answer an attempt from outside"},
+    {"POST", {"v1", "activities", "{token}", "fail"}, lnt__post_fail, "type message retryable", "the details", "the same, with a failure"},
+    {"POST", {"v1", "activities", "{token}", "heartbeat"}, lnt__post_heartbeat, "", "the details", "say that it is alive"},
+    {"POST", {"v1", "reload"}, lnt__post_reload, "file policy dry_run", "", "load a file again, tried on instances first"},
+    {"POST", {"v1", "migrate"}, lnt__post_migrate, CONDITIONS " hash policy dry_run", "{\"ids\": [...]}, where no conditions choose",
+     "move instances to other code"},
+    {"GET", {"v1", "versions"}, lnt__get_versions, "workflow", "", "which code there is, and who runs on it"},
+    {"GET", {"v1", "code", "{hash}"}, lnt__get_code, "", "", "the sources of a version; the beginning of its hash is enough"},
 };
+
+static void add_path(lnt__text *reply, const route *row) {
+  char path[256];
+  size_t size = 0;
+  for (size_t i = 0; i < LNT__HTTP_SEGMENTS_MAX && row->segments[i]; i++)
+    size += (size_t)snprintf(path + size, sizeof path - size, "/%s", row->segments[i]);
+  lnt__text_member(reply, "path", path);
+}
+
+static void add_parameters(lnt__text *reply, const char *names) {
+  lnt__text_raw(reply, ",\"query\":[");
+  for (const char *at = names; *at;) {
+    size_t size = strcspn(at, " ");
+    lnt__text_raw(reply, at == names ? "\"" : ",\"");
+    lnt__text_add(reply, at, size);
+    lnt__text_raw(reply, "\"");
+    at += size + (at[size] == ' ');
+  }
+  lnt__text_raw(reply, "]");
+}
+
+static void get_routes(lnt__request *request) {
+  lnt__text *reply = &request->reply;
+  lnt__text_raw(reply, "{\"routes\":[");
+  for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+    lnt__text_raw(reply, i ? ",{" : "{");
+    lnt__text_member(reply, "method", routes[i].method);
+    add_path(reply, &routes[i]);
+    add_parameters(reply, routes[i].query);
+    lnt__text_member(reply, "body", routes[i].body[0] ? routes[i].body : NULL);
+    lnt__text_member(reply, "about", routes[i].about);
+    lnt__text_raw(reply, "}");
+  }
+  lnt__text_raw(reply, "]}");
+  lnt__request_answered(request, 200);
+}
 
 static bool matches(const route *row, const lnt__request *request) {
   size_t i = 0;
   for (; i < LNT__HTTP_SEGMENTS_MAX && row->segments[i]; i++) {
     if (i == request->segment_count) return false;
-    bool any = !strcmp(row->segments[i], "{}");
+    bool any = row->segments[i][0] == '{';
     if (any ? !request->segments[i][0] : strcmp(row->segments[i], request->segments[i]) != 0) return false;
   }
   return i == request->segment_count;
@@ -299,12 +345,11 @@ void lnt__request_route(lnt__request *request, const char *method) {
       routes[i].run(request);
       return;
     }
-    request->allow = routes[i].method;
+    request->allow = request->allow ? "GET, POST" : routes[i].method;
   }
   if (request->allow) {
     lnt__request_refuse(request, 405, "LNT_EINVAL", "this URL does not know the method; see the header Allow");
   } else {
-    lnt__request_refuse(request, 404, "LNT_ENOTFOUND",
-                        "there is no such URL; GET /v1/health, /v1/workflows and /v1/instances are good starts");
+    lnt__request_refuse(request, 404, "LNT_ENOTFOUND", "there is no such URL; GET /v1 lists all that there are");
   }
 }

@@ -37,11 +37,17 @@ void lnt__get_export(lnt__request *request) {
   lnt__request_answered(request, 200);
 }
 
+/* A file that is damaged, or is none, is not the server's failure. */
+static void refuse(lnt__request *request, lnt_status status, const lnt_error *err) {
+  if (status == LNT_ECORRUPT) lnt__request_refuse(request, 422, lnt_status_name(status), err->message);
+  else lnt__request_fail(request, status, err);
+}
+
 static void on_imported(void *user, lnt_status status, const lnt_import_result *result, const lnt_error *err) {
   lnt__request *request = lnt__pending_finish(user);
   if (!request) return;
   if (status) {
-    lnt__request_fail(request, status, err);
+    refuse(request, status, err);
     return;
   }
   lnt__text_raw(&request->reply, "{\"id\":");
@@ -70,5 +76,7 @@ void lnt__post_import(lnt__request *request) {
   options.user = lnt__request_pending(request);
   if (!options.user) return;
   lnt_status status = lnt_import(request->rt, &options, NULL, &err);
-  if (status) lnt__request_refused(request, status, &err);
+  if (!status) return;
+  lnt__pending_finish(request->pending);
+  refuse(request, status, &err);
 }

@@ -119,7 +119,9 @@ void lnt__text_event(lnt__text *text, const lnt_event *event) {
   if (event->attempt) lnt__text_number(text, "attempt", event->attempt);
   if (event->due_us) lnt__text_number(text, "due_us", event->due_us);
   lnt__text_member(text, "name", event->name);
+  lnt__text_member(text, "id", event->id);
   lnt__text_value(text, "value", event->value);
+  lnt__text_value(text, "options", event->options);
   lnt__text_member(text, "detail", event->detail);
   lnt__text_raw(text, "}");
 }
