@@ -32,7 +32,7 @@ static lnt_status look(lnt_runtime *rt, const char *id, bool begins, bool *settl
   lnt__row row;
   void *memory = NULL;
   lnt_status status = lnt__journal_find(rt->store, id, &run, err);
-  if (!status) status = lnt__journal_row(rt->store, run, &row, &memory, err);
+  if (!status) status = lnt__journal_row_outline(rt->store, run, &row, &memory, err);
   if (status) return status;
   bool still = !lnt__engine_ready(rt->engine) && !rt->way.batch;
   *settled = row.closed_us || (row.status == LNT_RUN_STALLED && still); /* a stalled one may be about to go on */
@@ -47,7 +47,7 @@ static lnt_status confirm(lnt_runtime *rt, const char *id, bool begins, lnt_erro
   lnt__row row;
   void *memory = NULL;
   lnt_status status = lnt__journal_find(rt->store, id, &run, err);
-  if (!status) status = lnt__journal_row(rt->store, run, &row, &memory, err);
+  if (!status) status = lnt__journal_row_outline(rt->store, run, &row, &memory, err);
   if (!status && !begins) rt->awaited_settled = row.closed_us || row.status == LNT_RUN_STALLED;
   lnt__free(memory);
   return status;

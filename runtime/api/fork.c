@@ -21,7 +21,7 @@ static lnt_status find_run(lnt_runtime *rt, const char *id, uint64_t *run, lnt_e
   lnt__row row;
   void *memory = NULL;
   if (*run == 0) return lnt__engine_find(rt->engine, id, run, err);
-  lnt_status status = lnt__journal_row(rt->store, *run, &row, &memory, err);
+  lnt_status status = lnt__journal_row_outline(rt->store, *run, &row, &memory, err);
   if (!status && (row.id.size != strlen(id) || memcmp(row.id.data, id, row.id.size) != 0))
     status = lnt__fail(err, LNT_ENOTFOUND, "run %llu is not one of instance '%s'", (unsigned long long)*run, id);
   lnt__free(memory);

@@ -18,13 +18,19 @@ lnt_status lnt__list_options_take(const char *call, const lnt_list_options *from
   return LNT_OK;
 }
 
-/* 0: told; 1: the callback stops here; -1: out of memory. */
-static int tell(const lnt__row *row, lnt_instance_fn fn, void *user) {
+/* Only of those that are told everything is read; one that is purged meanwhile is not told. */
+static lnt_status tell(lnt__query *q, lnt__row *row, void **memory, lnt_instance_fn fn, void *user, bool *stopped) {
+  lnt_status status = LNT_OK;
+  if (row->apart) {
+    lnt__free(*memory);
+    status = lnt__journal_row(q->store, row->run, row, memory, q->err);
+  }
+  if (status) return status == LNT_ENOTFOUND ? LNT_OK : status;
   lnt_instance *instance = lnt__instance_pack(row, NULL);
-  if (!instance) return -1;
-  int stop = fn(user, instance) != 0;
+  if (!instance) return lnt__fail(q->err, LNT_ENOMEM, "out of memory while instances were listed");
+  *stopped = fn(user, instance) != 0;
   lnt__free(instance);
-  return stop;
+  return LNT_OK;
 }
 
 /* Tell a page; *cursor is left at the last one told or looked at. */
@@ -42,11 +48,9 @@ static lnt_status list_page(lnt__query *q, lnt_instance_fn fn, void *user, uint6
       return status;
     }
     *more = stopped || told == limit; /* this one is on the next page */
-    int answer = *more ? 0 : tell(&row, fn, user);
+    if (!*more) status = tell(q, &row, &memory, fn, user, &stopped);
     lnt__free(memory);
-    if (answer < 0) return lnt__fail(q->err, LNT_ENOMEM, "out of memory while instances were listed");
-    if (*more) return LNT_OK;
-    stopped = answer > 0;
+    if (*more || status) return status;
     told++;
     *cursor = run;
   }

@@ -15,7 +15,7 @@ static lnt_status find_run(lnt_runtime *rt, const char *id, uint64_t *run, lnt_e
   lnt_status status = lnt__enter(rt, 0, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (status || *run == 0) return status ? status : lnt__journal_find(rt->store, id, run, err);
-  status = lnt__journal_row(rt->store, *run, &row, &memory, err);
+  status = lnt__journal_row_outline(rt->store, *run, &row, &memory, err);
   if (!status && (row.id.size != strlen(id) || memcmp(row.id.data, id, row.id.size) != 0))
     status = lnt__fail(err, LNT_ENOTFOUND, "run %llu is not one of instance '%s'", (unsigned long long)*run, id);
   lnt__free(memory);

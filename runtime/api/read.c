@@ -9,7 +9,7 @@ static lnt_status find(lnt_runtime *rt, const char *id, uint64_t *run, lnt_error
   lnt_status status = lnt__enter(rt, 0, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (status || *run == 0) return status ? status : lnt__journal_find(rt->store, id, run, err);
-  status = lnt__journal_row(rt->store, *run, &row, &memory, err);
+  status = lnt__journal_row_outline(rt->store, *run, &row, &memory, err);
   if (status) return status;
   bool is_of_it = row.id.size == strlen(id) && memcmp(row.id.data, id, row.id.size) == 0;
   lnt__free(memory);
@@ -90,18 +90,18 @@ lnt_instance *lnt__instance_pack(const lnt__row *row, const lnt__history *histor
 /* The history before the row: an instance that another process finishes in between shows as finished, and then its history is read
  * again, so that a finished instance always has its output. */
 static lnt_status read_both(lnt_runtime *rt, uint64_t run, lnt__row *row, void **memory, lnt__history *history, lnt_error *err) {
-  lnt_status status = lnt__journal_history(rt->store, run, history, err);
+  lnt_status status = lnt__journal_outline(rt->store, run, history, err);
   if (!status) status = lnt__journal_row(rt->store, run, row, memory, err);
   if (status || !row->closed_us || (history->count && history->events[history->count - 1].time_us >= row->closed_us)) return status;
   lnt__history_clear(history);
-  return lnt__journal_history(rt->store, run, history, err);
+  return lnt__journal_outline(rt->store, run, history, err);
 }
 
 /* With the id of its parent, unless that was purged. */
 static lnt_instance *pack_with_parent(lnt_runtime *rt, const lnt__row *row, const lnt__history *history) {
   lnt__row parent = {0};
   void *memory = NULL;
-  if (row->parent_run && lnt__journal_row(rt->store, row->parent_run, &parent, &memory, NULL)) parent.id = LNT_VALUE_NIL;
+  if (row->parent_run && lnt__journal_row_outline(rt->store, row->parent_run, &parent, &memory, NULL)) parent.id = LNT_VALUE_NIL;
   lnt_instance *instance = pack_instance(row, history, parent.id);
   lnt__free(memory);
   return instance;
@@ -113,6 +113,8 @@ static lnt_status get(lnt_runtime *rt, const char *id, uint64_t run, lnt_instanc
   lnt__history history;
   lnt__history_init(&history);
   lnt_status status = read_both(rt, run, &row, &memory, &history, err);
+  if (!status)
+    status = lnt__history_fetch_kinds(rt->store, &history, LNT__KIND_BIT(STARTED) | LNT__KIND_BIT(COMPLETED), err); /* input and output */
   if (!status) {
     *out = pack_with_parent(rt, &row, &history);
     if (!*out) status = lnt__fail(err, LNT_ENOMEM, "out of memory while instance '%s' was read", id);
@@ -153,12 +155,14 @@ lnt_status lnt_history_run(lnt_runtime *rt, const char *id, uint64_t run, lnt_ev
   if (!fn) return lnt__fail(err, LNT_EINVAL, "lnt_history: no function was given (NULL)");
   lnt__history_init(&history);
   lnt__buf_init(&text);
-  status = lnt__journal_history(rt->store, run, &history, err);
+  status = lnt__journal_outline(rt->store, run, &history, err);
   for (size_t i = 0; !status && i < history.count; i++) {
     lnt_event view;
-    if (!lnt__event_view(&history.events[i], i + 1, &text, &view))
+    if (history.events[i].apart) lnt__history_forget(&history); /* what was told */
+    status = lnt__history_fetch_event(rt->store, &history, i, err);
+    if (!status && !lnt__event_view(&history.events[i], i + 1, &text, &view))
       status = lnt__fail(err, LNT_ENOMEM, "out of memory while the history of '%s' was read", id);
-    else if (fn(user, &view)) break;
+    if (!status && fn(user, &view)) break;
   }
   lnt__buf_finish(&text);
   lnt__history_finish(&history);

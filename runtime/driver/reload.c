@@ -185,7 +185,7 @@ static lnt_status add_id(lnt__reload *reload, const char *id, lnt_error *err) {
   void *memory = NULL;
   lnt_status status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (!status) status = lnt__journal_find(reload->rt->store, id, &run, err);
-  if (!status) status = lnt__journal_row(reload->rt->store, run, &row, &memory, err);
+  if (!status) status = lnt__journal_row_outline(reload->rt->store, run, &row, &memory, err);
   if (!status && row.closed_us) status = lnt__fail(err, LNT_ECLOSED, "instance '%s' is finished; it needs no other code", id);
   if (!status && !lnt__reload_add(reload, &row, reload->policy)) status = no_memory(err);
   lnt__free(memory);

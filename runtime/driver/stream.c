@@ -25,6 +25,7 @@ typedef struct reading {
   lnt_cursor at; /* what was told stands before it */
   uint32_t left;
   bool stopped; /* enough, or the callback wants no more */
+  lnt__buf large; /* a value that stands apart */
   lnt_emitted_fn fn;
   void *user;
 } reading;
@@ -34,24 +35,31 @@ static bool is_wanted(const reading *r, const lnt__event *event) {
          memcmp(event->name.data, r->stream, event->name.size) == 0;
 }
 
-/* false: the record is damaged. */
-static bool tell_record(reading *r, lnt__slice sealed) {
+static lnt_status tell_event(reading *r, lnt__event *event, uint32_t place, lnt_error *err) {
+  lnt_status status = LNT_OK;
+  if (event->apart) status = lnt__journal_fetch(r->rt->store, r->at.run, r->at.record, place, event, &r->large, err);
+  if (status) return status;
+  r->at.place = place + 1;
+  lnt_emitted item = {.next = r->at, .time_us = event->time_us, .value = event->value};
+  r->stopped = r->fn(r->user, &item) != 0 || --r->left == 0;
+  return LNT_OK;
+}
+
+static lnt_status tell_record(reading *r, lnt__slice sealed, lnt_error *err) {
   lnt__reader events;
   lnt__event event;
   int64_t last_us = 0;
-  if (!lnt__record_open(sealed, &events)) return false;
-  for (uint32_t place = 0; events.at < events.end && !r->stopped; place++) {
-    if (!lnt__event_read(&events, &last_us, &event)) return false;
-    if (place < r->at.place || !is_wanted(r, &event)) continue;
-    r->at.place = place + 1;
-    lnt_emitted item = {.next = r->at, .time_us = event.time_us, .value = event.value};
-    r->stopped = r->fn(r->user, &item) != 0 || --r->left == 0;
+  lnt_status status = LNT_OK;
+  if (!lnt__record_open(sealed, &events)) return lnt__journal_corrupt(err, "the history", r->at.run);
+  for (uint32_t place = 0; !status && events.at < events.end && !r->stopped; place++) {
+    if (!lnt__event_read(&events, &last_us, &event)) return lnt__journal_corrupt(err, "the history", r->at.run);
+    if (place >= r->at.place && is_wanted(r, &event)) status = tell_event(r, &event, place, err);
   }
-  if (!r->stopped) r->at = (lnt_cursor){r->at.run, r->at.record + 1, 0};
-  return true;
+  if (!status && !r->stopped) r->at = (lnt_cursor){r->at.run, r->at.record + 1, 0};
+  return status;
 }
 
-static bool tell_chunk(reading *r, const chunk *from) {
+static lnt_status tell_chunk(reading *r, const chunk *from, lnt_error *err) {
   lnt__reader records = lnt__reader_of(from->records.data, from->records.size);
   while (records.at < records.end && !r->stopped) {
     uint32_t record;
@@ -59,9 +67,10 @@ static bool tell_chunk(reading *r, const chunk *from) {
     records.at += sizeof record;
     lnt_value sealed = lnt__read_bytes(&records);
     if (record != r->at.record) r->at = (lnt_cursor){r->at.run, record, 0};
-    if (!tell_record(r, (lnt__slice){sealed.data, sealed.size})) return false;
+    lnt_status status = tell_record(r, (lnt__slice){sealed.data, sealed.size}, err);
+    if (status) return status;
   }
-  return true;
+  return LNT_OK;
 }
 
 static lnt_status read_chunk(reading *r, chunk *into, lnt_error *err) {
@@ -84,9 +93,7 @@ static lnt_status read_run(reading *r, lnt_error *err) {
   lnt__buf_init(&part.records);
   while (!status && part.full && !r->stopped) {
     status = read_chunk(r, &part, err);
-    if (!status && !tell_chunk(r, &part))
-      status = lnt__fail(err, LNT_ECORRUPT, "the history of run %llu: the checksum or the shape is wrong; restore the data directory from "
-                         "a copy", (unsigned long long)r->at.run);
+    if (!status) status = tell_chunk(r, &part, err);
   }
   lnt__buf_finish(&part.records);
   return status;
@@ -172,7 +179,7 @@ lnt_status lnt__stream_read(lnt_runtime *rt, const char *id, const char *stream,
   void *memory = NULL;
   runs older = {NULL, 0, 0, false};
   lnt_status status = lnt__journal_find(rt->store, id, &run, err);
-  if (!status) status = lnt__journal_row(rt->store, run, &row, &memory, err); /* before the history: what is closed has nothing more */
+  if (!status) status = lnt__journal_row_outline(rt->store, run, &row, &memory, err); /* first: what is closed gets nothing more */
   if (status) return status;
   reading r = {.rt = rt, .stream = stream, .at = from, .left = limit ? limit : UINT32_MAX, .fn = fn, .user = user};
   bool closed = row.closed_us != 0;
@@ -181,6 +188,7 @@ lnt_status lnt__stream_read(lnt_runtime *rt, const char *id, const char *stream,
   if (!status) status = read_runs(&r, run, &older, err);
   if (!status) *end = (lnt_stream_end){.next = r.at, .ended = closed && !r.stopped};
   lnt__free(older.items);
+  lnt__buf_finish(&r.large);
   return status;
 }
 

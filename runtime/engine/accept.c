@@ -14,12 +14,7 @@ void lnt__emit(lnt__turn *turn, lnt__event *event) {
   if (engine->now_us > turn->last_us) turn->last_us = engine->now_us;
   event->time_us = turn->last_us;
   lnt__mark_dirty(turn);
-  if (turn->record.size == 0) {
-    lnt__record_begin(&turn->record);
-    turn->record_last_us = 0;
-  }
-  lnt__event_write(&turn->record, &turn->record_last_us, event);
-  if (turn->record.failed) lnt__poison(engine);
+  if (!lnt__record_add(&turn->record, event)) lnt__poison(engine);
   turn->history_events++;
 }
 

@@ -125,7 +125,7 @@ void lnt__attempt_fold(lnt__turn *turn, lnt__cmd *cmd, const lnt__event *event) 
     cmd->attempt = event->attempt + 1;
     lnt__cmd_set_state(turn, cmd, LNT__CMD_QUEUED);
     plan_retry(cmd, event->due_us);
-    if (event->options.size && !beat_set(turn, cmd, event->options, false, false)) lnt__poison(turn->engine);
+    if (event->options.data && !beat_set(turn, cmd, event->options, false, false)) lnt__poison(turn->engine); /* not apart */
     return;
   }
   lnt__cmd_set_state(turn, cmd, LNT__CMD_DEFERRED);

@@ -269,11 +269,13 @@ void lnt__asks_carry(lnt__turn *to, lnt__turn *from) {
 /* The event that answered an update, in the durable history of the run; it is in the replay scratch. NULL: *status. */
 static const lnt__event *recorded_answer(lnt__turn *turn, const char *id, lnt_status *status, lnt_error *err) {
   lnt__history *history = &turn->engine->replay.history;
-  *status = lnt__journal_history(turn->engine->store, turn->run, history, err);
+  *status = lnt__journal_outline(turn->engine->store, turn->run, history, err);
   for (size_t i = 0; *status == LNT_OK && i < history->count; i++) {
     const lnt__event *event = &history->events[i];
-    if (event->kind == LNT_EVENT_UPDATE_ANSWERED && event->id.size == strlen(id) && memcmp(event->id.data, id, event->id.size) == 0)
-      return event;
+    bool answers = event->kind == LNT_EVENT_UPDATE_ANSWERED && event->id.size == strlen(id);
+    if (!answers || memcmp(event->id.data, id, event->id.size) != 0) continue;
+    *status = lnt__history_fetch_event(turn->engine->store, history, i, err);
+    return *status == LNT_OK ? event : NULL;
   }
   return NULL;
 }

@@ -119,7 +119,7 @@ static uint64_t depth_of(lnt__turn *turn) {
     const lnt__turn *parent = lnt__u64map_get(&engine->by_run, run);
     lnt__row row = {0};
     void *memory = NULL;
-    if (!parent && lnt__journal_row(engine->store, run, &row, &memory, NULL) != LNT_OK) break;
+    if (!parent && lnt__journal_row_outline(engine->store, run, &row, &memory, NULL) != LNT_OK) break;
     run = parent ? parent->parent_run : row.parent_run;
     lnt__free(memory);
     depth++;

@@ -227,7 +227,7 @@ static void warn_of_growth(lnt__turn *turn, uint64_t bytes) {
 static bool within_limits(lnt__turn *turn) {
   static const char advice[] = "let the workflow continue as new (ctx:continue_as_new) before, or split the work among children";
   const lnt_limits *limits = &turn->engine->limits;
-  uint64_t bytes = turn->history_bytes + turn->record.size;
+  uint64_t bytes = turn->history_bytes + lnt__record_bytes(&turn->record);
   if (turn->history_events >= limits->history_events_max)
     lnt__refuse(turn, LNT__REFUSAL_LIMIT, "the history has %llu events: the limit history_events_max; %s",
                 (unsigned long long)turn->history_events, advice);
@@ -407,6 +407,7 @@ static void set_value(lnt__turn *turn, void **memory, size_t *size, lnt_value va
   lnt__free(*memory);
   *memory = copy;
   *size = value.size;
+  turn->row_changed |= 1 << LNT__ROW_CUSTOM_STATUS;
   turn->row_dirty = true;
   lnt__mark_dirty(turn);
 }

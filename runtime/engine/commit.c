@@ -7,19 +7,15 @@ void lnt__poison(lnt__engine *engine) { engine->poisoned = true; }
 /* ---- Building a batch ---- */
 
 static bool put_row(lnt__turn *turn, lnt__commit *commit) {
-  lnt__buf *scratch = &turn->engine->scratch;
-  uint8_t key[LNT__KEY_RUN_BYTES];
   lnt__row row = {.run = turn->run, .id = {turn->id, strlen(turn->id)}, .workflow = {turn->workflow, strlen(turn->workflow)},
                   .status = turn->status, .created_us = turn->created_us, .updated_us = turn->updated_us, .closed_us = turn->closed_us,
                   .generation = turn->generation, .parent_run = turn->parent_run, .parent_seq = turn->parent_seq,
                   .custom_status = {turn->custom_status, turn->custom_status_size}, .failure = {turn->failure, turn->failure_size},
                   .attributes = {turn->attributes, turn->attributes_size}};
   memcpy(row.hash, turn->hash, LNT__SHA256_BYTES);
-  lnt__buf_clear(scratch);
-  lnt__row_write(scratch, &row);
-  lnt__seal(scratch);
-  lnt__key_run(key, turn->run);
-  return !scratch->failed && lnt__batch_put(commit->batch, LNT__TABLE_INSTANCE, key, sizeof(key), scratch->data, scratch->size);
+  bool good = lnt__row_put(commit->batch, &row, turn->row_changed, &turn->row_apart, &turn->engine->scratch);
+  turn->row_changed = 0;
+  return good;
 }
 
 static bool put_id(lnt__turn *turn, lnt__commit *commit) {
@@ -33,14 +29,8 @@ static bool put_id(lnt__turn *turn, lnt__commit *commit) {
 }
 
 static bool put_record(lnt__turn *turn, lnt__commit *commit) {
-  uint8_t key[LNT__KEY_HISTORY_BYTES];
-  if (turn->record.size == 0) return true;
-  lnt__key_history(key, turn->run, turn->next_record);
-  lnt__seal(&turn->record);
-  turn->history_bytes += turn->record.size;
-  turn->next_record++;
-  return !turn->record.failed &&
-         lnt__batch_put(commit->batch, LNT__TABLE_HISTORY, key, sizeof(key), turn->record.data, turn->record.size);
+  if (turn->record.bytes.size == 0) return true;
+  return lnt__record_put(&turn->record, turn->run, turn->next_record++, commit->batch, &turn->history_bytes);
 }
 
 static bool put_timers(lnt__turn *turn, lnt__commit *commit) {
@@ -79,36 +69,17 @@ static bool put_active(lnt__turn *turn, lnt__commit *commit) {
   return lnt__batch_put(commit->batch, LNT__TABLE_ACTIVE, key, sizeof(key), count, active == LNT__ACTIVE_FULL ? sizeof(count) : 0);
 }
 
-static uint64_t events_in(const lnt__buf *record) {
-  lnt__reader events;
-  lnt__event event;
-  int64_t last_us = 0;
-  uint64_t count = 0;
-  if (!lnt__record_open((lnt__slice){record->data, record->size}, &events)) return 0;
-  while (events.at < events.end && lnt__event_read(&events, &last_us, &event)) count++;
-  return count;
-}
-
+/* The record is in the batch: it may go over to whoever is told of it. */
 static void observe(lnt__turn *turn, lnt__commit *commit) {
   lnt__engine *engine = turn->engine;
-  if (!engine->observing || turn->record.size == 0) return;
-  uint64_t first_index = turn->history_events - events_in(&turn->record) + 1;
-  lnt__observed observed = {lnt__strdup(turn->id), turn->status, first_index, lnt__alloc(turn->record.size), turn->record.size};
-  if (!observed.id || !observed.record) {
-    lnt__free(observed.id);
-    lnt__free(observed.record);
-    lnt__poison(engine);
-    return;
-  }
-  memcpy(observed.record, turn->record.data, turn->record.size);
+  if (!engine->observing || turn->record.bytes.size == 0) return;
+  lnt__observed observed = {lnt__strdup(turn->id), turn->status, turn->history_events - turn->record.count + 1, turn->record};
   size_t count = commit->observed.count;
-  LNT__PUSH(engine, commit->observed, observed);
-  if (commit->observed.count > count) return;
-  lnt__free(observed.id);
-  lnt__free(observed.record);
+  if (observed.id) LNT__PUSH(engine, commit->observed, observed);
+  else lnt__poison(engine);
+  if (commit->observed.count > count) turn->record = (lnt__record){.count = 0};
+  else lnt__free(observed.id);
 }
-
-enum { RECORD_KEEP_BYTES = 512 }; /* memory that an instance's record keeps between batches, while an activity will soon fill it again */
 
 static bool write_turn(lnt__turn *turn, lnt__commit *commit) {
   if (turn->purging) return lnt__instance_unwrite(turn, commit->batch, commit->number);
@@ -125,8 +96,8 @@ static void seal_turn(lnt__turn *turn, lnt__commit *commit) {
   turn->is_new = turn->row_dirty = turn->dirty = false;
   turn->last_batch = commit->number;
   turn->pins++;
-  lnt__buf_clear(&turn->record);
-  if (turn->record.capacity > RECORD_KEEP_BYTES || !turn->pending_activities) lnt__buf_finish(&turn->record);
+  lnt__record_clear(&turn->record);
+  if (!turn->pending_activities) lnt__record_finish(&turn->record); /* no activity will soon fill it again */
 }
 
 bool lnt__engine_dirty(const lnt__engine *engine) {
@@ -178,12 +149,11 @@ void lnt__dispatch_queued(lnt__turn *turn) {
 }
 
 static void tell_observer(lnt__engine *engine, const lnt__observed *observed) {
-  lnt__reader events;
+  lnt__record_reader reader;
   lnt__event event;
-  int64_t last_us = 0;
   uint64_t index = observed->first_index;
-  if (!lnt__record_open((lnt__slice){observed->record, observed->size}, &events)) return;
-  while (events.at < events.end && lnt__event_read(&events, &last_us, &event))
+  lnt__record_read(&observed->record, &reader);
+  while (lnt__record_next(&reader, &event))
     if (engine->effects.event) engine->effects.event(engine->effects.user, observed->id, observed->status, &event, index++);
 }
 
@@ -218,7 +188,7 @@ void lnt__commit_finish(lnt__commit *commit, lnt_status status) {
   for (size_t i = 0; i < commit->settled.count; i++) lnt__free(commit->settled.items[i].id);
   for (size_t i = 0; i < commit->observed.count; i++) {
     lnt__free(commit->observed.items[i].id);
-    lnt__free(commit->observed.items[i].record);
+    lnt__record_finish(&commit->observed.items[i].record);
   }
   for (size_t i = 0; i < commit->abandoned.count; i++) lnt__free(commit->abandoned.items[i].name);
   commit->beat_deletes.count = 0;

@@ -627,12 +627,19 @@ static lnt_status describe(const lnt__row *row, const lnt__history *history, lnt
   return good ? LNT_OK : lnt__fail(err, LNT_ENOMEM, "out of memory while an instance was described");
 }
 
+/* The only values that are told of are failures of attempts and why it is suspended. */
+static lnt_status read_history(lnt__store *store, uint64_t run, lnt__history *history, lnt_error *err) {
+  const uint64_t kinds = LNT__KIND_BIT(ACTIVITY_RETRIED) | LNT__KIND_BIT(CHILD_RETRIED) | LNT__KIND_BIT(SUSPENDED);
+  lnt_status status = lnt__journal_outline(store, run, history, err);
+  return status == LNT_OK ? lnt__history_fetch_kinds(store, history, kinds, err) : status;
+}
+
 lnt_status lnt__describe_stored(lnt__store *store, uint64_t run, lnt__buf *out, lnt_error *err) {
   lnt__row row;
   void *memory = NULL;
   lnt__history history;
   lnt__history_init(&history);
-  lnt_status status = lnt__journal_history(store, run, &history, err); /* before the row: what the row says finished is then folded whole */
+  lnt_status status = read_history(store, run, &history, err); /* before the row: what the row says finished is then folded whole */
   if (status == LNT_OK) status = lnt__journal_row(store, run, &row, &memory, err);
   if (status == LNT_OK) status = describe(&row, &history, LNT_VALUE_NIL, NULL, NULL, out, err);
   lnt__free(memory);
@@ -670,7 +677,7 @@ lnt_status lnt__engine_describe(lnt__engine *engine, const char *id, lnt__buf *o
   lnt__turn *turn = lnt__instance_by_id(engine, id, &status, err);
   if (!turn) return status;
   lnt__history_init(&history);
-  status = lnt__journal_history(engine->store, turn->run, &history, err);
+  status = read_history(engine->store, turn->run, &history, err);
   if (status == LNT_OK) status = lnt__journal_row(engine->store, turn->run, &row, &memory, err);
   if (status == LNT_ENOTFOUND) lnt__fail(err, status, "the start of instance '%s' is not durable yet", id);
   if (status == LNT_OK) status = describe_loaded(turn, &row, &history, out, err);

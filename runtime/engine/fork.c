@@ -220,16 +220,11 @@ static lnt__turn *make_run(const cut *c, const lnt__turn *source, const char *id
 
 /* ---- The copied events ---- */
 
-static void flush(lnt__turn *turn, lnt__buf *record) {
-  uint8_t key[LNT__KEY_HISTORY_BYTES];
-  if (record->size == 0) return;
-  lnt__key_history(key, turn->run, turn->next_record++);
-  lnt__seal(record);
-  turn->history_bytes += record->size;
-  bool good = !record->failed && lnt__batch_put(lnt__open_commit(turn->engine)->batch, LNT__TABLE_HISTORY, key, sizeof(key), record->data,
-                                                record->size);
-  if (!good) lnt__poison(turn->engine);
-  lnt__buf_clear(record);
+static void flush(lnt__turn *turn, lnt__record *record) {
+  lnt__batch *batch = lnt__open_commit(turn->engine)->batch;
+  if (record->bytes.size == 0) return;
+  if (!lnt__record_put(record, turn->run, turn->next_record++, batch, &turn->history_bytes)) lnt__poison(turn->engine);
+  lnt__record_clear(record);
 }
 
 /* The copy names its own id; children that are started again get new ones, because the source's have the old. */
@@ -243,22 +238,19 @@ static lnt__event adapted(const cut *c, const lnt__turn *turn, const lnt__event 
 }
 
 static void copy_prefix(const cut *c, lnt__turn *turn) {
-  lnt__buf record;
+  lnt__record record = {.count = 0};
   char child[LNT_ID_BYTES_MAX + 1];
-  int64_t last_us = 0;
-  lnt__buf_init(&record);
   for (size_t i = 0; i < c->prefix; i++) {
     const lnt__event *event = &c->history.events[i];
     if (!kept_in_prefix(c, event)) continue;
-    if (record.size == 0) lnt__record_begin(&record), last_us = 0;
     lnt__event copy = adapted(c, turn, event, child);
-    lnt__event_write(&record, &last_us, &copy);
+    if (!lnt__record_add(&record, &copy)) lnt__poison(turn->engine);
     turn->history_events++;
     turn->last_us = event->time_us;
-    if (record.size >= RECORD_BYTES) flush(turn, &record);
+    if (lnt__record_bytes(&record) >= RECORD_BYTES) flush(turn, &record);
   }
   flush(turn, &record);
-  lnt__buf_finish(&record);
+  lnt__record_finish(&record);
 }
 
 /* A run whose body has done nothing starts like a new one. */

@@ -109,23 +109,18 @@ uint64_t lnt__import_number(const lnt__import *import, uint64_t run) { return nu
 
 /* ---- Histories ---- */
 
-typedef struct record { lnt__import *import; uint64_t run; uint32_t number; lnt__buf bytes; int64_t last_us; } record;
+typedef struct record { lnt__import *import; uint64_t run; uint32_t number; lnt__record events; } record;
 
 static bool flush(record *r) {
-  uint8_t key[LNT__KEY_HISTORY_BYTES];
-  if (r->bytes.size == 0) return true;
-  lnt__key_history(key, r->run, r->number++);
-  lnt__seal(&r->bytes);
-  bool good = !r->bytes.failed &&
-              lnt__batch_put(r->import->batch, LNT__TABLE_HISTORY, key, sizeof key, r->bytes.data, r->bytes.size);
-  lnt__buf_clear(&r->bytes);
+  uint64_t bytes = 0;
+  if (r->events.bytes.size == 0) return true;
+  bool good = lnt__record_put(&r->events, r->run, r->number++, r->import->batch, &bytes);
+  lnt__record_clear(&r->events);
   return good;
 }
 
 static bool add_event(record *r, const lnt__event *event) {
-  if (r->bytes.size == 0) lnt__record_begin(&r->bytes), r->last_us = 0;
-  lnt__event_write(&r->bytes, &r->last_us, event);
-  return !r->bytes.failed && (r->bytes.size < RECORD_BYTES || flush(r));
+  return lnt__record_add(&r->events, event) && (lnt__record_bytes(&r->events) < RECORD_BYTES || flush(r));
 }
 
 /* The number here of the run that a copy was made from; its own, where that cannot be told from one that is here. */
@@ -167,7 +162,6 @@ static bool put_history(lnt__import *import, const lnt__archive_run *run, uint64
   record r = {.import = import, .run = number};
   bool good = true;
   const lnt__event *events = import->archive->events + run->event_at;
-  lnt__buf_init(&r.bytes);
   for (size_t i = 0; i < run->event_count && good; i++)
     good = events[i].kind == LNT_EVENT_FORKED ? add_forked(&r, &events[i]) : add_event(&r, &events[i]);
   if (is_held(import, run)) {
@@ -176,7 +170,7 @@ static bool put_history(lnt__import *import, const lnt__archive_run *run, uint64
     good = good && add_event(&r, &held);
   }
   good = good && flush(&r);
-  lnt__buf_finish(&r.bytes);
+  lnt__record_finish(&r.events);
   return good;
 }
 
@@ -188,16 +182,13 @@ static bool put_sealed(lnt__import *import, lnt__table table, const void *key, s
 }
 
 static bool put_row(lnt__import *import, const lnt__archive_run *run, uint64_t number) {
-  uint8_t key[LNT__KEY_RUN_BYTES];
+  uint8_t apart = 0;
   lnt__row row = run->row;
   row.run = number;
   row.parent_run = number_of(import, row.parent_run);
   if (!row.parent_run) row.parent_seq = 0;
   if (is_held(import, run)) row.status = LNT_RUN_SUSPENDED;
-  lnt__buf_clear(&import->scratch);
-  lnt__row_write(&import->scratch, &row);
-  lnt__key_run(key, number);
-  bool good = put_sealed(import, LNT__TABLE_INSTANCE, key, sizeof key) && lnt__index_write_row(import->batch, &row, false);
+  bool good = lnt__row_put(import->batch, &row, 0, &apart, &import->scratch) && lnt__index_write_row(import->batch, &row, false);
   if (!run->is_newest) good = good && lnt__index_write_older(import->batch, row.id, number, false);
   if (row.created_us < import->last_created_us) good = good && lnt__index_write_era(import->batch, number);
   import->last_created_us = row.created_us;

@@ -74,7 +74,7 @@ void lnt__instance_free(lnt__turn *turn) {
   if (lnt__strmap_get(&engine->by_id, turn->id) == turn) lnt__strmap_remove(&engine->by_id, turn->id);
   engine->stats.loaded--;
   lnt__asks_finish(turn);
-  lnt__buf_finish(&turn->record);
+  lnt__record_finish(&turn->record);
   lnt__buf_finish(&turn->inbox);
   lnt__buf_finish(&turn->patches);
   lnt__fork_forget(turn);
@@ -111,6 +111,7 @@ static lnt__turn *from_row(lnt__engine *engine, const lnt__row *row) {
   turn->indexed = (uint8_t)(1 + row->status);
   turn->parent_run = row->parent_run;
   turn->parent_seq = row->parent_seq;
+  turn->row_apart = row->apart;
   if (copy_value(&turn->custom_status, &turn->custom_status_size, row->custom_status) &&
       copy_value(&turn->failure, &turn->failure_size, row->failure) &&
       copy_value(&turn->attributes, &turn->attributes_size, row->attributes))
@@ -143,7 +144,9 @@ lnt__turn *lnt__instance_by_id(lnt__engine *engine, const char *id, lnt_status *
   return turn;
 }
 
+/* One whose large input was left where it is has its answer. */
 static void fold_command(lnt__turn *turn, const lnt__event *event) {
+  if (event->apart) return;
   lnt_value input = lnt__replaced_input(turn, event->seq, event->value);
   if (event->kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
     lnt__cmd *cmd = lnt__cmd_add(turn, event->seq, event->kind, event->name, input, event->options);
@@ -199,10 +202,45 @@ static void fold_event(lnt__turn *turn, const lnt__event *event, bool consumed) 
   if (!consumed && lnt__event_is_inbox(event->kind)) lnt__inbox_append(turn, event);
 }
 
+/* Events up to the end of the last turn. */
+static size_t consumed_events(const lnt__history *history) {
+  size_t count = history->count;
+  while (count > 0 && history->events[count - 1].kind != LNT_EVENT_TURN) count--;
+  return count;
+}
+
+/* By command: 1 if it was given up, or has an answer that the body was told. NULL: no memory. */
+static uint8_t *find_over(const lnt__history *history, size_t consumed) {
+  const uint64_t answers = LNT__KIND_BIT(ACTIVITY_COMPLETED) | LNT__KIND_BIT(ACTIVITY_FAILED) | LNT__KIND_BIT(CHILD_COMPLETED) |
+                           LNT__KIND_BIT(CHILD_FAILED) | LNT__KIND_BIT(TIMER_FIRED);
+  uint8_t *over = lnt__calloc(history->count + 1, 1); /* every command has an event */
+  for (size_t i = 0; over && i < history->count; i++) {
+    const lnt__event *event = &history->events[i];
+    bool ends = event->kind == LNT_EVENT_COMMAND_CANCELED || (i < consumed && answers >> event->kind & 1);
+    if (ends && event->seq <= history->count) over[event->seq] = 1;
+  }
+  return over;
+}
+
+/* Of the large values only those that the fold keeps: a parked instance does not need what its body has seen. */
+static lnt_status fetch_kept(lnt__engine *engine, lnt__history *history, lnt_error *err) {
+  const uint64_t of_commands = LNT__KIND_BIT(ACTIVITY_SCHEDULED) | LNT__KIND_BIT(CHILD_SCHEDULED) | LNT__KIND_BIT(ACTIVITY_RETRIED);
+  size_t consumed = consumed_events(history);
+  if (history->apart_count == 0) return LNT_OK;
+  uint8_t *over = find_over(history, consumed);
+  if (!over) return lnt__fail(err, LNT_ENOMEM, "out of memory while an instance was loaded");
+  for (size_t i = 0; i < history->apart_count; i++) {
+    lnt__apart_slices *apart = &history->apart[i];
+    const lnt__event *event = &history->events[apart->event];
+    if (of_commands >> event->kind & 1) apart->wanted = event->seq > history->count || !over[event->seq];
+    else apart->wanted = event->kind == LNT_EVENT_INPUT_REPLACED || (apart->event >= consumed && lnt__event_is_inbox(event->kind));
+  }
+  lnt__free(over);
+  return lnt__history_fetch(engine->store, history, err);
+}
+
 static void fold(lnt__turn *turn, const lnt__history *history) {
-  size_t consumed = 0;
-  for (size_t i = history->count; i > 0 && consumed == 0; i--)
-    if (history->events[i - 1].kind == LNT_EVENT_TURN) consumed = i;
+  size_t consumed = consumed_events(history);
   turn->has_turns = consumed > 0;
   for (size_t i = 0; i < history->count; i++) fold_event(turn, &history->events[i], i < consumed);
   if (history->count) turn->last_us = history->events[history->count - 1].time_us;
@@ -222,7 +260,8 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   lnt__history *history = engine->current ? &engine->aside : &engine->replay.history; /* a body that runs may need the other one */
   if (turn->loaded) return LNT_OK;
   lnt__buf beats;
-  lnt_status status = lnt__journal_history(engine->store, turn->run, history, err);
+  lnt_status status = lnt__journal_outline(engine->store, turn->run, history, err);
+  if (status == LNT_OK) status = fetch_kept(engine, history, err);
   if (status == LNT_OK) status = lnt__beats_read(turn, &beats, err);
   if (status != LNT_OK) return status;
   lnt__buf accepted = turn->inbox;

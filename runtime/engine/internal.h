@@ -84,6 +84,8 @@ struct lnt__turn {
   uint32_t parent_seq;
   void *custom_status, *failure, *attributes; /* values, owned */
   size_t custom_status_size, failure_size, attributes_size;
+  uint8_t row_changed; /* bits (1 << LNT__ROW_x): others than the store has */
+  uint8_t row_apart;   /* in the store they stand apart from the row */
   void *attributes_indexed; /* those that the index still has, once others were set */
   size_t attributes_indexed_size;
   bool attributes_changed;
@@ -102,8 +104,7 @@ struct lnt__turn {
   uint64_t history_events, history_bytes;
   int64_t last_us; /* of the last event written: time never goes back within an instance */
   int64_t now_us;  /* of the last event delivered */
-  lnt__buf record; /* events for the open batch */
-  int64_t record_last_us;
+  lnt__record record; /* events for the open batch */
   lnt__buf inbox;  /* events accepted and not consumed by a finished turn */
   int64_t inbox_last_us, inbox_read_us;
   size_t inbox_at;
@@ -150,7 +151,7 @@ typedef struct lnt__done { lnt_done_fn fn; void *user; } lnt__done;
 typedef struct lnt__answer { lnt_answer_fn fn; void *user; lnt_status status; void *data; size_t size; } lnt__answer;
 typedef struct lnt__settled { char *id; lnt_run_status status; } lnt__settled;
 typedef struct lnt__abandoned { lnt_token token; lnt_cancel_reason why; char *name; } lnt__abandoned; /* name: of a deferred one, owned */
-typedef struct lnt__observed { char *id; lnt_run_status status; uint64_t first_index; void *record; size_t size; } lnt__observed;
+typedef struct lnt__observed { char *id; lnt_run_status status; uint64_t first_index; lnt__record record; } lnt__observed;
 
 #define LNT__PUSH(engine, vector, item)                                                                                                    \
   ((vector).count < (vector).capacity ||                                                                                                   \
@@ -254,7 +255,7 @@ lnt__turn *lnt__instance_create(lnt__engine *engine, uint64_t run, const char *i
                                 size_t workflow_size, const uint8_t *hash, bool is_newest); /* is_newest: its id leads to it */
 lnt__turn *lnt__instance_by_run(lnt__engine *engine, uint64_t run, lnt_status *status, lnt_error *err); /* loads the row; NULL: *status */
 lnt__turn *lnt__instance_by_id(lnt__engine *engine, const char *id, lnt_status *status, lnt_error *err);
-lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err); /* fold the history once; leaves it in the replay scratch */
+lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err); /* fold the history once; leaves its outline in the replay scratch */
 void lnt__instance_release(lnt__turn *turn);                    /* free it if nothing holds it */
 void lnt__instance_free(lnt__turn *turn);
 void lnt__instance_drop_body(lnt__turn *turn);

@@ -89,7 +89,8 @@ lnt_status lnt__replay_begin(lnt__turn *turn, lnt_error *err) {
   turn->inbox_read_us = 0;
   turn->now_us = 0;
   if (!turn->has_turns && !turn->failure_size) return LNT_OK; /* only one that stalled has a failure, and commands of half a turn */
-  if (!in_scratch) status = lnt__journal_history(engine->store, turn->run, &engine->replay.history, err);
+  if (in_scratch) status = lnt__history_fetch_all(engine->store, &engine->replay.history, err);
+  else status = lnt__journal_history(engine->store, turn->run, &engine->replay.history, err);
   if (status != LNT_OK) return status;
   index_history(turn);
   turn->rebuilt = true;
@@ -119,7 +120,7 @@ void lnt__copy_init(lnt__turn *copy, const lnt__turn *turn) {
 void lnt__copy_finish(lnt__turn *copy) {
   lnt__instance_drop_body(copy);
   lnt__cmds_clear(copy, false);
-  lnt__buf_finish(&copy->record);
+  lnt__record_finish(&copy->record);
   lnt__buf_finish(&copy->inbox);
   lnt__buf_finish(&copy->patches);
   lnt__free(copy->cmds);
@@ -128,23 +129,14 @@ void lnt__copy_finish(lnt__turn *copy) {
 
 lnt_status lnt__replay_whole_begin(lnt__turn *copy, const lnt__turn *turn, lnt_error *err) {
   lnt__engine *engine = copy->engine;
-  lnt__slice more[2] = {{NULL, 0}, {NULL, 0}};
-  size_t count = 0;
-  uint8_t key[LNT__KEY_HISTORY_BYTES];
-  lnt__key_history(key, turn->run, turn->next_record - 1);
-  if (engine->sealed && turn->next_record &&
-      lnt__batch_find(engine->commits[!engine->open].batch, LNT__TABLE_HISTORY, (lnt__slice){key, sizeof(key)}, &more[count]))
-    count++;
-  lnt__buf_clear(&engine->scratch);
-  if (turn->record.size) {
-    lnt__buf_append(&engine->scratch, turn->record.data, turn->record.size);
-    lnt__seal(&engine->scratch);
-    more[count++] = (lnt__slice){engine->scratch.data, engine->scratch.size};
-  }
-  lnt__buf_append(&copy->inbox, turn->inbox.data, turn->inbox.size);
-  if (engine->scratch.failed || copy->inbox.failed) return lnt__fail(err, LNT_ENOMEM, "out of memory while a turn was rehearsed");
-  lnt_status status = lnt__journal_history_and(engine->store, turn->run, more, count, &engine->replay.history, err);
+  lnt__history *history = &engine->replay.history;
+  lnt_status status = lnt__journal_history(engine->store, turn->run, history, err);
   if (status != LNT_OK) return status;
+  bool good = !engine->sealed || !turn->next_record ||
+              lnt__history_add_batch(history, engine->commits[!engine->open].batch, turn->next_record - 1);
+  good = good && lnt__history_add_record(history, &turn->record);
+  lnt__buf_append(&copy->inbox, turn->inbox.data, turn->inbox.size);
+  if (!good || copy->inbox.failed) return lnt__fail(err, LNT_ENOMEM, "out of memory while a turn was rehearsed");
   index_history(copy);
   copy->rebuilt = true;
   copy->next_seq = 1;

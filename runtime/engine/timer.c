@@ -51,7 +51,7 @@ lnt_status lnt__timers_forget(lnt__turn *turn, lnt_error *err) {
   lnt__engine *engine = turn->engine;
   lnt__history *history = &engine->replay.history;
   if (turn->body || !turn->has_turns) return LNT_OK;
-  lnt_status status = lnt__journal_history(engine->store, turn->run, history, err);
+  lnt_status status = lnt__journal_outline(engine->store, turn->run, history, err);
   for (size_t i = 0; status == LNT_OK && i < history->count; i++) {
     const lnt__event *event = &history->events[i];
     bool has_row = event->kind == LNT_EVENT_TIMER_CREATED || event->kind == LNT_EVENT_EVENT_AWAITED ||

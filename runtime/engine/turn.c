@@ -130,6 +130,7 @@ static void set_failure(lnt__turn *turn, lnt_value failure) {
   turn->failure = failure.size ? lnt__alloc(failure.size) : NULL;
   turn->failure_size = turn->failure ? failure.size : 0;
   if (failure.size && turn->failure) memcpy(turn->failure, failure.data, failure.size);
+  turn->row_changed |= 1 << LNT__ROW_FAILURE;
   turn->row_dirty = true;
 }
 

@@ -123,7 +123,7 @@ static lnt_status take_run(parse *p, lnt__reader section) {
   uint64_t waiting = lnt__read_varint(&section);
   lnt_value row = lnt__read_bytes(&section);
   bool good = !section.failed && section.at == section.end && newest <= 1 && active < LNT__ARCHIVE_ACTIVES && waiting <= UINT32_MAX &&
-              lnt__row_read((lnt__slice){row.data, row.size}, &run.row);
+              lnt__row_read((lnt__slice){row.data, row.size}, &run.row) && !run.row.apart;
   if (!good) return damaged(p->err, "a section of a run has a wrong shape");
   run.row.run = number;
   run.is_newest = newest;
@@ -167,7 +167,8 @@ static lnt_status take_events(parse *p, lnt__reader section) {
   lnt_status status = LNT_OK;
   while (!status && section.at < section.end) {
     lnt__event event;
-    if (!lnt__event_read(&section, &last_us, &event) || !is_in_order(p, &event)) return damaged(p->err, "an event has a wrong shape");
+    if (!lnt__event_read(&section, &last_us, &event) || event.apart || !is_in_order(p, &event))
+      return damaged(p->err, "an event has a wrong shape");
     status = check_event(&event, p->err);
     if (!status && !lnt__grow((void **)&out->events, &out->event_capacity, out->event_count + 1, sizeof *out->events))
       status = no_memory(p->err);

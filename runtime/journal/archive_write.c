@@ -80,7 +80,7 @@ static lnt_status add_children(writer *w, const lnt__row *row) {
   for (size_t i = 0; i < children.count && !status; i++) {
     lnt__row child;
     void *memory = NULL;
-    status = lnt__journal_row(w->store, children.items[i].run, &child, &memory, w->err);
+    status = lnt__journal_row_outline(w->store, children.items[i].run, &child, &memory, w->err);
     bool wanted = !status && (w->request->whole || child.closed_us == 0);
     if (wanted && !add_run(&w->runs, child.run, false)) status = LNT_ENOMEM;
     if (status == LNT_ENOTFOUND) status = LNT_OK; /* purged meanwhile: seen by the look that follows */
@@ -230,29 +230,31 @@ static lnt_status read_active(writer *w, uint64_t run, lnt__archive_active *acti
   return status;
 }
 
-/* The row, and the code that the run is on. */
+/* The row, with every value in place, and the code that the run is on. */
 static lnt_status write_row(writer *w, const found *one) {
   lnt__archive_active active;
   uint32_t waiting;
-  uint8_t key[LNT__KEY_RUN_BYTES];
-  void *sealed = NULL;
-  size_t size = 0;
+  void *memory = NULL;
+  lnt__buf sealed;
   lnt__row row;
-  lnt__key_run(key, one->run);
+  lnt__buf_init(&sealed);
   lnt_status status = read_active(w, one->run, &active, &waiting);
-  if (!status) status = w->store->vtable->get(w->store, LNT__TABLE_INSTANCE, key, sizeof key, &sealed, &size, w->err);
-  if (!status && !lnt__row_read((lnt__slice){sealed, size}, &row)) status = LNT_EAGAIN;
+  if (!status) status = lnt__journal_row(w->store, one->run, &row, &memory, w->err);
   if (!status) {
+    lnt__row_write(&sealed, &row);
+    lnt__seal(&sealed);
+    w->out->failed = w->out->failed || sealed.failed;
     begin_section(w);
     lnt__buf_varint(&w->section, one->run);
     lnt__buf_u8(&w->section, one->is_newest);
     lnt__buf_u8(&w->section, (uint8_t)active);
     lnt__buf_varint(&w->section, waiting);
-    lnt__buf_bytes(&w->section, sealed, size);
+    lnt__buf_bytes(&w->section, sealed.data, sealed.size);
     end_section(w, LNT__ARCHIVE_SECTION_RUN);
     note_hash(w, row.hash, row.closed_us == 0);
   }
-  lnt__free(sealed);
+  lnt__buf_finish(&sealed);
+  lnt__free(memory);
   return status;
 }
 

@@ -2,6 +2,7 @@
  * the layout. */
 #include "journal/journal.h"
 
+/* Those of the slices that may stand apart follow HAS_VALUE in the order of their numbers (LNT__SLICE_x). */
 enum {
   HAS_SEQ = 1 << 0,
   HAS_ATTEMPT = 1 << 1,
@@ -60,10 +61,19 @@ static const uint16_t EVENT_FIELDS[] = {
     [LNT_EVENT_UPDATE_REJECTED] = HAS_OPTIONS | HAS_ID,
 };
 
+/* In the byte of the kind: slices of the event stand apart; a byte that says which, and their checksums, follow the time. */
+#define APART 0x80
+
 static uint8_t *put_slice(uint8_t *at, lnt_value slice) {
   at = lnt__put_varint(at, slice.size);
   if (slice.size) memcpy(at, slice.data, slice.size);
   return at + slice.size;
+}
+
+static inline bool is_apart(const uint8_t *apart, int slice) { return apart && *apart >> slice & 1; }
+
+static inline uint8_t *put_or_refer(uint8_t *at, lnt_value slice, const uint8_t *apart, int number) {
+  return is_apart(apart, number) ? lnt__put_varint(at, slice.size) : put_slice(at, slice);
 }
 
 static unsigned count_bits(unsigned bits) { /* of 16; not every processor that we are built for has an instruction for it */
@@ -73,32 +83,45 @@ static unsigned count_bits(unsigned bits) { /* of 16; not every processor that w
   return (bits + (bits >> 8)) & 31;
 }
 
+static size_t apart_bytes(const uint8_t *apart) { return 1 + 4 * (size_t)count_bits(*apart); }
+
 /* At most this much: its kind, its time, and of each field a number, which is its value or its size. */
-static size_t bytes_max(const lnt__event *event) {
-  return 1 + (1 + count_bits(EVENT_FIELDS[event->kind])) * (size_t)LNT__VARINT_BYTES_MAX + event->name.size + event->value.size +
-         event->options.size + event->detail.size + event->id.size + event->hash.size + event->engine.size;
+static inline size_t bytes_max(const lnt__event *event, const uint8_t *apart) {
+  size_t value = is_apart(apart, LNT__SLICE_VALUE) ? 0 : event->value.size;
+  size_t options = is_apart(apart, LNT__SLICE_OPTIONS) ? 0 : event->options.size;
+  size_t detail = is_apart(apart, LNT__SLICE_DETAIL) ? 0 : event->detail.size;
+  return 1 + (apart ? apart_bytes(apart) : 0) + (1 + count_bits(EVENT_FIELDS[event->kind])) * (size_t)LNT__VARINT_BYTES_MAX +
+         event->name.size + value + options + detail + event->id.size + event->hash.size + event->engine.size;
 }
 
-/* Room is made once, for all of it: an event is written twice on its way, into the record and into the inbox. */
-void lnt__event_write(lnt__buf *out, int64_t *last_us, const lnt__event *event) {
+/* Room is made once, for all of it: an event is written twice on its way, into the record and into the inbox. Compiled twice, too: nearly
+ * nothing of any event stands apart. */
+static inline __attribute__((always_inline)) void write_event(lnt__buf *out, int64_t *last_us, const lnt__event *event,
+                                                              const uint8_t *apart) {
   uint16_t fields = EVENT_FIELDS[event->kind];
-  if (!lnt__buf_reserve(out, bytes_max(event))) return;
+  if (!lnt__buf_reserve(out, bytes_max(event, apart))) return;
   uint8_t *at = out->data + out->size;
-  *at++ = (uint8_t)event->kind;
+  *at++ = (uint8_t)(event->kind | (apart ? APART : 0));
   at = lnt__put_varint(at, lnt__zigzag(event->time_us - *last_us));
   *last_us = event->time_us;
+  if (apart) at = (uint8_t *)memcpy(at, apart, apart_bytes(apart)) + apart_bytes(apart);
   if (fields & HAS_SEQ) at = lnt__put_varint(at, event->seq);
   if (fields & HAS_ATTEMPT) at = lnt__put_varint(at, event->attempt);
   if (fields & HAS_DUE) at = lnt__put_varint(at, lnt__zigzag(event->due_us));
   if (fields & HAS_NAME) at = put_slice(at, event->name);
-  if (fields & HAS_VALUE) at = put_slice(at, event->value);
-  if (fields & HAS_OPTIONS) at = put_slice(at, event->options);
-  if (fields & HAS_DETAIL) at = put_slice(at, event->detail);
+  if (fields & HAS_VALUE) at = put_or_refer(at, event->value, apart, LNT__SLICE_VALUE);
+  if (fields & HAS_OPTIONS) at = put_or_refer(at, event->options, apart, LNT__SLICE_OPTIONS);
+  if (fields & HAS_DETAIL) at = put_or_refer(at, event->detail, apart, LNT__SLICE_DETAIL);
   if (fields & HAS_ID) at = put_slice(at, event->id);
   if (fields & HAS_HASH) at = put_slice(at, event->hash);
   if (fields & HAS_ENGINE) at = put_slice(at, event->engine);
   if (fields & HAS_SEED) at = lnt__put_varint(at, event->seed);
   out->size = (size_t)(at - out->data);
+}
+
+void lnt__event_write(lnt__buf *out, int64_t *last_us, const lnt__event *event) {
+  if (event->apart) write_event(out, last_us, event, event->apart);
+  else write_event(out, last_us, event, NULL);
 }
 
 static uint32_t read_u32(lnt__reader *reader) {
@@ -107,9 +130,26 @@ static uint32_t read_u32(lnt__reader *reader) {
   return (uint32_t)value;
 }
 
-bool lnt__event_read(lnt__reader *reader, int64_t *last_us, lnt__event *event) {
+static const uint8_t *read_apart(lnt__reader *reader, uint16_t fields) {
+  const uint8_t *apart = reader->at;
+  uint8_t slices = lnt__read_u8(reader);
+  if (reader->failed || slices == 0 || slices & ~(fields / HAS_VALUE) || slices >> LNT__SLICES ||
+      (size_t)(reader->end - apart) < apart_bytes(apart)) {
+    reader->failed = true;
+    return NULL;
+  }
+  reader->at = apart + apart_bytes(apart);
+  return apart;
+}
+
+static inline lnt_value read_slice(lnt__reader *reader, const uint8_t *apart, int number) {
+  if (is_apart(apart, number)) return (lnt_value){NULL, read_u32(reader)};
+  return lnt__read_bytes(reader);
+}
+
+static inline __attribute__((always_inline)) bool read_event(lnt__reader *reader, int64_t *last_us, lnt__event *event, uint8_t kind,
+                                                             bool refers) {
   memset(event, 0, sizeof(*event));
-  uint8_t kind = lnt__read_u8(reader);
   if (reader->failed || kind == 0 || kind >= LNT__COUNT(EVENT_FIELDS)) {
     reader->failed = true;
     return false;
@@ -118,13 +158,15 @@ bool lnt__event_read(lnt__reader *reader, int64_t *last_us, lnt__event *event) {
   event->kind = (lnt_event_kind)kind;
   event->time_us = (int64_t)((uint64_t)*last_us + (uint64_t)lnt__read_zigzag(reader));
   *last_us = event->time_us;
+  const uint8_t *apart = refers ? read_apart(reader, fields) : NULL;
+  event->apart = apart;
   if (fields & HAS_SEQ) event->seq = read_u32(reader);
   if (fields & HAS_ATTEMPT) event->attempt = read_u32(reader);
   if (fields & HAS_DUE) event->due_us = lnt__read_zigzag(reader);
   if (fields & HAS_NAME) event->name = lnt__read_bytes(reader);
-  if (fields & HAS_VALUE) event->value = lnt__read_bytes(reader);
-  if (fields & HAS_OPTIONS) event->options = lnt__read_bytes(reader);
-  if (fields & HAS_DETAIL) event->detail = lnt__read_bytes(reader);
+  if (fields & HAS_VALUE) event->value = read_slice(reader, apart, LNT__SLICE_VALUE);
+  if (fields & HAS_OPTIONS) event->options = read_slice(reader, apart, LNT__SLICE_OPTIONS);
+  if (fields & HAS_DETAIL) event->detail = read_slice(reader, apart, LNT__SLICE_DETAIL);
   if (fields & HAS_ID) event->id = lnt__read_bytes(reader);
   if (fields & HAS_HASH) event->hash = lnt__read_bytes(reader);
   if (fields & HAS_ENGINE) event->engine = lnt__read_bytes(reader);
@@ -133,7 +175,11 @@ bool lnt__event_read(lnt__reader *reader, int64_t *last_us, lnt__event *event) {
   return !reader->failed;
 }
 
-void lnt__record_begin(lnt__buf *out) { lnt__buf_u8(out, LNT__FORMAT_VERSION); }
+bool lnt__event_read(lnt__reader *reader, int64_t *last_us, lnt__event *event) {
+  uint8_t kind = lnt__read_u8(reader);
+  if (kind & APART) return read_event(reader, last_us, event, kind & ~APART, true);
+  return read_event(reader, last_us, event, kind, false);
+}
 
 void lnt__seal(lnt__buf *out) {
   uint32_t sum = lnt__checksum(out->data, out->size);

@@ -431,7 +431,7 @@ lnt_status lnt__query_below(lnt__query *q, uint64_t *run, lnt__row *row, void **
     *memory = NULL;
     lnt_status status = query_below(q, below, run);
     if (status || !*run) return status;
-    status = lnt__journal_row(q->store, *run, row, memory, q->err);
+    status = lnt__journal_row_outline(q->store, *run, row, memory, q->err);
     if (status == LNT_ENOTFOUND) continue; /* purged meanwhile */
     if (status || wanted(q, row)) return status;
     lnt__free(*memory);

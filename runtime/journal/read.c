@@ -1,7 +1,7 @@
 /* read.c - reading rows and histories back from a store, and the check of a store at open. Owner thread. */
 #include "journal/journal.h"
 
-static lnt_status corrupt(lnt_error *err, const char *what, uint64_t run) {
+lnt_status lnt__journal_corrupt(lnt_error *err, const char *what, uint64_t run) {
   return lnt__fail(err, LNT_ECORRUPT, "%s of run %llu: the checksum or the shape is wrong; restore the data directory from a copy", what,
                    (unsigned long long)run);
 }
@@ -23,28 +23,13 @@ lnt_status lnt__journal_find(lnt__store *store, const char *id, uint64_t *run, l
   return status == LNT_ENOTFOUND ? lnt__fail(err, status, "there is no instance '%s'", id) : status;
 }
 
-lnt_status lnt__journal_row(lnt__store *store, uint64_t run, lnt__row *row, void **memory, lnt_error *err) {
-  uint8_t key[LNT__KEY_RUN_BYTES];
-  size_t size = 0;
-  lnt__key_run(key, run);
-  *memory = NULL;
-  lnt_status status = store->vtable->get(store, LNT__TABLE_INSTANCE, key, sizeof(key), memory, &size, err);
-  if (status == LNT_ENOTFOUND) return lnt__fail(err, status, "there is no run %llu", (unsigned long long)run);
-  if (status != LNT_OK) return status;
-  if (!lnt__row_read((lnt__slice){*memory, size}, row)) {
-    lnt__free(*memory);
-    *memory = NULL;
-    return corrupt(err, "the row", run);
-  }
-  row->run = run;
-  return LNT_OK;
-}
-
 void lnt__history_init(lnt__history *history) { memset(history, 0, sizeof(*history)); }
 
 void lnt__history_finish(lnt__history *history) {
   lnt__free(history->events);
   lnt__buf_finish(&history->memory);
+  lnt__history_forget(history);
+  lnt__free(history->apart);
   lnt__history_init(history);
 }
 
@@ -52,34 +37,57 @@ void lnt__history_clear(lnt__history *history) {
   history->count = 0;
   history->records = 0;
   history->bytes = 0;
+  history->apart_count = 0;
   lnt__buf_clear(&history->memory);
+  lnt__history_forget(history);
 }
 
-/* Records are gathered in one block first (the block moves while it grows) and decoded once it stands still. */
+/* Records are gathered in one block first (the block moves while it grows), each behind its number, and decoded once it stands still. */
 typedef struct gathering { lnt__history *history; lnt__history_steps *steps; size_t bytes_max; } gathering;
 
 static int gather(void *user, lnt__slice key, lnt__slice value) {
   gathering *g = user;
   lnt__history *history = g->history;
-  history->records = lnt__get_be32((const uint8_t *)key.data + 8) + 1;
+  uint32_t record = lnt__get_be32((const uint8_t *)key.data + 8);
+  history->records = record + 1;
   history->bytes += value.size;
+  lnt__buf_varint(&history->memory, record);
   lnt__buf_bytes(&history->memory, value.data, value.size);
   g->steps->next_record = history->records;
   g->steps->gathered += value.size;
   return history->memory.failed || g->steps->gathered >= g->bytes_max;
 }
 
-static bool decode_record(lnt__history *history, lnt_value sealed) {
+/* Room for one more event; NULL: out of memory, and history->memory.failed says so. */
+static lnt__event *next_event(lnt__history *history) {
+  if (history->count == history->capacity &&
+      !lnt__grow((void **)&history->events, &history->capacity, history->count + 1, sizeof(lnt__event))) {
+    history->memory.failed = true;
+    return NULL;
+  }
+  return &history->events[history->count];
+}
+
+static bool note_apart(lnt__history *history, lnt__event *event, uint32_t record, uint32_t place) {
+  if (history->apart_count == history->apart_capacity &&
+      !lnt__grow((void **)&history->apart, &history->apart_capacity, history->apart_count + 1, sizeof(lnt__apart_slices))) {
+    history->memory.failed = true;
+    return false;
+  }
+  history->apart[history->apart_count++] = (lnt__apart_slices){(uint32_t)history->count, record, place, false};
+  for (int i = 0; i < LNT__SLICES; i++)
+    if (*event->apart >> i & 1) history->bytes += lnt__event_slice(event, i)->size + 4;
+  return true;
+}
+
+static bool decode_record(lnt__history *history, uint32_t record, lnt_value sealed) {
   lnt__reader events;
   int64_t last_us = 0;
   if (!lnt__record_open((lnt__slice){sealed.data, sealed.size}, &events)) return false;
-  while (events.at < events.end) {
-    if (history->count == history->capacity &&
-        !lnt__grow((void **)&history->events, &history->capacity, history->count + 1, sizeof(lnt__event))) {
-      history->memory.failed = true;
-      return false;
-    }
-    if (!lnt__event_read(&events, &last_us, &history->events[history->count])) return false;
+  for (uint32_t place = 0; events.at < events.end; place++) {
+    lnt__event *event = next_event(history);
+    if (!event || !lnt__event_read(&events, &last_us, event)) return false;
+    if (event->apart && !note_apart(history, event, record, place)) return false;
     history->count++;
   }
   return true;
@@ -105,15 +113,18 @@ static lnt_status decode_step(lnt__history *out, lnt__history_steps *steps, size
   lnt__reader records = lnt__reader_of(out->memory.data + steps->decoded, out->memory.size - steps->decoded);
   size_t from = out->count;
   if (out->memory.failed) return no_memory(err, steps->run);
-  while (records.at < records.end && out->count - from < events_max)
-    if (!decode_record(out, lnt__read_bytes(&records)))
-      return out->memory.failed ? no_memory(err, steps->run) : corrupt(err, "the history", steps->run);
+  while (records.at < records.end && out->count - from < events_max) {
+    uint32_t record = (uint32_t)lnt__read_varint(&records);
+    if (!decode_record(out, record, lnt__read_bytes(&records)))
+      return out->memory.failed ? no_memory(err, steps->run) : lnt__journal_corrupt(err, "the history", steps->run);
+  }
   steps->decoded = out->memory.size - (size_t)(records.end - records.at);
   return LNT_OK;
 }
 
 void lnt__journal_history_begin(lnt__history *out, lnt__history_steps *steps, uint64_t run) {
   lnt__history_clear(out);
+  out->run = run;
   *steps = (lnt__history_steps){.run = run};
 }
 
@@ -122,22 +133,58 @@ lnt_status lnt__journal_history_step(lnt__store *store, lnt__history *out, lnt__
   *more = true;
   if (!steps->is_gathered) status = gather_step(store, out, steps, LNT__HISTORY_STEP_BYTES, err);
   if (status != LNT_OK || (!steps->is_gathered && !out->memory.failed)) return status;
-  status = decode_step(out, steps, LNT__HISTORY_STEP_EVENTS, err);
-  *more = status == LNT_OK && steps->decoded < out->memory.size;
+  if (steps->decoded < out->memory.size) status = decode_step(out, steps, LNT__HISTORY_STEP_EVENTS, err);
+  else status = lnt__history_fetch_some(store, out, &steps->fetched, LNT__HISTORY_STEP_BYTES, err);
+  *more = status == LNT_OK && (steps->decoded < out->memory.size || steps->fetched < out->apart_count);
   return status;
 }
 
 lnt_status lnt__journal_history(lnt__store *store, uint64_t run, lnt__history *out, lnt_error *err) {
-  return lnt__journal_history_and(store, run, NULL, 0, out, err);
+  lnt_status status = lnt__journal_outline(store, run, out, err);
+  return status == LNT_OK && out->apart_count ? lnt__history_fetch_all(store, out, err) : status;
 }
 
-lnt_status lnt__journal_history_and(lnt__store *store, uint64_t run, const lnt__slice *more, size_t count, lnt__history *out,
-                                    lnt_error *err) {
+lnt_status lnt__journal_outline(lnt__store *store, uint64_t run, lnt__history *out, lnt_error *err) {
   lnt__history_steps steps;
   lnt__journal_history_begin(out, &steps, run);
   lnt_status status = gather_step(store, out, &steps, SIZE_MAX, err);
-  for (size_t i = 0; i < count; i++) lnt__buf_bytes(&out->memory, more[i].data, more[i].size);
   return status != LNT_OK ? status : decode_step(out, &steps, SIZE_MAX, err);
+}
+
+/* ---- What is not in the store yet ---- */
+
+static bool find_apart(lnt__history *history, const lnt__batch *batch, const lnt__apart_slices *at) {
+  lnt__event *event = &history->events[at->event];
+  uint8_t key[LNT__KEY_PAYLOAD_BYTES];
+  lnt__slice sealed, value;
+  for (int i = 0; i < LNT__SLICES; i++) {
+    if (!(*event->apart >> i & 1)) continue;
+    lnt__key_payload(key, history->run, at->record, lnt__apart_place(at->place, i));
+    if (!lnt__batch_find(batch, LNT__TABLE_PAYLOAD, (lnt__slice){key, sizeof key}, &sealed) || !lnt__unseal(sealed, &value)) return false;
+    lnt__event_slice(event, i)->data = value.data;
+  }
+  event->apart = NULL;
+  return true;
+}
+
+bool lnt__history_add_batch(lnt__history *history, const lnt__batch *batch, uint32_t number) {
+  uint8_t key[LNT__KEY_HISTORY_BYTES];
+  lnt__slice sealed;
+  size_t apart = history->apart_count;
+  lnt__key_history(key, history->run, number);
+  if (history->records > number || !lnt__batch_find(batch, LNT__TABLE_HISTORY, (lnt__slice){key, sizeof key}, &sealed)) return true;
+  if (!decode_record(history, number, (lnt_value){sealed.data, sealed.size})) return false;
+  for (; apart < history->apart_count; apart++)
+    if (!find_apart(history, batch, &history->apart[apart])) return false;
+  return true;
+}
+
+bool lnt__history_add_record(lnt__history *history, const lnt__record *record) {
+  lnt__record_reader reader;
+  lnt__event *event;
+  lnt__record_read(record, &reader);
+  while ((event = next_event(history)) && lnt__record_next(&reader, event)) history->count++;
+  return event != NULL;
 }
 
 /* ---- Opening and checking ---- */

@@ -22,7 +22,7 @@
   X(CODE_NAME, 7, "(workflow, hash) -> when it became current, and its file")                                              \
   X(INDEX, 8, "(kind, what, run) -> empty: how lists find instances")                                                  \
   X(HEARTBEAT, 9, "(run, seq) -> details of a running attempt")                                                        \
-  X(PAYLOAD, 10, "(run, record, place) -> a large value of that record")
+  X(PAYLOAD, 10, "(run, record, place) -> a large value of that record, or of the row")
 
 typedef enum lnt__table {
 #define LNT__X(name, number, text) LNT__TABLE_##name = number,

@@ -27,6 +27,10 @@ static bool may_draw(const gen *g) { return g->program->timed || !g->concurrent;
 
 static void value_text(gen *g, char *text, size_t size) {
   int n = below(g, 1000);
+  if (below(g, 9) == 0) { /* about as large as what stands in a record may be */
+    snprintf(text, size, "string.rep(\"v\", %d) .. #out", LNT__INLINE_BYTES_MAX - 500 + n);
+    return;
+  }
   switch (below(g, may_draw(g) ? 12 : 8)) {
     case 0: snprintf(text, size, "%d", n); break;
     case 1: snprintf(text, size, "\"s%d\"", n); break;
@@ -182,7 +186,11 @@ static void over_pairs(gen *g) {
   LINE(g, "end");
 }
 
-static void status(gen *g) { LINE(g, "ctx:set_custom_status({ step = #out, label = \"l%d\" })", below(g, 5)); }
+static void status(gen *g) {
+  int n = below(g, 5);
+  if (n == 4) LINE(g, "ctx:set_custom_status({ step = #out, long = string.rep(\"s\", %d) })", LNT__INLINE_BYTES_MAX - 500 + below(g, 1000));
+  else LINE(g, "ctx:set_custom_status({ step = #out, label = \"l%d\" })", n);
+}
 
 static void helper(gen *g) { LINE(g, "out[#out + 1] = helper(ctx, #out, %d)", below(g, 3)); }
 

@@ -331,6 +331,17 @@ static void ask_around(world *w) {
 
 /* ---- Clients ---- */
 
+/* Of what clients send, some is too large for a record. */
+static void write_input(const world *w, const item *it, lnt__buf *out) {
+  char text[LNT__INLINE_BYTES_MAX + 300];
+  uint64_t drawn = sim_mix(w->program->seed, (uint64_t)it->kind << 32 | (uint64_t)it->instance, (uint64_t)it->number);
+  memset(text, 'c', sizeof text);
+  lnt__cbor_array(out, 3);
+  lnt__cbor_int(out, it->number);
+  lnt__cbor_cstring(out, it->name);
+  lnt__cbor_string(out, text, drawn % 4 ? 3 : sizeof text - drawn / 4 % 600);
+}
+
 static lnt_status submit(world *w, item *it, lnt_error *err) {
   char id[16], name[16];
   lnt__buf value;
@@ -338,9 +349,7 @@ static lnt_status submit(world *w, item *it, lnt_error *err) {
   id_of(it->instance, id);
   snprintf(name, sizeof name, "w%d", it->instance);
   lnt__buf_init(&value);
-  lnt__cbor_array(&value, 2);
-  lnt__cbor_int(&value, it->number);
-  lnt__cbor_cstring(&value, it->name);
+  write_input(w, it, &value);
   lnt__start start = {.workflow = name, .id = id, .hash = w->hash, .input = {value.data, value.size}, .done = on_done, .done_user = it};
   if (it->kind == ITEM_START) {
     start.start_at_us = it->number ? T0_US + it->number : 0;
@@ -446,12 +455,23 @@ static verdict judge(const attempt *a, uint32_t sum) {
   return VERDICT_OK;
 }
 
+/* Now and then with more to it than stands in a record. */
+static void make_bad(attempt *a, uint32_t sum) {
+  lnt__buf details;
+  char text[LNT__INLINE_BYTES_MAX + 100] = {0};
+  lnt__buf_init(&details);
+  lnt__cbor_string(&details, text, sum % 3 ? 1 : sizeof text);
+  lnt_failure failure = {"Bad", "bad by nature", 0, {details.data, details.size}};
+  lnt__failure_write(&a->answer, &failure);
+  lnt__buf_finish(&details);
+}
+
 static void make_answer(attempt *a, uint32_t sum) {
   lnt__cbor_map map;
-  char text[3000];
+  char text[2 * LNT__INLINE_BYTES_MAX];
   lnt__buf_clear(&a->answer);
   a->verdict = judge(a, sum);
-  if (a->verdict == VERDICT_FINAL) lnt__failure_text(&a->answer, "Bad", "bad by nature", true);
+  if (a->verdict == VERDICT_FINAL) make_bad(a, sum);
   if (a->verdict == VERDICT_RETRYABLE) lnt__failure_text(&a->answer, "Flaky", "not yet", true);
   if (a->verdict != VERDICT_OK) return;
   bool big = !strcmp(a->name, "big");
@@ -836,6 +856,25 @@ static void check_leftovers(world *w) {
   if (timers) broken(w, "%d rows are left in TIMER", timers);
 }
 
+static void count_apart(world *w, const lnt__row *row, void *user) {
+  int *count = user;
+  lnt__history history;
+  lnt__history_init(&history);
+  EXPECT_OK(w, lnt__journal_outline(w->store, row->run, &history, &err_));
+  for (size_t i = 0; i < history.apart_count; i++) *count += __builtin_popcount(*history.events[history.apart[i].event].apart);
+  *count += __builtin_popcount(row->apart);
+  lnt__history_finish(&history);
+}
+
+/* Large values belong to an event or a row each. */
+static void check_payloads(world *w) {
+  int rows = 0, references = 0;
+  lnt__slice all = {0};
+  EXPECT_OK(w, w->store->vtable->scan(w->store, LNT__TABLE_PAYLOAD, all, all, false, count_row, &rows, &err_));
+  for_each_run(w, count_apart, &references);
+  if (rows != references) broken(w, "PAYLOAD has %d rows; histories and rows name %d", rows, references);
+}
+
 typedef struct index_check { world *w; size_t rows, keys; } index_check;
 
 /* Is what lists find this instance by in the index? */
@@ -961,6 +1000,7 @@ static void live(world *w) {
   if (!w->result->broken.size) check_leftovers(w);
   if (!w->result->broken.size) for_each_run(w, check_run, NULL);
   if (!w->result->broken.size) check_index(w);
+  if (!w->result->broken.size) check_payloads(w);
 }
 
 /* ---- Forking ---- */
@@ -1036,6 +1076,7 @@ static void fork_all(world *w) {
   }
   if (!w->result->broken.size) check_leftovers(w);
   if (!w->result->broken.size) check_index(w);
+  if (!w->result->broken.size) check_payloads(w);
   close_process(w);
 }
 
