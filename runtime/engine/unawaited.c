@@ -47,7 +47,7 @@ static lnt_status tell(lnt__turn *turn, lnt_token token, const char *text, lnt_e
   bool waits = cmd && cmd->kind == LNT_EVENT_ACTIVITY_SCHEDULED && cmd->attempt == token.attempt && lnt__cmd_is_attempt(cmd);
   if (waits)
     return lnt__fail(err, LNT_EAGAIN, "attempt %s of activity '%s' has not begun; answer it when it has", text, cmd->memory);
-  lnt_status status = lnt__journal_outline(turn->engine->store, token.run, history, err);
+  lnt_status status = lnt__journal_history(turn->engine->store, token.run, history, err);
   if (status != LNT_OK) return status;
   fate f = fate_of(history, token);
   if (lnt__instance_clean(turn) && (!f.scheduled || token.attempt > f.attempts))
