@@ -65,6 +65,21 @@ static void write_patches(lnt__text *reply, const lnt_reload_summary *s) {
   lnt__text_raw(reply, "]");
 }
 
+static void write_interfaces(lnt__text *reply, const lnt_reload_summary *s) {
+  lnt__text_raw(reply, ",\"interfaces\":[");
+  for (size_t i = 0; i < s->interface_count; i++) {
+    const lnt_interface_info *info = &s->interfaces[i];
+    if (i) lnt__text_raw(reply, ",");
+    begin_object(reply, "activity", info->activity);
+    member(reply, "recorded", info->recorded);
+    member(reply, "now", info->now);
+    lnt__text_number(reply, "recorded_us", info->recorded_us);
+    lnt__text_number(reply, "live", (int64_t)info->live);
+    lnt__text_raw(reply, "}");
+  }
+  lnt__text_raw(reply, "]");
+}
+
 static void write_summary(lnt__text *reply, const lnt_reload_summary *s, const reloading *call) {
   begin_object(reply, "hash", s->hash);
   member(reply, "file", s->file);
@@ -83,6 +98,7 @@ static void write_summary(lnt__text *reply, const lnt_reload_summary *s, const r
   lnt__text_number(reply, "took_us", s->took_us);
   lnt__text_number(reply, "more", call->told > REPORTS_MAX ? (int64_t)(call->told - REPORTS_MAX) : 0);
   write_patches(reply, s);
+  write_interfaces(reply, s);
   lnt__text_raw(reply, ",\"instances\":[");
   if (call->instances.size) lnt__text_raw(reply, call->instances.data);
   lnt__text_raw(reply, "]}");

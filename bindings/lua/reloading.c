@@ -126,8 +126,22 @@ static void push_patches(lua_State *L, const lnt_reload_summary *s) {
   }
 }
 
+static void push_interfaces(lua_State *L, const lnt_reload_summary *s) {
+  lua_createtable(L, (int)s->interface_count, 0);
+  for (size_t i = 0; i < s->interface_count; i++) {
+    const lnt_interface_info *info = &s->interfaces[i];
+    lua_createtable(L, 0, 5);
+    set_text(L, "activity", info->activity);
+    set_text(L, "recorded", info->recorded);
+    set_text(L, "now", info->now);
+    set_number(L, "recorded_us", (double)info->recorded_us);
+    set_number(L, "live", (double)info->live);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+}
+
 static void push_summary(lua_State *L, const lnt_reload_summary *s) {
-  lua_createtable(L, 0, 16);
+  lua_createtable(L, 0, 17);
   set_text(L, "code", s->status ? lnt_status_name(s->status) : NULL);
   set_text(L, "message", s->message);
   set_text(L, "file", s->file);
@@ -145,6 +159,8 @@ static void push_summary(lua_State *L, const lnt_reload_summary *s) {
   set_number(L, "took_us", (double)s->took_us);
   push_patches(L, s);
   lua_setfield(L, -2, "patches");
+  push_interfaces(L, s);
+  lua_setfield(L, -2, "interfaces");
 }
 
 /* ---- reload, migrate ---- */

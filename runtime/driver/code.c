@@ -88,6 +88,7 @@ lnt_status lnt__code_switch(lnt_runtime *rt, lnt__staged *staged, const char *so
   lnt_status status = load_activities(rt, staged->file, source, size, err);
   if (!status) {
     status = store_bundle(rt, staged, err);
+    if (!status) status = lnt__interfaces_note(rt, staged, err);
     if (!status) status = lnt__wvm_switch(rt->wvm, staged, err);
     if (status) undo_activities(rt, staged->file);
   }
@@ -105,6 +106,7 @@ lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source,
   lnt__staged *staged;
   lnt_status status = lnt__wvm_stage(rt->wvm, file, source, size, &staged, err);
   if (status) return status;
+  lnt__interfaces_warn(rt, staged);
   status = lnt__code_switch(rt, staged, source, size, err);
   if (!status) lnt__reload_stalled(rt, staged);
   lnt__wvm_unstage(rt->wvm, staged);

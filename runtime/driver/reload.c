@@ -26,6 +26,7 @@ static void reload_free(lnt__reload *reload) {
   lnt__free(reload->candidates);
   for (size_t i = 0; i < reload->patch_count; i++) lnt__free((void *)(uintptr_t)reload->patches[i].name);
   lnt__free(reload->patches);
+  lnt__interfaces_finish(&reload->interfaces);
   lnt__try_destroy(reload->trier);
   lnt__free(reload->source);
   lnt__free((void *)(uintptr_t)reload->filter.workflow);
@@ -260,6 +261,8 @@ static void count(lnt__reload *reload) {
   summary->checked = summary->compatible + summary->not_reached + summary->diverging + summary->unavailable + summary->busy;
   summary->patches = reload->patches;
   summary->patch_count = reload->patch_count;
+  summary->interfaces = reload->interfaces.items;
+  summary->interface_count = reload->interfaces.count;
 }
 
 static void end(lnt__reload *reload, lnt_status status) {
@@ -365,7 +368,9 @@ static lnt_status decide(lnt__reload *reload) {
 
 static lnt_status do_switch(lnt__reload *reload, uint64_t until_ns) {
   (void)until_ns;
-  lnt_status status = decide(reload);
+  lnt_status status = LNT_OK;
+  if (reload->staged) status = lnt__interfaces_compare(reload->rt, reload->staged, &reload->interfaces, &reload->error);
+  if (!status) status = decide(reload);
   if (status) return status;
   if (reload->dry_run) return reload->phase = LNT__RELOAD_OVER, LNT_OK;
   if (reload->staged) status = lnt__code_switch(reload->rt, reload->staged, reload->source, reload->source_size, &reload->error);

@@ -69,6 +69,7 @@ typedef struct lnt__reload {
 
   lnt_patch_info *patches; /* names are copies */
   size_t patch_count, patch_capacity;
+  lnt__interfaces interfaces; /* that the new code changes */
 
   lnt_reload_summary summary;
   uint64_t began_ns;

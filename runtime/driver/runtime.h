@@ -2,8 +2,8 @@
  *
  * runtime.c opens and closes, mailbox.c takes answers and log lines from other threads, committer.c brings batches to the store,
  * dispatch.c starts activities, lane.c keeps their limits, code.c loads files, reload.c tries other code on those who run, versions.c knows
- * which code there is, collect.c takes out what nobody needs, portable.c takes instances out and in, watch.c watches folders, stream.c
- * reads and follows streams, view.c turns events into their public form, tick.c puts them in order. */
+ * which code there is, interfaces.c what activities show, collect.c takes out what nobody needs, portable.c takes instances out and in,
+ * watch.c watches folders, stream.c reads and follows streams, view.c turns events into their public form, tick.c puts them in order. */
 #ifndef LNT__RUNTIME_H
 #define LNT__RUNTIME_H
 
@@ -272,6 +272,14 @@ lnt_status lnt__import_later(lnt_runtime *rt, lnt__archive_file *file, const lnt
 void lnt__imports_step(lnt_runtime *rt);   /* carry out what waits; between two turns */
 void lnt__imports_finish(lnt_runtime *rt); /* what waits ends with LNT_ECLOSED */
 lnt_status lnt__export_run(lnt_runtime *rt, uint64_t run, bool whole, lnt__buf *out, lnt_error *err);
+
+/* ---- interfaces.c ---- */
+typedef struct lnt__interfaces { lnt_interface_info *items; size_t count, capacity; } lnt__interfaces; /* texts are its own */
+/* Activities that staged code shows otherwise than recorded; finish `out` in any case. */
+lnt_status lnt__interfaces_compare(lnt_runtime *rt, const lnt__staged *staged, lnt__interfaces *out, lnt_error *err);
+void lnt__interfaces_finish(lnt__interfaces *list);
+void lnt__interfaces_warn(lnt_runtime *rt, const lnt__staged *staged); /* the log */
+lnt_status lnt__interfaces_note(lnt_runtime *rt, const lnt__staged *staged, lnt_error *err); /* record them, with the next commit */
 
 /* ---- collect.c ---- */
 void lnt__collect_step(lnt_runtime *rt); /* a slice; between two turns */

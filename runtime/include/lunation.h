@@ -772,6 +772,17 @@ typedef struct lnt_patch_info {
   uint64_t passed; /* no: they had passed the place before the patch was there */
 } lnt_patch_info;
 
+/* An activity that the new code shows otherwise: with other parameters, options, or annotations (the lines `---@...` above its function).
+ * Activities always run the newest code, so instances on older code call it as it was. */
+typedef struct lnt_interface_info {
+  const char *activity;
+  const char *recorded; /* "reserve(order, act); pure = true; @param order string" */
+  const char *now;      /* the same; "": no file defines it any more */
+  int64_t recorded_us;
+  uint64_t live;        /* instances that are not finished and whose code names it; at most LNT_INTERFACE_LIVE_MAX are counted */
+} lnt_interface_info;
+#define LNT_INTERFACE_LIVE_MAX 1000
+
 typedef struct lnt_reload_summary {
   lnt_status status;     /* LNT_OK; LNT_EDIVERGED: all or nothing, and not every instance is compatible; LNT_ESYNTAX and the like: the file
                             cannot become current; LNT_ECLOSED: the runtime was closed first; or why it was broken off */
@@ -786,8 +797,10 @@ typedef struct lnt_reload_summary {
   uint64_t not_reached;  /* of these: LNT_FIT_NOT_REACHED */
   uint64_t moved;
   int64_t took_us;
-  const lnt_patch_info *patches; /* valid as long as the summary */
+  const lnt_patch_info *patches; /* valid as long as the summary, as is what follows */
   size_t patch_count;
+  const lnt_interface_info *interfaces;
+  size_t interface_count;
 } lnt_reload_summary;
 typedef void (*lnt_reload_fn)(void *user, const lnt_reload_summary *summary);
 

@@ -575,6 +575,7 @@ static int define_activity(lua_State *L) {
   int last = lua_istable(L, 2) ? 3 : 2;
   if (!lua_isfunction(L, last))
     lnt__sandbox_error(L, "activity(\"%s\", [options,] function): a function expected, got %s", name, luaL_typename(L, last));
+  lnt__interface_note(L, run, name, 2, last);
   return 0;
 }
 
@@ -797,6 +798,11 @@ void lnt__wvm_unstage(lnt__wvm *wvm, lnt__staged *staged) {
   if (staged->code) lnt__code_release(wvm, staged->code);
   for (size_t i = 0; i < staged->name_count; i++) lnt__free(staged->names[i].name);
   lnt__free(staged->names);
+  for (size_t i = 0; i < staged->activity_count; i++) {
+    lnt__free(staged->activities[i].name);
+    lnt__free(staged->activities[i].text);
+  }
+  lnt__free(staged->activities);
   lnt__free(staged->file);
   lnt__free(staged->bundle);
   lnt__free(staged);
@@ -827,9 +833,13 @@ static lnt_status stage(lnt__wvm *wvm, lnt__run *run, const char *source, size_t
   lnt__buf_init(&bundle);
   lnt_status status = prepare(run->code, staged->file, err);
   if (!status) status = compile_main(wvm, run->code, source, size, err);
+  run->source = source;
+  run->source_size = size;
   if (!status) status = run_file(wvm, run, err);
   staged->names = run->names;
   staged->name_count = run->name_count;
+  staged->activities = run->activities;
+  staged->activity_count = run->activity_count;
   if (!status) status = check_names(wvm, staged, err);
   if (!status) status = add_all_mentioned(wvm, run->code, source, size, err);
   if (!status) status = lnt__bundle_write(run->code, source, size, &bundle, err);

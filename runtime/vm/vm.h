@@ -39,6 +39,8 @@ lnt_status lnt__wvm_load(lnt__wvm *wvm, const char *file, const char *source, si
 /* The same in two steps. Staged code can be had by its hash (for trials), but its file's names still mean what they meant. The struct is
  * read by the caller and released by lnt__wvm_unstage(), switched or not. */
 typedef struct lnt__staged_name { char *name; lnt_reload_policy policy; } lnt__staged_name;
+typedef struct lnt__staged_activity { char *name, *text; } lnt__staged_activity; /* text: its interface, see lnt_interface_info */
+#define LNT__INTERFACE_BYTES_MAX 2000
 typedef struct lnt__staged {
   char *file;
   uint8_t hash[LNT__SHA256_BYTES];
@@ -46,6 +48,8 @@ typedef struct lnt__staged {
   size_t bundle_size;
   lnt__staged_name *names; /* what the file defines */
   size_t name_count;
+  lnt__staged_activity *activities;
+  size_t activity_count;
   lnt__code *code;
 } lnt__staged;
 lnt_status lnt__wvm_stage(lnt__wvm *wvm, const char *file, const char *source, size_t size, lnt__staged **out, lnt_error *err);

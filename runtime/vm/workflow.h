@@ -201,6 +201,10 @@ typedef struct lnt__run {
   int line;
   lnt__staged_name *names; /* a load: what the file defines */
   size_t name_count, name_capacity;
+  lnt__staged_activity *activities;
+  size_t activity_count, activity_capacity;
+  const char *source; /* a load: the text */
+  size_t source_size;
 } lnt__run;
 
 struct lnt__wvm {
@@ -409,6 +413,11 @@ lnt_status lnt__vm_inspect(void *vm, lnt__turn *turn, void *body, lnt__buf *out,
 
 void lnt__vm_watch(void *vm);
 size_t lnt__vm_watched(void *vm, lnt__clue *out, size_t most);
+
+/* ---- interface.c ---- */
+
+/* RAISES. Keep what an activity shows, for the load that runs; `options` and `function` are stack indices. */
+void lnt__interface_note(lua_State *L, lnt__run *run, const char *name, int options, int function);
 
 /* ---- code.c ---- */
 

@@ -556,10 +556,18 @@ function Runtime:close() end
 ---@field moved number
 ---@field took_us number
 ---@field patches lunation.Patch[]
+---@field interfaces lunation.Interface[] activities that the new code shows otherwise
 ---@field code? string why it failed
 ---@field message? string
 ---@field instances? lunation.Fit[] the first `limit` of them
 ---@field more? number those that are not in the list
+
+---@class lunation.Interface
+---@field activity string
+---@field recorded string "reserve(order, act); pure = true; @param order string"
+---@field now? string nil: no file defines it any more
+---@field recorded_us number
+---@field live number instances that are not finished and whose code names it; at most 1000 are counted
 
 ---@class lunation.ReloadOptions
 ---@field source? string instead of what the file holds

@@ -68,6 +68,7 @@ function TELL.reloaded(event, instances)
   line("reloaded", headline(event))
   fits.details(instances, 20)
   fits.patches(event.summary, 20, true)
+  fits.interfaces(event.summary, 20)
 end
 
 function TELL.refused(event, instances)

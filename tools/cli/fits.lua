@@ -80,6 +80,16 @@ function fits.patches(summary, indent, brief)
   end
 end
 
+--- Lines about activities that the new code shows otherwise. They run the newest code for everybody.
+function fits.interfaces(summary, indent)
+  for _, one in ipairs(summary.interfaces or {}) do
+    local who = one.live == 0 and "nobody who runs calls it" or one.live >= 1000 and "1000 instances or more may call it as it was" or
+      ("%d instance%s may call it as it was"):format(one.live, one.live == 1 and "" or "s")
+    io.write((" "):rep(indent), out.paint(1, one.live > 0 and "yellow" or "dim", "activity"), "  ", one.recorded, "  is now  ",
+      one.now or "gone", "; ", who, "\n")
+  end
+end
+
 --- A report as JSON.
 function fits.report(r)
   return out.object("id", r.id, "workflow", r.workflow, "status", r.status, "fit", r.fit, "moves", r.moves, "from_hash", r.from_hash,
@@ -96,9 +106,15 @@ function fits.summary(s)
   end
   local patches = {}
   for i, p in ipairs(s.patches or {}) do patches[i] = out.object("name", p.name, "took", p.took, "passed", p.passed) end
+  local interfaces = {}
+  for i, one in ipairs(s.interfaces or {}) do
+    interfaces[i] = out.object("activity", one.activity, "recorded", one.recorded, "now", one.now, "recorded_us", one.recorded_us,
+      "live", one.live)
+  end
   return out.object("file", s.file, "hash", s.hash, "code", s.code, "message", s.message, "dry_run", s.dry_run, "switched", s.switched,
     "unchanged", s.unchanged, "checked", s.checked, "compatible", s.compatible, "not_reached", s.not_reached, "diverging", s.diverging,
     "unavailable", s.unavailable, "busy", s.busy, "moved", s.moved, "took_us", s.took_us, "patches", out.raw(out.array(patches)),
+    "interfaces", out.raw(out.array(interfaces)),
     "instances", list and out.raw(out.array(list)), "more", s.more)
 end
 
@@ -125,6 +141,7 @@ function fits.report_end(parsed, summary)
     if summary.message then out.say(summary.message) end
     fits.details(summary.instances or {}, 2)
     fits.patches(summary, 2)
+    fits.interfaces(summary, 2)
     if (summary.more or 0) > 0 then io.write(("  and %d instances that are not listed\n"):format(summary.more)) end
   end
   return summary.code and 6 or 0
