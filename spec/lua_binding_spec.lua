@@ -57,6 +57,49 @@ describe("the Lua module", function()
     assert.equal("LNT_EVALUE", select(3, rt:start("echo", { input = { items = { print } } })))
   end)
 
+  it("waits no longer than it is told, however short that is", function()
+    open()
+    assert(rt:start("waiter", { id = "w" }))
+    assert(rt:drain(30))
+    for i = 0, 300 do
+      assert.equal("LNT_ETIMEOUT", select(3, rt:wait("w", i % 30 * 1e-4)))
+    end
+  end)
+
+  it("drains without waiting for timers that nobody wants any more", function()
+    open({ limits = { pending_commands_max = 1000 } })
+    assert(rt:load_string("timers.lua", [[
+      workflow("timers", function(ctx)
+        local function f() ctx:spawn(f) ctx:spawn(f) ctx:create_timer(0.001) end
+        f()
+      end)]]))
+    for i = 1, 5 do
+      assert(rt:start("timers", { id = "t" .. i }))
+      assert(rt:drain(5)) -- the runtime sleeps ten seconds when nothing wakes it
+    end
+  end)
+
+  it("gives back the memory of bodies that ended when it is idle", function()
+    open()
+    assert(rt:load_string("large.lua", [[
+      workflow("large", function(ctx)
+        local all = {}
+        for i = 1, 10 do
+          all[i] = {}
+          for n = 1, 100000 do all[i][n] = n end
+          ctx:create_timer(0)
+        end
+      end)]]))
+    assert(rt:start("waiter", { id = "w" }))
+    assert(rt:start("large", { id = "l" }))
+    assert(rt:drain(30))
+    for _ = 1, 1000 do
+      if rt:stats().workflow_memory_bytes < 2e6 then break end
+      rt:wait("w", 0.01)
+    end
+    assert.is_true(rt:stats().workflow_memory_bytes < 2e6)
+  end)
+
   it("raises errors for misuse", function()
     assert.has_error(function() lunation.open({ nonsense = 1 }) end, "open: there is no option 'nonsense'")
     assert.error_matches(function() lunation.open({ durability = "maybe" }) end, "sync")

@@ -146,7 +146,8 @@ static uint64_t sleep_ms(lnt_runtime *rt, uint64_t until_ns) {
 static void sleep_until(lnt_runtime *rt, uint64_t until_ns) {
   uv_handle_t *async = (uv_handle_t *)&rt->async;
   uv_update_time(&rt->loop);
-  uv_timer_start(&rt->timer, on_timer, sleep_ms(rt, until_ns), 0);
+  /* uv_run() runs what is due before it waits, and a timer that has run does not wake it: so it comes again. */
+  uv_timer_start(&rt->timer, on_timer, sleep_ms(rt, until_ns), 1);
   uv_ref(async); /* a loop that nothing keeps alive would not wait */
   rt->driving++;
   rt->unpolled = 0;
@@ -157,12 +158,14 @@ static void sleep_until(lnt_runtime *rt, uint64_t until_ns) {
 }
 
 lnt_status lnt__pass(lnt_runtime *rt, uint64_t until_ns, lnt_tick_result *result, lnt_error *err) {
+  int64_t due_us = lnt__engine_next_due(rt->engine);
   rt->unhurried = true;
   lnt_status status = lnt__tick(rt, PASS_BUDGET_NS, result, err);
   rt->unhurried = false;
   if (status || result->turns || result->commits || rt->reloading || can_move(rt) || atomic_load(&rt->stop)) return status;
-  if (rt->garbage && !rt->way.flying) lnt__wvm_collect(rt->wvm, COLLECT_NS);
-  if (!rt->way.flying) rt->garbage = false;
+  if (lnt__engine_next_due(rt->engine) != due_us) return LNT_OK; /* what came due concerned nobody any more: is there a reason to wait? */
+  if (!rt->way.flying) rt->garbage = rt->garbage && lnt__wvm_collect(rt->wvm, COLLECT_NS);
+  if (rt->garbage && !rt->way.flying) return LNT_OK; /* idle time that is used */
   sleep_until(rt, until_ns);
   return LNT_OK;
 }

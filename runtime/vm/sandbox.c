@@ -31,6 +31,7 @@ static int print(lua_State *L) {
   size_t size;
   const char *text = luaL_checklstring(L, 1, &size);
   const lnt__sandbox_host *host = lnt__guard_of(L)->host;
+  lnt__guard_charge(L, size / 16);
   if (host && host->log) host->log(host->user, LNT_LOG_INFO, text, size);
   return 0;
 }

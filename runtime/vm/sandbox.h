@@ -113,6 +113,9 @@ void lnt__guard_refill(lnt__guard *guard);
  * allocation that was refused knows no place). `co` as it was left by the error. Does not raise. */
 void lnt__guard_explain(lnt__guard *guard, lua_State *co);
 
+/* Is the error at `index` of L a stack overflow of the turn that just ended? Does not raise. */
+bool lnt__guard_overflowed(const lnt__guard *guard, lua_State *L, int index);
+
 /* Units (about one VM instruction, 5 to 10 ns) spent since begin or refill, in steps of LNT__GUARD_HOOK_INSTRUCTIONS plus charges. */
 uint64_t lnt__guard_spent(const lnt__guard *guard);
 

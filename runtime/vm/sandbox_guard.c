@@ -258,12 +258,12 @@ void lnt__guard_charge(lua_State *L, uint64_t units) {
 }
 
 /* A stack overflow depends on what the collector did to the stack before, so it must not be caught. An error of the author's that only
- * reads like one is told apart by the size that a stack has reached. */
-static bool is_overflow(lua_State *L, const lnt__guard *guard) {
+ * reads like one is told apart by the size that a stack has reached; another one, after a text of that size was made, by how it reads. */
+bool lnt__guard_overflowed(const lnt__guard *guard, lua_State *L, int index) {
   static const char *const texts[] = {"stack overflow", "error in error handling"};
-  if (!guard->stack_at_limit || lua_type(L, 1) != LUA_TSTRING) return false;
+  if (!guard->stack_at_limit || lua_type(L, index) != LUA_TSTRING) return false;
   size_t size;
-  const char *message = lua_tolstring(L, 1, &size);
+  const char *message = lua_tolstring(L, index, &size);
   for (size_t i = 0; i < LNT__COUNT(texts); i++) {
     size_t length = strlen(texts[i]);
     if (size >= length && memcmp(message + size - length, texts[i], length) == 0) return true;
@@ -274,7 +274,7 @@ static bool is_overflow(lua_State *L, const lnt__guard *guard) {
 int lnt__guard_caught(lua_State *L) {
   lnt__guard *guard = lnt__guard_of(L);
   if (guard->killed != LNT__KILL_NONE) lnt__guard_rethrow(L);
-  if (!guard->in_turn || !is_overflow(L, guard)) return 0;
+  if (!guard->in_turn || !lnt__guard_overflowed(guard, L, 1)) return 0;
   const char *message = lua_tostring(L, 1), *place = &LNT__SANDBOX_CHUNK[1];
   if (strncmp(message, place, strlen(place)) == 0) message = "stack overflow";
   mark(guard, LNT__KILL_STACK, "%s: a function calls itself without end", message);

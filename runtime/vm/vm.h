@@ -69,8 +69,8 @@ bool lnt__wvm_requires(const lnt__wvm *wvm, const char *file, const char *module
 lnt_status lnt__wvm_resolve(lnt__wvm *wvm, const char *workflow, uint8_t hash[LNT__SHA256_BYTES], lnt_error *err);
 void lnt__wvm_each(lnt__wvm *wvm, lnt_workflow_fn fn, void *user);
 
-/* Between ticks: let the collector work for about `budget_ns`. */
-void lnt__wvm_collect(lnt__wvm *wvm, uint64_t budget_ns);
+/* Between ticks: let the collector work for about `budget_ns`. true: there is more for it to do. */
+bool lnt__wvm_collect(lnt__wvm *wvm, uint64_t budget_ns);
 
 /* The main source text inside a bundle, for the activity VM (activities of stored code); false when malformed. */
 bool lnt__bundle_main(const void *bundle, size_t size, lnt_value *file, lnt_value *source);

@@ -145,6 +145,7 @@ static void start_entry(lua_State *L, void *argument) {
 void lnt__enter_body(lnt__wvm *wvm, lnt__body *body, lnt__turn *turn) {
   body->turn = turn;
   wvm->body = body;
+  wvm->cycles_left = 2;
   wvm->branch = NULL;
 }
 
@@ -353,23 +354,24 @@ size_t lnt__wvm_memory(const lnt__wvm *wvm) { return wvm->guard.used; }
 
 /* ---- Garbage ---- */
 
-typedef struct collect_job { lnt__wvm *wvm; uint64_t budget_ns; } collect_job;
+typedef struct collect_job { lnt__wvm *wvm; uint64_t budget_ns; bool is_done; } collect_job;
 
 static void collect_entry(lua_State *L, void *argument) {
-  const collect_job *job = argument;
+  collect_job *job = argument;
   uint64_t began = lnt__monotonic_ns();
   do {
-    if (!lua_gc(L, LUA_GCSTEP, 0)) continue;
+    if (!lua_gc(L, LUA_GCSTEP, 0) || --job->wvm->cycles_left > 0) continue;
     job->wvm->clean_bytes = job->wvm->guard.used; /* a cycle is done */
+    job->is_done = true;
     return;
   } while (lnt__monotonic_ns() - began < job->budget_ns);
 }
 
 /* Under load the collector keeps pace by itself, with each allocation. */
-void lnt__wvm_collect(lnt__wvm *wvm, uint64_t budget_ns) {
-  collect_job job = {wvm, budget_ns};
+bool lnt__wvm_collect(lnt__wvm *wvm, uint64_t budget_ns) {
+  collect_job job = {wvm, budget_ns, false};
   size_t garbage_min = wvm->clean_bytes / 4 > IDLE_GARBAGE_BYTES ? wvm->clean_bytes / 4 : IDLE_GARBAGE_BYTES;
   if (wvm->guard.used < wvm->clean_bytes) wvm->clean_bytes = wvm->guard.used;
-  if (wvm->guard.used - wvm->clean_bytes < garbage_min) return;
-  lnt__protected(wvm, collect_entry, &job, NULL);
+  if (wvm->guard.used - wvm->clean_bytes < garbage_min) return false;
+  return lnt__protected(wvm, collect_entry, &job, NULL) == LNT_OK && !job.is_done;
 }

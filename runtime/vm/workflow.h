@@ -243,6 +243,7 @@ struct lnt__wvm {
   lnt__buf input, extra;
   lnt__watch *watch;  /* a diagnosis is under way; else NULL */
   size_t clean_bytes; /* of the state after the last full cycle of the collector in idle time */
+  int cycles_left;    /* of the collector until all is found that is garbage now: the one under way began before some of it was */
 
   void (*entry)(lua_State *L, void *argument);
   void *entry_argument;

@@ -241,10 +241,11 @@ bool lnt__raised(lnt__wvm *wvm, lua_State *co, lnt__outcome *outcome) {
     fail_with(outcome, kill_type(wvm->guard.killed), wvm->guard.text);
     return false;
   }
-  if (wvm->guard.stack_at_limit && lua_type(co, -1) == LUA_TSTRING) {
+  if (lnt__guard_overflowed(&wvm->guard, co, -1)) {
     fail_with(outcome, "StackOverflow", lua_tostring(co, -1));
     return false;
   }
+  wvm->guard.stack_at_limit = false; /* it was a long text */
   outcome->state = LNT__BODY_FAILED;
   lua_xmove(co, wvm->L, 1); /* the stack of `co` may be full */
   bool good = !lnt__failure_encode(wvm->L, -1, (size_t)wvm->limits.payload_bytes_max, &outcome->value, &err);
@@ -410,6 +411,7 @@ static bool after_resume(lua_State *L, lnt__body *body, lnt__branch *branch, int
     branch_over(L, body, branch, rc == 0);
     return false;
   }
+  if (rc == 0) wvm->guard.stack_at_limit = false;
   if (rc == 0) completed(wvm, body, co, outcome);
   else lnt__body_failed(wvm, body, co, outcome);
   return main_over(L, body, outcome);

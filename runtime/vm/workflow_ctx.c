@@ -192,7 +192,9 @@ static int spawn(lua_State *L) {
 static int set_custom_status(lua_State *L) {
   lnt__body *body = lnt__ctx_body(L, "set_custom_status");
   lnt__wvm *wvm = lnt__wvm_of(L);
-  lnt__turn_custom_status(body->turn, lnt__encode_argument(L, 2, "set_custom_status", "status", &wvm->input));
+  lnt_value status = lnt__encode_argument(L, 2, "set_custom_status", "status", &wvm->input);
+  lnt__guard_charge(L, status.size / UNITS_PER_BYTE);
+  lnt__turn_custom_status(body->turn, status);
   return 0;
 }
 
@@ -279,6 +281,7 @@ static int log_text(lua_State *L) {
   }
   if (!known) lnt__invalid(L, "level", "log: the level must be \"debug\", \"info\", \"warn\" or \"error\"; the text comes after it");
   int index = has_level ? 3 : 2;
+  lnt__guard_charge(L, lua_objlen(L, index) / UNITS_PER_BYTE);
   if (!lua_isstring(L, index)) lnt__invalid(L, "text", "log: the text must be a string, got %s; use tostring()", luaL_typename(L, index));
   lnt__turn_log(body->turn, level, lua_tostring(L, index), lnt__wvm_of(L)->apart == LNT__APART_SIDE_EFFECT);
   return 0;

@@ -7,6 +7,8 @@
 #include "vm/sandbox_lib.h"
 #include "vm/workflow.h"
 
+#define UNITS_PER_BYTE 16 /* bytes of attributes read or written for one unit of the budget */
+
 /* ---- Apart ---- */
 
 const char *lnt__apart_type(bool is_update) { return is_update ? "ValidatorNotReadOnly" : "QueryNotReadOnly"; }
@@ -118,11 +120,13 @@ static void push_attributes(lua_State *L, const lnt__body *body) {
 static int keep_attributes(lua_State *L, lnt__body *body, const char *verb) {
   lnt_error err;
   lnt_value value = LNT_VALUE_NIL;
+  lnt__guard_charge(L, body->attributes_size / UNITS_PER_BYTE);
   lua_pushnil(L);
   if (lua_next(L, -2)) {
     lua_pop(L, 2);
     value = lnt__encode_argument(L, lua_gettop(L), verb, "attributes", &lnt__wvm_of(L)->input);
   }
+  lnt__guard_charge(L, value.size / UNITS_PER_BYTE);
   lnt_status status = lnt__attributes_check(value, &err);
   if (status == LNT_ELIMIT) lnt__exceeded(L, "attributes", "%s: %s", verb, err.message);
   if (status) lnt__invalid(L, "attributes", "%s: %s", verb, err.message);
