@@ -86,6 +86,44 @@ void lnt__child_default_id(const lnt__turn *turn, uint32_t seq, char out[LNT_ID_
   snprintf(out, LNT_ID_BYTES_MAX + 1, "%s%s", turn->id, suffix);
 }
 
+/* ---- Ids that are taken ---- */
+
+/* Is `run` an earlier one of the id of `turn`? */
+static bool is_earlier_run(const lnt__turn *turn, uint64_t run) {
+  const lnt__turn *known = lnt__u64map_get(&turn->engine->by_run, run);
+  lnt__row row = {.run = run};
+  void *memory = NULL;
+  if (run == 0 || run == turn->run) return false;
+  if (known) return strcmp(known->id, turn->id) == 0;
+  if (lnt__journal_row_outline(turn->engine->store, run, &row, &memory, NULL) != LNT_OK) return false;
+  bool same = row.id.size == strlen(turn->id) && memcmp(row.id.data, turn->id, row.id.size) == 0;
+  lnt__free(memory);
+  return same;
+}
+
+/* Like lnt__id_is_free(). But the child of an earlier run of the parent's id leaves its id, when it is over, to the child that is called
+ * in its place: *older_run is its run. */
+static lnt_status claim_id(const lnt__turn *parent, const char *id, uint64_t *older_run, lnt_error *err) {
+  lnt_status status = lnt__id_is_free(parent->engine, id, err), found = LNT_OK;
+  if (status != LNT_EEXIST) return status;
+  lnt__turn *holder = lnt__instance_by_id(parent->engine, id, &found, NULL);
+  if (!holder) return status;
+  bool leaves = lnt__instance_closed(holder) && is_earlier_run(parent, holder->parent_run);
+  if (leaves) *older_run = holder->run;
+  lnt__instance_release(holder);
+  return leaves ? LNT_OK : status;
+}
+
+/* Somebody whom an earlier run of this id started has the default id still, and will keep it: then the run makes the difference. */
+static void avoid_taken(const lnt__turn *turn, lnt_event_kind kind, char id[LNT_ID_BYTES_MAX + 1]) {
+  uint64_t older_run = 0;
+  size_t size = strlen(id);
+  lnt_status status = kind == LNT_EVENT_CHILD_SCHEDULED ? claim_id(turn, id, &older_run, NULL) : lnt__id_is_free(turn->engine, id, NULL);
+  char tail[LNT__CHILD_SUFFIX_BYTES];
+  int added = snprintf(tail, sizeof(tail), "+%llu", (unsigned long long)turn->run);
+  if (status == LNT_EEXIST && size + (size_t)added <= LNT_ID_BYTES_MAX) memcpy(id + size, tail, (size_t)added + 1);
+}
+
 /* The id that the author gave, or the default one. */
 lnt_value lnt__chosen_id(const lnt__turn *turn, const lnt__command *command, uint32_t seq, char out[LNT_ID_BYTES_MAX + 1]) {
   char suffix[LNT__CHILD_SUFFIX_BYTES];
@@ -93,7 +131,8 @@ lnt_value lnt__chosen_id(const lnt__turn *turn, const lnt__command *command, uin
   int size = command->id.size ? snprintf(out, LNT_ID_BYTES_MAX + 1, "%.*s", (int)command->id.size, (const char *)command->id.data)
                               : snprintf(out, LNT_ID_BYTES_MAX + 1, "%s%s", turn->id, suffix);
   LNT__ASSERT(size > 0 && size <= LNT_ID_BYTES_MAX); /* the VM has checked it */
-  return (lnt_value){out, (size_t)size};
+  if (command->id.size == 0) avoid_taken(turn, command->kind, out);
+  return (lnt_value){out, strlen(out)};
 }
 
 /* "id", "id~2", "id~3" ... */
@@ -138,7 +177,8 @@ static lnt_status begin(lnt__turn *turn, lnt_value workflow, const uint8_t *othe
     memcpy(hash, otherwise, sizeof(hash));
     status = LNT_OK;
   }
-  if (status == LNT_OK) status = lnt__id_is_free(engine, origin->id, err);
+  if (status == LNT_OK && origin->parent_run) status = claim_id(turn, origin->id, &origin->older_run, err);
+  else if (status == LNT_OK) status = lnt__id_is_free(engine, origin->id, err);
   if (status != LNT_OK) return status;
   origin->workflow = name;
   origin->hash = hash;

@@ -672,7 +672,91 @@ static void test_a_history_that_grows_warns_and_then_fails_with_advice(void) {
   world_finish(&w);
 }
 
-CHECK_MAIN(test_a_child_gives_its_result_to_its_parent, test_children_run_side_by_side, test_a_child_of_a_child,
+/* ---- A tree that is replaced, and the process lost on the way ---- */
+
+static const char tree[] =
+    "workflow('leaf', function(ctx)\n"
+    "  local ok, why = pcall(ctx.wait_for_external_event, ctx, 'go')\n"
+    "  if not ok then ctx:create_timer(5) error(why) end\n"
+    "  return why\n"
+    "end)\n"
+    "workflow('branch', function(ctx, how) return ctx:call_child_workflow('leaf', nil, {on_parent_close = how}) end)\n"
+    "workflow('main', function(ctx, how)\n"
+    "  local a = ctx.async:call_child_workflow('branch', how, {on_parent_close = how})\n"
+    "  local b = ctx.async:call_child_workflow('leaf', nil, {on_parent_close = how, id = 'named'})\n"
+    "  return {a:await(), b:await()}\n"
+    "end)";
+
+static int add_run(void *user, lnt__slice key, lnt__slice value) {
+  lnt__row row;
+  CHECK(lnt__row_read(value, &row));
+  lnt__buf_printf(user, "%u %.*s %s\n", (unsigned)lnt__get_be64(key.data), (int)row.id.size, (const char *)row.id.data,
+                  lnt_run_status_name(row.status));
+  return 0;
+}
+
+/* One turn to a commit, and after each commit the process is lost: with the old run closed and its children not told, and so on. */
+static bool slow_tick(world *w) {
+  lnt_status status = LNT_OK;
+  lnt_error err;
+  lnt__engine_set_now(w->engine, w->now_us);
+  CHECK_STATUS(lnt__engine_fire(w->engine, &err), LNT_OK);
+  bool moved = lnt__engine_turn(w->engine, &status, &err);
+  CHECK_STATUS(status, LNT_OK);
+  const lnt__batch *batch = lnt__engine_seal(w->engine);
+  if (!batch) return moved;
+  CHECK_STATUS(w->store->vtable->commit(w->store, batch, &err), LNT_OK);
+  close_engine(w);
+  open_engine(w);
+  return true;
+}
+
+static void replace_tree(const char *how, bool lose, lnt__buf *out) {
+  world w;
+  lnt_error err;
+  uint8_t hash[LNT__SHA256_BYTES];
+  lnt__buf input;
+  lnt__slice all = {0};
+  world_init(&w, KEEP);
+  lnt__buf_init(&input);
+  lnt__cbor_cstring(&input, how);
+  CHECK_STATUS(load(&w, "story.lua", tree, &err), LNT_OK);
+  CHECK_STATUS(lnt__wvm_resolve(w.wvm, "main", hash, &err), LNT_OK);
+  lnt__start options = {.workflow = "main", .id = "t", .hash = hash, .input = {input.data, input.size}};
+  CHECK_STATUS(lnt__engine_start(w.engine, &options, NULL, &err), LNT_OK);
+  settle(&w);
+  options.id_reuse = LNT_ID_REUSE_REPLACE;
+  CHECK_STATUS(lnt__engine_start(w.engine, &options, NULL, &err), LNT_OK);
+  for (int seconds = 0; seconds < 7; seconds++, w.now_us += 1000000)
+    for (int idle = 0; idle < 3;) idle = (lose ? slow_tick(&w) : tick(&w)) ? 0 : idle + 1;
+  CHECK_STATUS(w.store->vtable->scan(w.store, LNT__TABLE_INSTANCE, all, all, false, add_run, out, &err), LNT_OK);
+  lnt__buf_u8(out, 0);
+  lnt__buf_finish(&input);
+  world_finish(&w);
+}
+
+static void test_a_replaced_tree_ends_alike_however_often_the_process_is_lost(void) {
+  static const struct { const char *how, *wanted; } cases[] = {
+      {"terminate", "1 t TERMINATED\n2 t:0001 TERMINATED\n3 named TERMINATED\n4 t:0001:0001 TERMINATED\n"
+                    "5 t RUNNING\n6 t:0001 RUNNING\n7 named RUNNING\n8 t:0001:0001 RUNNING\n"},
+      {"cancel", "1 t TERMINATED\n2 t:0001 CANCELED\n3 named CANCELED\n4 t:0001:0001 CANCELED\n"
+                 "5 t RUNNING\n6 t:0001 RUNNING\n7 t:0001:0001+6 RUNNING\n"}, /* one has the name that the author gave for 5 s more */
+      {"abandon", "1 t TERMINATED\n2 t:0001 RUNNING\n3 named RUNNING\n4 t:0001:0001 RUNNING\n"
+                  "5 t RUNNING\n6 t:0001+5 RUNNING\n7 t:0001+5:0001 RUNNING\n"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (int lose = 0; lose < 2; lose++) {
+      lnt__buf out;
+      lnt__buf_init(&out);
+      replace_tree(cases[i].how, lose, &out);
+      CHECK_EQ_STR((const char *)out.data, cases[i].wanted);
+      lnt__buf_finish(&out);
+    }
+  }
+}
+
+CHECK_MAIN(test_a_replaced_tree_ends_alike_however_often_the_process_is_lost,
+           test_a_child_gives_its_result_to_its_parent, test_children_run_side_by_side, test_a_child_of_a_child,
            test_the_failure_of_a_child_is_its_own_with_its_id, test_a_child_that_cannot_be_started_is_a_failure,
            test_recursion_without_end_meets_the_limit, test_options_of_children_are_checked,
            test_an_id_without_room_for_a_child_is_told_at_the_call, test_children_run_the_newest_code_of_their_name,

@@ -98,10 +98,13 @@ describe("an id that is taken", function()
 
   case("under replace takes the children along", FAMILY, function(w)
     w:run("parent", { id = "w" })
+    local old_kid = w:get("kid").run
     assert.equal("RUNNING", w:status("kid"))
     assert.equal("w", (again(w, "replace", nil, "parent")))
     w:settle()
-    assert.same({ "RUNNING", "TERMINATED" }, { w:status("w"), w:status("kid") })
+    assert.equal("TERMINATED", w:get("kid", { run = old_kid }).status)
+    assert.same({ "RUNNING", "RUNNING" }, { w:status("w"), w:status("kid") }) -- the new parent's, under the id that the old one left
+    assert.is_true(w:get("kid").run > old_kid)
   end)
 
   case("by another workflow is refused under existing", WAITER, function(w)
@@ -124,6 +127,117 @@ describe("an id that is taken", function()
     assert.error_matches(function() again(w, "overwrite") end, "id_reuse")
     w:run("other", { id = "o" })
     assert.equal("other", w:output("o"))
+  end)
+end)
+
+-- A tree of three levels under ids that nobody chose, each with the policy in its input.
+local TREE = [[
+  workflow("leaf", function(ctx)
+    local ok, why = pcall(ctx.wait_for_external_event, ctx, "go")
+    if not ok then ctx:create_timer(5) error(why) end -- it takes its time to clean up
+    return why
+  end)
+  workflow("branch", function(ctx, policy)
+    return ctx:call_child_workflow("leaf", nil, { on_parent_close = policy })
+  end)
+  workflow("tree", function(ctx, policy)
+    local left = ctx.async:call_child_workflow("branch", policy, { on_parent_close = policy })
+    local right = ctx.async:call_child_workflow("leaf", nil, { on_parent_close = policy })
+    return { left:await(), right:await() }
+  end)]]
+
+-- Of every run under the tree: "id workflow status", oldest first.
+local function family(w)
+  local found = {}
+  for _, i in ipairs(w:list({ limit = 100, status = { "RUNNING", "COMPLETED", "FAILED", "TERMINATED", "CANCELED" } })) do
+    table.insert(found, 1, ("%s %s %s"):format(i.id, i.workflow, i.status))
+  end
+  return found
+end
+
+local function replace_tree(w, policy)
+  w:run("tree", { id = "t", input = policy })
+  assert.equal("t", (w.rt:start("tree", { id = "t", input = policy, id_reuse = "replace" })))
+  w:settle()
+end
+
+local function finish_tree(w)
+  for _, i in ipairs(w:list({ status = "RUNNING" })) do
+    if i.workflow == "leaf" then w:raise(i.id, "go", i.id) end
+  end
+  w:settle()
+end
+
+describe("a tree of live children that is replaced", function()
+  case("ends with its root under terminate; the new one takes the ids over", TREE, function(w)
+    replace_tree(w, "terminate")
+    assert.same({
+      "t tree TERMINATED", "t:0001 branch TERMINATED", "t:0002 leaf TERMINATED", "t:0001:0001 leaf TERMINATED",
+      "t tree RUNNING", "t:0001 branch RUNNING", "t:0002 leaf RUNNING", "t:0001:0001 leaf RUNNING",
+    }, family(w))
+    finish_tree(w)
+    assert.same({ "t:0001:0001", "t:0002" }, w:output("t"))
+  end)
+
+  case("cleans up under cancel; those that do keep their ids, and the new ones have others", TREE, function(w)
+    replace_tree(w, "cancel")
+    assert.same({
+      "t tree TERMINATED", "t:0001 branch CANCELED", "t:0002 leaf RUNNING", "t:0001:0001 leaf RUNNING",
+      "t tree RUNNING", "t:0001 branch RUNNING", "t:0002+5 leaf RUNNING", "t:0001:0001+6 leaf RUNNING",
+    }, family(w))
+    w:advance(6)
+    assert.same({ "CANCELED", "CANCELED" }, { w:status("t:0002"), w:status("t:0001:0001") })
+    finish_tree(w)
+    assert.same({ "t:0001:0001+6", "t:0002+5" }, w:output("t"))
+  end)
+
+  case("goes on under abandon, and keeps its ids; the new one has others", TREE, function(w)
+    replace_tree(w, "abandon")
+    finish_tree(w)
+    assert.same({
+      "t tree TERMINATED", "t:0001 branch COMPLETED", "t:0002 leaf COMPLETED", "t:0001:0001 leaf COMPLETED",
+      "t tree COMPLETED", "t:0001+5 branch COMPLETED", "t:0002+5 leaf COMPLETED", "t:0001+5:0001 leaf COMPLETED",
+    }, family(w))
+    assert.same({ "t:0001+5:0001", "t:0002+5" }, w:output("t"))
+  end)
+
+  case("is purged with all that had its ids", TREE, function(w)
+    replace_tree(w, "abandon")
+    finish_tree(w)
+    w:purge("t")
+    w:settle()
+    assert.same({}, family(w))
+  end)
+end)
+
+describe("an id that is used again when all is over", function()
+  case("leaves the ids of its children to the children of the next", TREE, function(w)
+    for round = 1, 3 do
+      assert.equal("t", (w.rt:start("tree", { id = "t", input = "terminate", id_reuse = "terminal" })))
+      w:settle()
+      finish_tree(w)
+      assert.same({ "t:0001:0001", "t:0002" }, w:output("t"))
+      assert.equal(4 * round, #family(w))
+    end
+  end)
+
+  case("does not leave those of strangers", TREE .. [[
+    workflow("named", function(ctx, id) return ctx:call_child_workflow("leaf", nil, { id = id }) end)]], function(w)
+    w:run("leaf", { id = "stranger" })
+    w:raise("stranger", "go", 1)
+    w:settle()
+    w:run("named", { id = "n", input = "stranger" })
+    assert.equal("WorkflowInstanceAlreadyExists", w:failure("n").type)
+    w:run("named", { id = "m", input = "own" })
+    w:raise("own", "go", 2)
+    w:settle()
+    w:run("named", { id = "n2", input = "own" })
+    assert.equal("WorkflowInstanceAlreadyExists", w:failure("n2").type)
+    w:start("named", { id = "m", input = "own", id_reuse = "terminal" })
+    w:settle()
+    w:raise("own", "go", 3)
+    w:settle()
+    assert.equal(3, w:output("m"))
   end)
 end)
 
