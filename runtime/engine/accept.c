@@ -9,8 +9,18 @@ void lnt__mark_dirty(lnt__turn *turn) {
   LNT__PUSH(turn->engine, lnt__open_commit(turn->engine)->turns, turn);
 }
 
+/* Times never fall within a history, however the clock is set. What an instance that is not loaded was told last, its history knows; only
+ * when the clock may have been set back since does it have to be asked. */
+static void learn_time(lnt__turn *turn) {
+  int64_t last_us = INT64_MIN;
+  lnt_status status = lnt__journal_last_time(turn->engine->store, turn->run, &last_us, NULL);
+  turn->timed = status == LNT_OK; /* else the load will tell */
+  if (last_us > turn->last_us) turn->last_us = last_us;
+}
+
 void lnt__emit(lnt__turn *turn, lnt__event *event) {
   lnt__engine *engine = turn->engine;
+  if (!turn->loaded && !turn->timed && (turn->run < engine->first_run || engine->went_back)) learn_time(turn);
   if (engine->now_us > turn->last_us) turn->last_us = engine->now_us;
   event->time_us = turn->last_us;
   lnt__mark_dirty(turn);
@@ -107,6 +117,7 @@ lnt__turn *lnt__instance_begin(lnt__engine *engine, const lnt__origin *origin) {
   turn->parent_run = origin->parent_run;
   turn->parent_seq = origin->parent_seq;
   turn->older_run = origin->older_run;
+  turn->last_us = origin->not_before_us;
   turn->new_era = engine->now_us < engine->last_created_us;
   engine->last_created_us = engine->now_us;
   lnt__event event = {.kind = LNT_EVENT_STARTED, .name = text_value(turn->workflow), .value = origin->input, .id = text_value(turn->id),

@@ -177,7 +177,7 @@ static void run_effects(lnt__engine *engine, lnt__commit *commit) {
 /* Timers that were beyond the horizon when they were made, and no longer are. */
 static void near_timers(lnt__engine *engine, lnt__commit *commit) {
   for (size_t i = 0; i < commit->far_timers.count; i++) {
-    if (commit->far_timers.items[i].due_us >= engine->horizon_us) engine->far = true;
+    if (commit->far_timers.items[i].due_us >= engine->horizon_us) lnt__far_expect(engine, commit->far_timers.items[i].due_us);
     else if (!lnt__heap_push(&engine->heap, commit->far_timers.items[i])) lnt__poison(engine);
   }
 }
@@ -233,7 +233,8 @@ lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **
   engine->vm = *options->vm;
   engine->effects = *options->effects;
   engine->limits = *options->limits;
-  engine->next_run = options->last_run + 1;
+  engine->next_run = engine->first_run = options->last_run + 1;
+  engine->far_us = INT64_MAX;
   lnt__rng_seed(&engine->rng, options->seed ^ options->last_run * 0xd1342543de82ef95u); /* a seed may be given again, its ids may not */
   lnt__u64map_init(&engine->by_run);
   lnt__u64map_init(&engine->full);
@@ -304,7 +305,10 @@ void lnt__engine_destroy(lnt__engine *engine) {
   lnt__free(engine);
 }
 
-void lnt__engine_set_now(lnt__engine *engine, int64_t now_us) { engine->now_us = now_us; }
+void lnt__engine_set_now(lnt__engine *engine, int64_t now_us) {
+  engine->went_back = engine->went_back || now_us < engine->now_us;
+  engine->now_us = now_us;
+}
 void lnt__engine_observe(lnt__engine *engine, bool on) { engine->observing = on; }
 void lnt__engine_watch(lnt__engine *engine, bool on) { engine->watching = on; }
 bool lnt__engine_knows(const lnt__engine *engine, const char *id) { return lnt__strmap_get(&engine->by_id, id) != NULL; }

@@ -79,7 +79,7 @@ void lnt__continue_as_new(lnt__turn *turn, lnt_value input, bool raised) {
   lnt__origin origin = {.id = turn->id, .workflow = turn->workflow, .hash = hash, .input = input,
                         .attributes = {turn->attributes, turn->attributes_size}, .seed = next_seed(turn),
                         .generation = turn->generation + 1, .parent_run = turn->parent_run, .parent_seq = turn->parent_seq,
-                        .older_run = turn->run};
+                        .older_run = turn->run, .not_before_us = turn->last_us};
   turn->is_new = false; /* the id names the new run */
   lnt__turn *next = lnt__instance_begin(turn->engine, &origin);
   if (!next) {

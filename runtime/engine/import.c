@@ -264,7 +264,7 @@ void lnt__import_finish(lnt__import *import) {
 
 static void expect(lnt__engine *engine, const lnt__archive_timer *timer, uint64_t run) {
   lnt__due due = {timer->due_us, run, timer->seq, timer->deferred ? LNT__DUE_DEFERRED : LNT__DUE_TIMER};
-  if (due.due_us >= engine->horizon_us) engine->far = true;
+  if (due.due_us >= engine->horizon_us) lnt__far_expect(engine, due.due_us);
   else if (!lnt__heap_push(&engine->heap, due)) lnt__poison(engine);
 }
 

@@ -131,6 +131,7 @@ struct lnt__turn {
   bool replaying;      /* so it is, and what it has up to its last TURN is being fed */
   bool rehearsing;     /* a copy whose new commands are noted, and done to nobody (rehearse.c) */
   bool loaded;         /* the history was folded: next_record and activities are known */
+  bool timed;          /* last_us is that of its history, though it is not loaded */
   bool warned;         /* that its history is large */
   bool has_turns;      /* the store holds finished turns: a body must be rebuilt from them */
   bool in_steps;       /* a trial: its replay rests after `events_left` events more */
@@ -204,8 +205,9 @@ struct lnt__engine {
   char *fingerprint;
   lnt__rng rng;
   int64_t now_us;
+  bool went_back;   /* the clock did, since the store was opened */
   int64_t last_created_us; /* of the newest instance */
-  uint64_t next_run;
+  uint64_t next_run, first_run; /* first_run: of those made since the store was opened */
   lnt__u64map by_run;
   lnt__u64map full; /* runs that may get no more events, also while they are not in memory */
   lnt__strmap by_id;
@@ -220,7 +222,7 @@ struct lnt__engine {
   bool sweep_failed;
   lnt__heap heap;
   int64_t horizon_us; /* TIMER rows due before this are in the heap */
-  bool far;           /* there may be rows due after it */
+  int64_t far_us;     /* no row after it is due before this; INT64_MAX: there is none */
   lnt__commit commits[2];
   int open;          /* index of the commit that accepts */
   bool sealed;       /* the other one is on its way */
@@ -364,6 +366,7 @@ typedef struct lnt__origin {
   uint64_t seed, generation, parent_run; /* parent_run 0: none */
   uint32_t parent_seq;
   int64_t start_at_us;  /* 0: at once */
+  int64_t not_before_us; /* no event of it is earlier, whatever the clock says */
   uint64_t older_run;   /* that the id is taken from; 0: none */
 } lnt__origin;
 
@@ -435,6 +438,9 @@ void lnt__answers_tell(lnt__answers *answers, lnt_status status); /* status not 
 /* timer.c */
 void lnt__start_arm(lnt__turn *turn);    /* a new instance that is `sleeping` */
 void lnt__start_disarm(lnt__turn *turn); /* it will not start */
+static inline void lnt__far_expect(lnt__engine *engine, int64_t due_us) { /* a row beyond the horizon */
+  if (due_us < engine->far_us) engine->far_us = due_us;
+}
 void lnt__timer_arm(lnt__turn *turn, lnt__cmd *cmd);    /* a new timer or wait with due_us */
 void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd); /* its row is no longer wanted */
 void lnt__timer_watch(lnt__turn *turn, const lnt__cmd *cmd); /* its row stands, or is on its way: wake for it */

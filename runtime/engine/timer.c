@@ -14,7 +14,7 @@ static void expect(lnt__engine *engine, lnt__due due) {
     push_due(engine, due.due_us, due.run, due.seq, due.tag);
     return;
   }
-  engine->far = true;
+  lnt__far_expect(engine, due.due_us);
   LNT__PUSH(engine, lnt__open_commit(engine)->far_timers, due);
 }
 
@@ -63,7 +63,7 @@ lnt_status lnt__timers_forget(lnt__turn *turn, lnt_error *err) {
 
 void lnt__timer_watch(lnt__turn *turn, const lnt__cmd *cmd) {
   if (cmd->due_us < turn->engine->horizon_us) push_due(turn->engine, cmd->due_us, turn->run, cmd->seq, LNT__DUE_TIMER);
-  else turn->engine->far = true;
+  else lnt__far_expect(turn->engine, cmd->due_us);
 }
 
 bool lnt__timer_put(lnt__turn *turn, lnt__cmd *cmd, lnt__batch *batch) {
@@ -212,6 +212,12 @@ static int saw_row(void *user, lnt__slice key, lnt__slice value) {
   return 1;
 }
 
+static int take_far(void *user, lnt__slice key, lnt__slice value) {
+  (void)value;
+  *(int64_t *)user = lnt__key_timer_read(key.data).due_us;
+  return 1;
+}
+
 static lnt_status advance_horizon(lnt__engine *engine, lnt_error *err) {
   int64_t to_us = engine->now_us + HORIZON_US;
   uint8_t from[LNT__KEY_TIMER_BYTES], to[LNT__KEY_TIMER_BYTES];
@@ -222,8 +228,8 @@ static lnt_status advance_horizon(lnt__engine *engine, lnt_error *err) {
       engine->store->vtable->scan(engine->store, LNT__TABLE_TIMER, (lnt__slice){from, sizeof(from)}, edge, false, take_row, engine, err);
   if (status != LNT_OK) return status;
   engine->horizon_us = to_us;
-  engine->far = false;
-  return engine->store->vtable->scan(engine->store, LNT__TABLE_TIMER, edge, (lnt__slice){0}, false, saw_row, &engine->far, err);
+  engine->far_us = INT64_MAX;
+  return engine->store->vtable->scan(engine->store, LNT__TABLE_TIMER, edge, (lnt__slice){0}, false, take_far, &engine->far_us, err);
 }
 
 lnt_status lnt__engine_fire(lnt__engine *engine, lnt_error *err) {
@@ -240,11 +246,10 @@ lnt_status lnt__engine_fire(lnt__engine *engine, lnt_error *err) {
   return status;
 }
 
-/* With timers beyond the horizon, the horizon itself is a reason to wake: they come into the heap then. */
+/* Timers beyond the horizon come into the heap when it is time for the first of them. */
 int64_t lnt__engine_next_due(const lnt__engine *engine) {
   const lnt__due *due = lnt__heap_peek(&engine->heap);
-  int64_t horizon_us = engine->far ? engine->horizon_us - HORIZON_US / 2 : INT64_MAX;
-  return due && due->due_us < horizon_us ? due->due_us : horizon_us;
+  return due && due->due_us < engine->far_us ? due->due_us : engine->far_us;
 }
 
 static int take_active(void *user, lnt__slice key, lnt__slice value) {

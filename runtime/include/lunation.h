@@ -375,8 +375,8 @@ typedef enum lnt_id_reuse {
   LNT_ID_REUSE_ERROR = 0,    /* LNT_EEXIST */
   LNT_ID_REUSE_EXISTING = 1, /* starts nothing: who is there is the answer, finished or not. LNT_EEXIST: it runs another workflow */
   LNT_ID_REUSE_TERMINAL = 2, /* a new run if the old one and all its children, theirs and so on, are over; LNT_EEXIST names who is not */
-  LNT_ID_REUSE_REPLACE = 3   /* a new run; the old one is terminated first, its children go as they were told to. A child of the new run takes
-                                the id of an old child over when that is over; one that lives on keeps it */
+  LNT_ID_REUSE_REPLACE = 3   /* a new run; the old one is terminated first, its children go as they were told to. A child of the new run
+                                takes the id of an old child over when that is over; one that lives on keeps it */
 } lnt_id_reuse;
 
 typedef struct lnt_start_options {

@@ -246,6 +246,9 @@ typedef struct lnt__history_steps {
 void lnt__journal_history_begin(lnt__history *out, lnt__history_steps *steps, uint64_t run);
 lnt_status lnt__journal_history_step(lnt__store *store, lnt__history *out, lnt__history_steps *steps, bool *more, lnt_error *err);
 
+/* Time of the newest event of a run; *time_us is left alone if it has none. */
+lnt_status lnt__journal_last_time(lnt__store *store, uint64_t run, int64_t *time_us, lnt_error *err);
+
 /* Highest run ever used, and the format check; unless read_only it writes the format into an empty store, and the index where it is
  * missing. */
 lnt_status lnt__journal_open(lnt__store *store, bool read_only, uint64_t *last_run, lnt_error *err);

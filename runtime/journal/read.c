@@ -187,6 +187,24 @@ bool lnt__history_add_record(lnt__history *history, const lnt__record *record) {
   return event != NULL;
 }
 
+static int take_last_time(void *user, lnt__slice key, lnt__slice value) {
+  lnt__reader events;
+  lnt__event event;
+  int64_t last_us = 0;
+  (void)key;
+  if (!lnt__record_open(value, &events)) return 1;
+  while (events.at < events.end && lnt__event_read(&events, &last_us, &event)) *(int64_t *)user = last_us;
+  return 1;
+}
+
+lnt_status lnt__journal_last_time(lnt__store *store, uint64_t run, int64_t *time_us, lnt_error *err) {
+  uint8_t from[LNT__KEY_HISTORY_BYTES], to[LNT__KEY_HISTORY_BYTES];
+  lnt__key_history(from, run, 0);
+  lnt__key_history(to, run + 1, 0);
+  lnt__slice first = {from, sizeof(from)}, end = {to, sizeof(to)};
+  return store->vtable->scan(store, LNT__TABLE_HISTORY, first, end, true, take_last_time, time_us, err);
+}
+
 /* ---- Opening and checking ---- */
 
 static const char FORMAT_KEY[] = "format";

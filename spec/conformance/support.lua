@@ -112,7 +112,7 @@ function World:jump(seconds)
   return self:settle()
 end
 
---- Let time pass, stopping wherever something is due (and twice a minute where a timer is far away).
+--- Let time pass, stopping wherever something is due.
 function World:advance(seconds)
   local target_us = self.now_us + seconds * 1e6
   local result = self:settle()

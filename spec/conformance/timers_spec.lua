@@ -212,3 +212,178 @@ describe("a canceled timer", function()
     assert.equal(1, #w:events("l", "TimerFired"))
   end)
 end)
+
+-- Notes the time whenever it is asked to look, until its timer fires.
+local WATCHER = [[
+workflow("watcher", function(ctx, seconds)
+  local seen = { ctx:now() }
+  ctx:spawn(function()
+    while true do
+      ctx:wait_for_external_event("look")
+      seen[#seen + 1] = ctx:now()
+    end
+  end)
+  ctx:create_timer(seconds)
+  seen[#seen + 1] = ctx:now()
+  return seen
+end)
+]] .. SLEEPER
+
+local BEGIN = 1767225600
+
+-- Seconds since the beginning of the case.
+local function since_begin(times)
+  local seconds = {}
+  for i, time in ipairs(times) do seconds[i] = time - BEGIN end
+  return seconds
+end
+
+local function times_never_fall(w, id, run)
+  local last = 0
+  for _, event in ipairs(w:history(id, { run = run })) do
+    assert.is_true(event.time_us >= last, ("%s of %s is earlier than what stands before it"):format(event.kind, id))
+    last = event.time_us
+  end
+end
+
+local function look(w, id)
+  w:raise(id, "look")
+  w:settle()
+end
+
+local function set_clock(w, seconds)
+  w.now_us = w.now_us + seconds * 1e6
+  w:reopen()
+  w:settle()
+end
+
+describe("a clock that is set", function()
+  case("back an hour while a timer waits: it fires once, at its time; nothing goes back", WATCHER, function(w)
+    w:run("watcher", { id = "x", input = 600 })
+    w:advance(100)
+    look(w, "x")
+    set_clock(w, -3600)
+    look(w, "x")
+    w:run("sleeper", { id = "s", input = 5 }) -- who comes now lives by the clock as it is
+    w:advance(5)
+    assert.equal(5, w:output("s"))
+    w:advance(3600 + 494)
+    assert.equal("RUNNING", w:status("x"))
+    w:advance(1)
+    assert.same({ 0, 100, 100, 600 }, since_begin(w:output("x")))
+    assert.equal(1, #w:events("x", "TimerFired"))
+    times_never_fall(w, "x")
+    times_never_fall(w, "s")
+  end, { disk = true })
+
+  case("back, and an instance hears of it that is not in memory: its history goes on from where it was", WATCHER, function(w)
+    w:run("watcher", { id = "x", input = 600 })
+    w:advance(300)
+    look(w, "x")
+    w.now_us = w.now_us - 250e6
+    look(w, "x")
+    w:terminate("x")
+    w:settle()
+    times_never_fall(w, "x")
+    assert.is_true(w:get("x").closed_us >= (BEGIN + 300) * 1e6)
+  end)
+
+  case("forward a day: what came due meanwhile fires at once, each once, in the order of its time", WATCHER .. [[
+    workflow("many", function(ctx)
+      local order = {}
+      for _, seconds in ipairs({ 50000, 600, 90000, 3600, 86400 }) do
+        ctx:spawn(function() ctx:create_timer(seconds) order[#order + 1] = seconds end)
+      end
+      ctx:create_timer(90001)
+      return order
+    end)]], function(w)
+    w:run("watcher", { id = "x", input = 600 })
+    w:run("many", { id = "m" })
+    set_clock(w, 86400)
+    assert.same({ 0, 86400 }, since_begin(w:output("x")))
+    assert.equal(4, #w:events("m", "TimerFired"))
+    set_clock(w, -3600)
+    w:advance(3600 + 3601)
+    assert.same({ 600, 3600, 50000, 86400, 90000 }, w:output("m"))
+    times_never_fall(w, "m")
+  end, { disk = true })
+
+  case("back between generations: none of them sees an earlier time than the one before", [[
+    workflow("again", function(ctx, seen)
+      seen[#seen + 1] = ctx:now()
+      ctx:wait_for_external_event("go")
+      seen[#seen + 1] = ctx:now()
+      if #seen < 6 then ctx:continue_as_new(seen) end
+      return seen
+    end)]], function(w)
+    w:run("again", { id = "a", input = {} })
+    for _, seconds in ipairs({ 100, -3600, -3600 }) do
+      set_clock(w, seconds)
+      w:raise("a", "go")
+      w:settle()
+    end
+    assert.same({ 0, 100, 100, 100, 100, 100 }, since_begin(w:output("a")))
+    for _, listed in ipairs(w:list({ status = { "COMPLETED", "CONTINUED_AS_NEW" } })) do times_never_fall(w, "a", listed.run) end
+  end, { disk = true })
+end)
+
+describe("a runtime with timers", function()
+  local function next_due(w) return w:settle().next_due_us end
+
+  case("wakes for the next of them, however far it is, and for nothing else", SLEEPER .. [[
+    workflow("early", function(ctx)
+      local timer = ctx.async:create_timer(1000)
+      ctx:wait_for_external_event("go")
+      timer:cancel()
+      ctx:wait_for_external_event("go")
+    end)]], function(w)
+    w:run("sleeper", { id = "s", input = "3650d" })
+    local far = w:events("s", "TimerCreated")[1].due_us
+    assert.equal(far, next_due(w))
+    w:run("sleeper", { id = "t", input = 7 * 86400 })
+    assert.equal(w:events("t", "TimerCreated")[1].due_us, next_due(w))
+    w:run("early", { id = "e" })
+    assert.equal(w.now_us + 1000e6, next_due(w))
+    w:raise("e", "go")
+    w:settle()
+    w:jump(1000) -- its timer is gone: this is the last time that anybody thinks of it
+    assert.equal(w:events("t", "TimerCreated")[1].due_us, next_due(w))
+    w:jump(7 * 86400)
+    assert.equal(far, next_due(w))
+    w:terminate("e")
+    w:jump(3650 * 86400)
+    assert.is_true(w:output("s") >= 3650 * 86400)
+  end)
+
+  case("fires 10,000 of one instance that are due at one instant in one tick, in one turn", [[
+    workflow("many", function(ctx, count)
+      local timers = {}
+      for i = 1, count do timers[i] = ctx.async:create_timer(3600) end
+      ctx:when_all(timers)
+      return count
+    end)]], function(w)
+    w:run("many", { id = "m", input = 10000 })
+    w.now_us = w.now_us + 3600e6
+    local result = w:tick()
+    assert.equal(1, result.turns)
+    w:settle()
+    assert.equal(10000, w:output("m"))
+    assert.equal(10000, #w:events("m", "TimerFired"))
+  end, { ways = { "kept", "reopened" } })
+
+  case("fires 10,000 of 1,000 instances in one tick, with one turn of each", [[
+    workflow("ten", function(ctx)
+      local timers = {}
+      for i = 1, 10 do timers[i] = ctx.async:create_timer({ at = 1767225600 + 3600 }) end
+      ctx:when_all(timers)
+    end)]], function(w)
+    for i = 1, 1000 do w:start("ten", { id = "t" .. i }) end
+    w:settle()
+    w.now_us = w.now_us + 3600e6
+    local result = w:tick()
+    assert.equal(1000, result.turns)
+    w:settle()
+    assert.equal(1000, w:count({ status = "COMPLETED" }).total)
+    for i = 1, 1000, 111 do assert.equal(10, #w:events("t" .. i, "TimerFired")) end
+  end, { ways = { "kept", "reopened" }, alike = false }) -- a picture of all of them takes long
+end)
