@@ -153,11 +153,13 @@ void lnt__sha256_end(lnt__sha256 *sha, uint8_t out[LNT__SHA256_BYTES]) {
   for (int i = 0; i < 8; i++) lnt__put_be32(out + i * 4, sha->state[i]);
 }
 
+/* The two digits of each byte. */
+#define ROW(d) d "0" d "1" d "2" d "3" d "4" d "5" d "6" d "7" d "8" d "9" d "a" d "b" d "c" d "d" d "e" d "f"
+static const char hex_pairs[] = ROW("0") ROW("1") ROW("2") ROW("3") ROW("4") ROW("5") ROW("6") ROW("7")
+                                ROW("8") ROW("9") ROW("a") ROW("b") ROW("c") ROW("d") ROW("e") ROW("f");
+#undef ROW
+
 void lnt__hex(const uint8_t *data, size_t size, char *out) {
-  static const char digits[] = "0123456789abcdef";
-  for (size_t i = 0; i < size; i++) {
-    out[2 * i] = digits[data[i] >> 4];
-    out[2 * i + 1] = digits[data[i] & 15];
-  }
+  for (size_t i = 0; i < size; i++) memcpy(out + 2 * i, hex_pairs + 2 * data[i], 2);
   out[2 * size] = 0;
 }

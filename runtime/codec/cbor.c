@@ -145,11 +145,13 @@ typedef struct member {
 
 #define MEMBERS_ON_STACK 32
 
-static uint64_t key_prefix(const uint8_t *key, size_t key_size) {
-  uint8_t bytes[8] = {0};
+/* `left` bytes stand from the key on. */
+static uint64_t key_prefix(const uint8_t *key, size_t key_size, size_t left) {
+  uint64_t prefix = 0;
   if (key_size >= 8) return lnt__get_be64(key);
-  for (size_t i = 0; i < key_size; i++) bytes[i] = key[i];
-  return lnt__get_be64(bytes);
+  if (left >= 8) return lnt__get_be64(key) & ~(UINT64_MAX >> 8 * key_size);
+  for (size_t i = 0; i < key_size; i++) prefix |= (uint64_t)key[i] << (56 - 8 * i);
+  return prefix;
 }
 
 /* No encoded key is the beginning of another one, so keys that agree over the shorter length are equal. */
@@ -169,7 +171,7 @@ static bool find_members(const uint8_t *data, size_t from, size_t to, member *me
     if (!start || !lnt__cbor_skip(&reader)) return false;
     m->at = (size_t)(start - data);
     m->key_size = (size_t)(reader.at - start);
-    m->prefix = key_prefix(start, m->key_size);
+    m->prefix = key_prefix(start, m->key_size, (size_t)(reader.end - start));
     if (!lnt__cbor_skip(&reader)) return false;
     m->size = (size_t)(reader.at - start);
     if (i && *ordered) *ordered = compare_members(data, m - 1, m) < 0;

@@ -21,7 +21,7 @@ local POLL_MS = 50                         -- how often a blocking wait looks wh
 local values = require("lunation.values")
 local type, pairs, ipairs, tostring, error, pcall = type, pairs, ipairs, tostring, error, pcall
 local setmetatable, getmetatable, select, next = setmetatable, getmetatable, select, next
-local concat, sort, format, ceil = table.concat, table.sort, string.format, math.ceil
+local concat, sort, format, ceil, getinfo = table.concat, table.sort, string.format, math.ceil, debug.getinfo
 local take, finish, enter, pause, wake = C.take, C.finish, C.enter, C.pause, C.wake
 local global_require, load, searchpath, io_open = require, load, package.searchpath, io.open
 
@@ -625,10 +625,14 @@ Act = {
   __tostring = function() return "act" end,
 }
 
+-- Functions that take no `act`: none is made for them.
+local plain = setmetatable({}, { __mode = "k" })
+
 -- `finish` takes the result and rests until the next attempt. It is called in the tail position, so that a coroutine at rest holds no
 -- input.
 local function once()
   local fn, input, serial, details = take()
+  if plain[fn] then return finish(fn(input)) end
   return finish(fn(input, setmetatable({ serial, heartbeat_details = details }, Act)))
 end
 
@@ -750,6 +754,8 @@ local function make_activity(list)
     if #list >= ACTIVITIES_PER_FILE_MAX then error(format("a file defines at most %d activities", ACTIVITIES_PER_FILE_MAX), 2) end
     names[name] = true
     list[#list + 1] = definition
+    local parameters = getinfo(fn, "u")
+    plain[fn] = parameters.nparams < 2 and not parameters.isvararg or nil
   end
 end
 

@@ -142,18 +142,19 @@ static lnt_status take_key(walk *w, level *at) {
   return LNT_OK;
 }
 
+/* The first key and its value are at the top. */
 static lnt_status encode_map(walk *w, int index, level *at) {
   lua_State *L = w->L;
   lnt__cbor_map map;
   size_t count = 0;
   lnt__cbor_map_begin(w->out, &map);
-  lua_pushnil(L);
-  for (; lua_next(L, index); count++) {
+  do {
     lnt_status status = take_key(w, at);
     if (!status) status = encode_any(w, lua_gettop(L));
     if (status) return status;
     lua_pop(L, 1);
-  }
+    count++;
+  } while (lua_next(L, index));
   if (lnt__cbor_map_end(w->out, &map, count, count < 2)) return check_size(w);
   return w->out->failed ? refuse_size(w) : refuse(w, LNT_EVALUE, "two keys of the table are the same number");
 }
@@ -212,13 +213,6 @@ static lnt_status encode_empty(walk *w, int index) {
   return check_size(w);
 }
 
-static bool is_empty(lua_State *L, int index) {
-  lua_pushnil(L);
-  if (!lua_next(L, index)) return true;
-  lua_pop(L, 2);
-  return false;
-}
-
 static lnt_status enter(walk *w, const void *table) {
   for (int i = 0; i < w->depth; i++)
     if (w->levels[i].table == table) return refuse(w, LNT_EVALUE, "the table contains itself; values are trees without cycles");
@@ -249,18 +243,33 @@ static size_t holed_length(lua_State *L, int index) {
   return highest <= 2.0 * (double)count + HOLES_FREE ? (size_t)highest : 0;
 }
 
+/* 0: it is a map. */
+static size_t array_length(lua_State *L, int index) {
+  size_t count = lua_objlen(L, index);
+  bool is_array = count && count <= INT32_MAX && looks_like_array(L, index, count) && !has_hole(L, index, count);
+  return is_array ? count : holed_length(L, index);
+}
+
+static lnt_status leave(walk *w, lnt_status status) {
+  if (!status) w->depth--; /* else the path stays, for the message */
+  return status;
+}
+
 static lnt_status encode_table(walk *w, int index) {
   lua_State *L = w->L;
   lnt_status status = enter(w, lua_topointer(L, index));
   if (status) return status;
-  if (is_empty(L, index)) return encode_empty(w, index);
+  lua_pushnil(L);
+  if (!lua_next(L, index)) return encode_empty(w, index);
   level *at = &w->levels[w->depth++];
-  size_t count = lua_objlen(L, index);
-  bool is_array = count && count <= INT32_MAX && looks_like_array(L, index, count) && !has_hole(L, index, count);
-  if (!is_array && (count = holed_length(L, index)) > 0) is_array = true;
-  status = is_array ? encode_array(w, index, count, at) : encode_map(w, index, at);
-  if (!status) w->depth--;
-  return status;
+  if (lua_type(L, -2) == LUA_TNUMBER) { /* what begins with another key is no array */
+    lua_pop(L, 2);
+    size_t count = array_length(L, index);
+    if (count) return leave(w, encode_array(w, index, count, at));
+    lua_pushnil(L);
+    lua_next(L, index);
+  }
+  return leave(w, encode_map(w, index, at));
 }
 
 static lnt_status encode_string(walk *w, int index) {

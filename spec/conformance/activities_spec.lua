@@ -448,3 +448,21 @@ end)]], function(w)
     end)
   end
 end)
+
+describe("the second argument of an activity", function()
+  case("is there for whatever takes one, also by `...` and through a wrapper", [[
+    local function told(act) return act and act.instance_id == "a" end
+    local function wrapped(fn) return function(...) return fn(...) end end
+    activity("named", function(_, act) return told(act) end)
+    activity("dots", function(...) return told((select(2, ...))) end)
+    activity("wrapped", wrapped(function(_, act) return told(act) end))
+    activity("none", function(n) return n == 1 end)
+    workflow("asks", function(ctx)
+      local all = {}
+      for i, name in ipairs({ "named", "dots", "wrapped", "none" }) do all[i] = ctx:call_activity(name, 1) end
+      return all
+    end)]], function(w)
+    w:run("asks", { id = "a" })
+    assert.same({ true, true, true, true }, w:output("a"))
+  end)
+end)
