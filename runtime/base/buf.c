@@ -72,8 +72,27 @@ uint8_t lnt__read_u8(lnt__reader *reader) {
   return 0;
 }
 
+/* Where it cannot run past the end: times are most of them, with eight bytes. */
+static bool read_varint_inside(lnt__reader *reader, uint64_t *out) {
+  const uint8_t *at = reader->at;
+  uint64_t value = 0;
+  for (unsigned shift = 0; shift < 63; shift += 7) {
+    uint8_t byte = *at++;
+    value |= (uint64_t)(byte & 0x7f) << shift;
+    if (byte >= 0x80) continue;
+    reader->at = at;
+    *out = value;
+    return byte || !shift;
+  }
+  return false; /* it has ten bytes, or is none */
+}
+
 uint64_t lnt__read_varint_long(lnt__reader *reader) {
   uint64_t value = 0;
+  const uint8_t *start = reader->at;
+  if (reader->end - reader->at >= LNT__VARINT_BYTES_MAX && read_varint_inside(reader, &value)) return value;
+  reader->at = start;
+  value = 0;
   for (unsigned shift = 0; shift < 64; shift += 7) {
     if (reader->at == reader->end) break;
     uint8_t byte = *reader->at++;

@@ -292,6 +292,7 @@ void lnt__engine_destroy(lnt__engine *engine) {
   lnt__replay_finish(&engine->replay);
   lnt__history_finish(&engine->aside);
   lnt__free(engine->recover.items);
+  lnt__free(engine->ends);
   lnt__buf_finish(&engine->scratch);
   lnt__buf_finish(&engine->outcome.value);
   lnt__buf_finish(&engine->outcome.detail);

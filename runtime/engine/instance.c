@@ -209,40 +209,43 @@ static size_t consumed_events(const lnt__history *history) {
   return count;
 }
 
-/* By command: 1 if it was given up, or has an answer that the body was told. NULL: no memory. */
-static uint8_t *find_over(const lnt__history *history, size_t consumed) {
+/* By command, in engine->ends: it was given up, or has an answer that the body was told. Nothing is kept of those, so nothing need be
+ * fetched or made of them: of a long history that is nearly all. false: no memory. */
+static bool find_ends(lnt__engine *engine, const lnt__history *history, size_t consumed) {
   const uint64_t answers = LNT__KIND_BIT(ACTIVITY_COMPLETED) | LNT__KIND_BIT(ACTIVITY_FAILED) | LNT__KIND_BIT(CHILD_COMPLETED) |
                            LNT__KIND_BIT(CHILD_FAILED) | LNT__KIND_BIT(TIMER_FIRED);
-  uint8_t *over = lnt__calloc(history->count + 1, 1); /* every command has an event */
-  for (size_t i = 0; over && i < history->count; i++) {
+  size_t need = history->count + 1; /* every command has an event */
+  if (!lnt__grow((void **)&engine->ends, &engine->ends_capacity, need, sizeof *engine->ends)) return false;
+  memset(engine->ends, 0, need * sizeof *engine->ends);
+  for (size_t i = 0; i < history->count; i++) {
     const lnt__event *event = &history->events[i];
     bool ends = event->kind == LNT_EVENT_COMMAND_CANCELED || (i < consumed && answers >> event->kind & 1);
-    if (ends && event->seq <= history->count) over[event->seq] = 1;
+    if (ends && event->seq <= history->count) engine->ends[event->seq] = (uint32_t)i + 1;
   }
-  return over;
+  return true;
 }
 
 /* Of the large values only those that the fold keeps: a parked instance does not need what its body has seen. */
-static lnt_status fetch_kept(lnt__engine *engine, lnt__history *history, lnt_error *err) {
+static lnt_status fetch_kept(lnt__engine *engine, lnt__history *history, size_t consumed, lnt_error *err) {
   const uint64_t of_commands = LNT__KIND_BIT(ACTIVITY_SCHEDULED) | LNT__KIND_BIT(CHILD_SCHEDULED) | LNT__KIND_BIT(ACTIVITY_RETRIED);
-  size_t consumed = consumed_events(history);
   if (history->apart_count == 0) return LNT_OK;
-  uint8_t *over = find_over(history, consumed);
-  if (!over) return lnt__fail(err, LNT_ENOMEM, "out of memory while an instance was loaded");
   for (size_t i = 0; i < history->apart_count; i++) {
     lnt__apart_slices *apart = &history->apart[i];
     const lnt__event *event = &history->events[apart->event];
-    if (of_commands >> event->kind & 1) apart->wanted = event->seq > history->count || !over[event->seq];
+    if (of_commands >> event->kind & 1) apart->wanted = event->seq > history->count || !engine->ends[event->seq];
     else apart->wanted = event->kind == LNT_EVENT_INPUT_REPLACED || (apart->event >= consumed && lnt__event_is_inbox(event->kind));
   }
-  lnt__free(over);
   return lnt__history_fetch(engine->store, history, err);
 }
 
-static void fold(lnt__turn *turn, const lnt__history *history) {
-  size_t consumed = consumed_events(history);
+static void fold(lnt__turn *turn, const lnt__history *history, size_t consumed) {
+  const uint32_t *ends = turn->engine->ends;
   turn->has_turns = consumed > 0;
-  for (size_t i = 0; i < history->count; i++) fold_event(turn, &history->events[i], i < consumed);
+  for (size_t i = 0; i < history->count; i++) {
+    const lnt__event *event = &history->events[i];
+    bool over = event->seq && i < consumed && event->seq <= history->count && ends[event->seq] > i; /* by it, or after it */
+    if (!over) fold_event(turn, event, i < consumed);
+  }
   if (history->count) turn->last_us = history->events[history->count - 1].time_us;
 }
 
@@ -261,7 +264,10 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   if (turn->loaded) return LNT_OK;
   lnt__buf beats;
   lnt_status status = lnt__journal_outline(engine->store, turn->run, history, err);
-  if (status == LNT_OK) status = fetch_kept(engine, history, err);
+  size_t consumed = consumed_events(history);
+  if (status == LNT_OK && !find_ends(engine, history, consumed))
+    status = lnt__fail(err, LNT_ENOMEM, "out of memory while an instance was loaded");
+  if (status == LNT_OK) status = fetch_kept(engine, history, consumed, err);
   if (status == LNT_OK) status = lnt__beats_read(turn, &beats, err);
   if (status != LNT_OK) return status;
   lnt__buf accepted = turn->inbox;
@@ -270,7 +276,7 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err) {
   turn->inbox_last_us = turn->inbox_read_us = 0;
   turn->inbox_count = 0;
   lnt__fork_scan(turn, history);
-  fold(turn, history);
+  fold(turn, history, consumed);
   lnt__attempts_resume(turn, &beats);
   turn->sleeping = sleeps(turn, history);
   turn->start_us = turn->sleeping ? history->events[0].due_us : 0;

@@ -229,6 +229,8 @@ struct lnt__engine {
   uint64_t committed; /* number of the newest durable batch */
   lnt__replay replay;
   lnt__history aside; /* of an instance that is loaded while another one's body runs */
+  uint32_t *ends;     /* of a history that is folded: by command, the number of the event that ended it; 0: none did */
+  size_t ends_capacity;
   lnt__outcome outcome;
   lnt__buf scratch;
   lnt__turn *current; /* whose body runs */

@@ -149,7 +149,7 @@ static inline lnt_value read_slice(lnt__reader *reader, const uint8_t *apart, in
 
 static inline __attribute__((always_inline)) bool read_event(lnt__reader *reader, int64_t *last_us, lnt__event *event, uint8_t kind,
                                                              bool refers) {
-  memset(event, 0, sizeof(*event));
+  *event = (lnt__event){0};
   if (reader->failed || kind == 0 || kind >= LNT__COUNT(EVENT_FIELDS)) {
     reader->failed = true;
     return false;
