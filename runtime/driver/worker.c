@@ -47,6 +47,7 @@ typedef struct worker {
   job *running;
   bool stuck; /* what it runs was canceled and has not ended */
   bool left;  /* behind: nobody joins it */
+  bool leaves; /* it was one too many, and takes no job any more */
 } worker;
 
 struct lnt__workers {
@@ -55,7 +56,7 @@ struct lnt__workers {
   uv_mutex_t lock;
   uv_cond_t wanted, over; /* a job came; a thread ended */
   job *first, *last;
-  size_t queued, busy, idle, stuck;
+  size_t queued, busy, idle, stuck, leaving;
   worker *live, *ended; /* ended: to be joined */
   size_t live_count;
   source *sources; /* by version */
@@ -235,7 +236,16 @@ static void fail_job(worker *w, const job *j, const char *type, const char *mess
 }
 
 /* A thread took the place of one that was stuck and is back: one of them is too many. Locked. */
-static bool is_surplus(const lnt__workers *pool) { return pool->live_count - pool->stuck > pool->options.threads; }
+static size_t usable(const lnt__workers *pool) { return pool->live_count - pool->stuck - pool->leaving; }
+static bool is_surplus(const lnt__workers *pool) { return usable(pool) > pool->options.threads; }
+
+/* From here on it does not count, or another one that comes by before it is gone would leave as well. Locked. */
+static void leave(worker *w) {
+  lnt__workers *pool = w->pool;
+  w->leaves = true;
+  pool->leaving++;
+  if (pool->first) uv_cond_signal(&pool->wanted); /* it may have been woken for that job */
+}
 
 /* The next job, or NULL: the thread ends. Locked. */
 static job *job_take(worker *w) {
@@ -245,7 +255,8 @@ static job *job_take(worker *w) {
     uv_cond_wait(&pool->wanted, &pool->lock);
     pool->idle--;
   }
-  if (pool->closing || is_surplus(pool)) return NULL;
+  if (!pool->closing && is_surplus(pool)) leave(w);
+  if (pool->closing || w->leaves) return NULL;
   job *j = pool->first;
   pool->first = j->next;
   if (!pool->first) pool->last = NULL;
@@ -282,6 +293,7 @@ static void live_remove(worker *w) {
   while (*at != w) at = &(*at)->next;
   *at = w->next;
   w->pool->live_count--;
+  w->pool->leaving -= w->leaves;
 }
 
 static void pool_free(lnt__workers *pool);
@@ -390,7 +402,7 @@ static job *job_new(const lnt_activity *activity) {
 
 /* May one more thread be started, for `jobs` that wait? */
 static bool wants_thread(const lnt__workers *pool, size_t jobs) {
-  return pool->idle < jobs && pool->live_count - pool->stuck < pool->options.threads &&
+  return pool->idle < jobs && usable(pool) < pool->options.threads &&
          pool->live_count < pool->options.threads + LNT__WORKERS_STUCK_MAX;
 }
 
@@ -399,7 +411,7 @@ static lnt_status enqueue(lnt__workers *pool, job *j, lnt_error *err) {
   if (pool->queued >= pool->options.queue_max) {
     return lnt__fail(err, LNT_ELIMIT, "%zu blocking activities wait for a worker thread; one more must wait outside", pool->queued);
   }
-  if (wants_thread(pool, pool->queued + 1) && !thread_start(pool) && pool->live_count == pool->stuck) {
+  if (wants_thread(pool, pool->queued + 1) && !thread_start(pool) && usable(pool) == 0) {
     return lnt__fail(err, LNT_EAGAIN, "no worker thread could be started");
   }
   if (pool->last) pool->last->next = j;

@@ -818,6 +818,26 @@ static void test_workers_cancel_and_limits(void) {
   world_close(&w);
 }
 
+/* A thread takes the place of one that is stuck, which then comes back: one of the two leaves, never both. */
+static void test_workers_one_of_two_stays(void) {
+  world w;
+  workers_open(&w, 1, 10);
+  workers_load(&w, "activity('nap', function(p, act) local f = io.open(p, 'w') f:write('x') f:close() act:sleep(1000) end)\n"
+                   "activity('quick', function(n) return n end)");
+  for (size_t round = 1; round <= 100; round++) {
+    char path[256], name[32];
+    snprintf(name, sizeof name, "on%zu", round);
+    snprintf(path, sizeof path, "%s/%s", w.dir, name);
+    CHECK_STATUS(workers_start(&w, "nap", in_dir(&w, name)), LNT_OK);
+    run_until_file(&w, path);
+    lnt__workers_cancel(w.workers, token_of(w.seq), LNT_CANCEL_TIMEOUT);
+    usleep((useconds_t)(round % 50) * 200); /* so that the other one comes before, while and after it ends */
+    CHECK_STATUS(workers_start(&w, "quick", "1"), LNT_OK);
+    await_answers(&w, 2 * round);
+  }
+  world_close(&w);
+}
+
 /* Activities that no one can stop: compiled loops, until flag[0] is set; flag[1] counts those that began. */
 static const char spin[] =
     "local ffi = require('ffi') ffi.cdef('int sched_yield(void);')\n"
@@ -893,4 +913,5 @@ CHECK_MAIN(test_results, test_quick_ones, test_failures, test_out_of_memory, tes
            test_watchdog_keeps_timeouts, test_watchdog_stops_what_was_canceled, test_bad_files, test_reload, test_require, test_sleep,
            test_files, test_processes, test_cancel, test_grace, test_heartbeats_and_later_answers, test_cancel_kills_children,
            test_destroy_while_running, test_ends_while_waiting_in_a_branch, test_without_a_loop, test_workers,
-           test_workers_cancel_and_limits, test_workers_replace_a_stuck_thread, test_workers_leave_a_stuck_thread_behind);
+           test_workers_cancel_and_limits, test_workers_one_of_two_stays, test_workers_replace_a_stuck_thread,
+           test_workers_leave_a_stuck_thread_behind);
