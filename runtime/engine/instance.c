@@ -1,19 +1,13 @@
 /* instance.c - instances in memory: made from a request or from the store, their commands, the ready list, residency. */
 #include "engine/internal.h"
 
-static void *copy_bytes(const void *data, size_t size) {
-  char *copy = lnt__alloc(size + 1);
-  if (!copy) return NULL;
-  if (size) memcpy(copy, data, size);
-  copy[size] = 0;
-  return copy;
-}
-
 static bool copy_value(void **to, size_t *size, lnt_value value) {
   if (!value.size) return true;
-  *to = copy_bytes(value.data, value.size);
-  *size = *to ? value.size : 0;
-  return *to != NULL;
+  *to = lnt__alloc(value.size);
+  if (!*to) return false;
+  memcpy(*to, value.data, value.size);
+  *size = value.size;
+  return true;
 }
 
 bool lnt__name_equal(lnt_value a, lnt_value b) {
@@ -45,18 +39,18 @@ bool lnt__instance_clean(const lnt__turn *turn) { return !turn->dirty && turn->p
 
 lnt__turn *lnt__instance_create(lnt__engine *engine, uint64_t run, const char *id, size_t id_size, const char *workflow,
                                 size_t workflow_size, const uint8_t *hash, bool is_newest) {
-  lnt__turn *turn = lnt__calloc(1, sizeof(*turn));
+  lnt__turn *turn = lnt__calloc(1, sizeof(*turn) + id_size + 1 + workflow_size + 1); /* the texts stand behind it */
   if (!turn) return NULL;
+  turn->id = (char *)(turn + 1);
+  turn->workflow = turn->id + id_size + 1;
+  memcpy(turn->id, id, id_size);
+  memcpy(turn->workflow, workflow, workflow_size);
   turn->engine = engine;
   turn->run = run;
   turn->generation = 1;
   turn->next_seq = 1;
   memcpy(turn->hash, hash, LNT__SHA256_BYTES);
-  turn->id = copy_bytes(id, id_size);
-  turn->workflow = copy_bytes(workflow, workflow_size);
-  if (!turn->id || !turn->workflow || !lnt__u64map_put(&engine->by_run, run, turn)) {
-    lnt__free(turn->id);
-    lnt__free(turn->workflow);
+  if (!lnt__u64map_put(&engine->by_run, run, turn)) {
     lnt__free(turn);
     return NULL;
   }
@@ -84,8 +78,6 @@ void lnt__instance_free(lnt__turn *turn) {
   lnt__free(turn->failure);
   lnt__free(turn->attributes);
   lnt__free(turn->attributes_indexed);
-  lnt__free(turn->id);
-  lnt__free(turn->workflow);
   lnt__free(turn);
 }
 

@@ -74,7 +74,7 @@ typedef struct lnt__key_range { uint32_t commands; uint64_t run; } lnt__key_rang
 struct lnt__turn {
   lnt__engine *engine;
   uint64_t run;
-  char *id, *workflow;
+  char *id, *workflow; /* of the same block */
   uint8_t hash[LNT__SHA256_BYTES];
   lnt_run_status status;
   int64_t created_us, updated_us, closed_us;

@@ -2,7 +2,10 @@
  * engine writes them, and reads them back for an observer. Any thread, one at a time. */
 #include "journal/journal.h"
 
-enum { KEEP_BYTES = 512 }; /* memory that a record keeps when it is cleared */
+enum {
+  KEEP_BYTES = 512, /* memory that a record keeps when it is cleared */
+  USUAL_BYTES = 256 /* of a start, or of a step: most records grow no further */
+};
 
 /* ---- Gathering ---- */
 
@@ -45,6 +48,7 @@ static bool add_large(lnt__record *record, lnt__event event) {
 
 bool lnt__record_add(lnt__record *record, const lnt__event *event) {
   if (record->bytes.size == 0) {
+    lnt__buf_reserve(&record->bytes, USUAL_BYTES);
     lnt__buf_u8(&record->bytes, LNT__FORMAT_VERSION);
     record->last_us = 0;
     record->count = 0;
