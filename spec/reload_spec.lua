@@ -104,6 +104,19 @@ describe("new code", function()
       assert.equal("LNT_ENOTFOUND", code)
     end)
 
+    it("lets activities finish on the code that they began with", function()
+      local slow = [[
+activity("slow", function(_, act) act:sleep("50ms"); return "old" end)
+workflow("slow", function(ctx) return { ctx:call_activity("slow"), ctx:call_activity("slow") } end)
+]]
+      assert(rt:load_string("slow.lua", slow))
+      assert(rt:start("slow", { id = "slow" }))
+      while rt:stats().activities_started == 3 do assert(rt:tick(0)) end -- three were there before
+      assert(rt:reload("slow.lua", { source = slow:gsub('"old"', '"new"'), now = true }))
+      assert(rt:wait("slow", 60))
+      assert.same({ "old", "new" }, rt:get("slow").output)
+    end)
+
     it("is refused with the place in the text", function()
       local loaded, message, code = rt:reload(file, { source = "workflow(" })
       assert.is_nil(loaded)
@@ -177,5 +190,54 @@ describe("new code", function()
     assert.equal("LNT_EDIVERGED", json(refused).code)
     save(V2)
     assert.equal(1, json(with_data("reload", file, "--policy", "adopt", "--json")).moved)
+  end)
+
+  it("is adopted by serve at its start, where the workflow says so", function()
+    local process = support.serve(folder .. "/flows", dir)
+    assert.equal(0, with_data("start", "order", "--id", "o1", "--input", '"tea"').code)
+    support.wait_until(function() return with_data("history", "o1").out:find("waits for", 1, true) end, "the wait for the event")
+    support.stop(process)
+    save((V2:gsub('"order",', '"order", { on_reload = "adopt" },', 1)))
+    process = support.serve(folder .. "/flows", dir)
+    support.wait_until(function() return support.read(process.out):find("1 not yet at the change; 1 moved", 1, true) end, "the move")
+    assert.equal(0, with_data("raise", "o1", "paid", "--input", "7").code)
+    support.wait_until(function() return output("o1") ~= nil end, "the end")
+    assert.same({ "v2", "tea", 7 }, output("o1"))
+    support.stop(process)
+  end)
+
+  describe("of a file with activities only", function()
+    local ECHO = 'local words = require "words"\nactivity("shout", function(text) return words.shout(text) end)\n'
+    local CALLER = 'workflow("caller", function(ctx, text) return ctx:call_activity("shout", text) end)\n'
+    local log
+
+    before_each(function()
+      support.write(folder .. "/flows/shout.lua", ECHO)
+      support.write(folder .. "/flows/caller.lua", CALLER)
+      support.write(folder .. "/flows/words.lua", 'return { shout = function(text) return text .. "!" end }\n')
+      local process = support.spawn({ "dev", folder .. "/flows", "--data", dir, "--json" })
+      servers[#servers + 1] = process
+      log = process.out
+      support.wait_until(function() return with_data("ls").code == 0 and support.read(log):find('"serving"', 1, true) end, "the server")
+    end)
+
+    local function said(id)
+      assert.equal(0, with_data("start", "caller", "--id", id, "--input", '"ho"').code)
+      return support.wait_until(function() return output(id) end, "the end of " .. id)
+    end
+
+    it("follows the module that it requires", function()
+      assert.equal("ho!", said("one"))
+      support.write(folder .. "/flows/words.lua", 'return { shout = function(text) return text .. "?" end }\n')
+      support.wait_until(function() return support.read(log):find('"watch":"reloaded"', 1, true) end, "the reload")
+      assert.equal("ho?", said("two"))
+    end)
+
+    it("is the same file by another path", function()
+      local reload = json(with_data("reload", folder .. "/flows/../flows/shout.lua", "--json"))
+      assert.is_nil(reload.code, reload.message)
+      assert.equal(true, reload.switched)
+      assert.equal("ho!", said("one"))
+    end)
   end)
 end)

@@ -150,10 +150,9 @@ static bool read_common(lnt__request *request, lnt_reload_policy *policy, int *d
 /* The name under which a path is loaded, if it is: by another way to the same file. */
 typedef struct naming { char path[PATH_MAX], name[PATH_MAX]; } naming;
 
-static void on_workflow(void *user, const char *workflow, const char *file, const char *hash) {
+static void on_file(void *user, const char *file) {
   naming *n = user;
   char path[PATH_MAX];
-  (void)workflow, (void)hash;
   if (realpath(file, path) && !strcmp(path, n->path)) snprintf(n->name, sizeof n->name, "%s", file);
 }
 
@@ -169,7 +168,7 @@ void lnt__post_reload(lnt__request *request) {
   }
   if (!read_common(request, &options.policy, &options.dry_run)) return;
   snprintf(n.name, sizeof n.name, "%s", file);
-  if (realpath(file, n.path)) lnt_workflows(request->rt, on_workflow, &n);
+  if (realpath(file, n.path)) lnt_files(request->rt, on_file, &n);
   reloading *call = begin(request);
   if (!call) return;
   options.file = n.name;

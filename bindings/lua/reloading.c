@@ -379,7 +379,7 @@ static int stop_watching(lua_State *L) {
   return 0;
 }
 
-/* rt:watch(dir, function(event) ... end, {policy =}) -> a function that ends it */
+/* rt:watch(dir, function(event) ... end, {policy =, once =}) -> a function that ends it */
 static int runtime_watch(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
   const char *dir = luaL_checkstring(L, 2);
@@ -389,6 +389,7 @@ static int runtime_watch(lua_State *L) {
   lnt_error err = {LNT_OK, ""};
   lnt_watch_options_init(&options);
   options.policy = policy_field(L, 4, LNT_RELOAD_AUTHORS);
+  options.once = flag_field(L, 4, "once");
   options.fn = on_watched;
   lua_pushvalue(L, 1);
   reloading *call = keep(L, self, 3); /* pushed */

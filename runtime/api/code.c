@@ -35,6 +35,17 @@ lnt_status lnt_workflows(lnt_runtime *rt, lnt_workflow_fn fn, void *user) {
   return LNT_OK;
 }
 
+lnt_status lnt_files(lnt_runtime *rt, lnt_file_fn fn, void *user) {
+  size_t at = 0;
+  const char *file;
+  void *value;
+  lnt_status status = lnt__enter(rt, LNT__WRITES, NULL);
+  if (status) return status;
+  if (!fn) return LNT_EINVAL;
+  while (lnt__strmap_next(&rt->files, &at, &file, &value)) fn(user, file);
+  return LNT_OK;
+}
+
 /* ---- Activities in C ---- */
 
 static void forget(lnt_runtime *rt, const char *name) {

@@ -40,7 +40,7 @@ lnt_status lnt_reload(lnt_runtime *rt, const lnt_reload_options *options, lnt_er
     status = lnt__read_file(checked.file, (size_t)rt->options.limits.source_bytes_max, &text, &size, err);
     source = text;
   }
-  if (!status) status = lnt__reload_begin(rt, &checked, source, size, false, err);
+  if (!status) status = lnt__reload_begin(rt, &checked, source, size, LNT__RELOAD_ALWAYS, err);
   lnt__free(text);
   return status;
 }

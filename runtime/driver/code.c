@@ -77,11 +77,6 @@ static bool keep_file(lnt_runtime *rt, loaded_file *loaded) {
   return loaded != NULL;
 }
 
-bool lnt__code_is_loaded(lnt_runtime *rt, const char *file, const char *source, size_t size) {
-  const loaded_file *loaded = lnt__strmap_get(&rt->files, file);
-  return loaded && loaded->size == size && memcmp(loaded->source, source, size) == 0;
-}
-
 lnt_status lnt__code_switch(lnt_runtime *rt, lnt__staged *staged, const char *source, size_t size, lnt_error *err) {
   loaded_file *loaded = new_file(staged->file, source, size);
   if (!loaded) return lnt__fail(err, LNT_ENOMEM, "out of memory while %s was loaded", staged->file);
@@ -109,6 +104,42 @@ lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source,
   lnt__interfaces_warn(rt, staged);
   status = lnt__code_switch(rt, staged, source, size, err);
   if (!status) lnt__reload_stalled(rt, staged);
+  lnt__wvm_unstage(rt->wvm, staged);
+  return status;
+}
+
+static bool is_held_back(const lnt__staged *staged, lnt_reload_policy policy) {
+  for (size_t i = 0; i < staged->name_count; i++) {
+    lnt_reload_policy own = policy == LNT_RELOAD_AUTHORS ? staged->names[i].policy : policy;
+    if (own == LNT_RELOAD_ALL_OR_NOTHING) return true;
+  }
+  return false;
+}
+
+static bool revive_names(lnt_runtime *rt, const lnt__staged *staged) {
+  bool any = false;
+  for (size_t i = 0; i < staged->name_count; i++) {
+    uint8_t hash[LNT__SHA256_BYTES];
+    lnt_error error;
+    lnt_status status = lnt__version_newest(rt, staged->names[i].name, hash, &error);
+    if (status == LNT_ENOTFOUND || (!status && memcmp(hash, staged->hash, sizeof hash) == 0)) continue;
+    if (!status) status = lnt__wvm_revive(rt->wvm, staged->file, staged->names[i].name, hash, &error);
+    if (status) lnt__runtime_log(rt, LNT_LOG_WARN, NULL, error.message);
+    any = any || !status;
+  }
+  return any;
+}
+
+lnt_status lnt__code_load_first(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_reload_policy policy,
+                                lnt_error *err) {
+  lnt__staged *staged;
+  lnt_status status = lnt__wvm_stage(rt->wvm, file, source, size, &staged, err);
+  if (status) return status;
+  if (is_held_back(staged, policy) && !load_activities(rt, file, source, size, NULL) && revive_names(rt, staged)) {
+    lnt__wvm_unstage(rt->wvm, staged);
+    return LNT_OK;
+  }
+  status = lnt__code_switch(rt, staged, source, size, err);
   lnt__wvm_unstage(rt->wvm, staged);
   return status;
 }
@@ -149,11 +180,13 @@ static bool first_try(lnt_runtime *rt, const uint8_t *hash) {
   return false;
 }
 
-static lnt_status load_stored(lnt_runtime *rt, lnt_value file, lnt_value source, lnt_error *err) {
+static lnt_status load_stored(lnt_runtime *rt, const void *bundle, size_t size, lnt_error *err) {
+  lnt_value file, source;
+  lnt_status status = lnt__avm_load_stored(rt->avm, bundle, size, err);
+  if (status || !rt->workers || !lnt__bundle_main(bundle, size, &file, &source)) return status;
   char *name = lnt__strndup(file.data, file.size);
   if (!name) return lnt__fail(err, LNT_ENOMEM, "out of memory while stored code was loaded");
-  lnt_status status = lnt__avm_load(rt->avm, name, source.data ? source.data : "", source.size, false, err);
-  if (!status && rt->workers) status = lnt__workers_load(rt->workers, name, source.data ? source.data : "", source.size, false, err);
+  status = lnt__workers_load(rt->workers, name, bundle, size, false, err);
   lnt__free(name);
   return status;
 }
@@ -161,13 +194,10 @@ static lnt_status load_stored(lnt_runtime *rt, lnt_value file, lnt_value source,
 bool lnt__code_load_stored(lnt_runtime *rt, const uint8_t *hash) {
   void *bundle = NULL;
   size_t size = 0;
-  lnt_value file, source;
   lnt_error error;
   if (!first_try(rt, hash)) return false;
   lnt_status status = lnt__code_fetch(rt, hash, &bundle, &size, &error);
-  if (!status && !lnt__bundle_main(bundle, size, &file, &source))
-    status = lnt__fail(&error, LNT_ECORRUPT, "a stored bundle of code has a wrong shape");
-  if (!status) status = load_stored(rt, file, source, &error);
+  if (!status) status = load_stored(rt, bundle, size, &error);
   lnt__free(bundle);
   if (status) lnt__runtime_log(rt, LNT_LOG_WARN, NULL, error.message);
   return !status;

@@ -98,7 +98,8 @@ static int add_patch(void *user, lnt_value name) { return !lnt__reload_note_patc
 
 static lnt_status look_at_names(lnt__reload *reload, lnt_error *err) {
   const lnt__staged *staged = reload->staged;
-  reload->unchanged = lnt__code_is_loaded(reload->rt, staged->file, reload->source, reload->source_size);
+  const uint8_t *loaded = lnt__wvm_loaded(reload->rt->wvm, staged->file);
+  reload->unchanged = loaded && memcmp(loaded, staged->hash, LNT__SHA256_BYTES) == 0;
   for (size_t i = 0; i < staged->name_count; i++) {
     const uint8_t *current = lnt__wvm_current(reload->rt->wvm, staged->names[i].name);
     if (!current || memcmp(current, staged->hash, LNT__SHA256_BYTES) != 0) reload->unchanged = false;
@@ -109,7 +110,7 @@ static lnt_status look_at_names(lnt__reload *reload, lnt_error *err) {
   if (reload->error.code) return no_memory(err);
   for (size_t i = 0; i < reload->name_count && reload->policy == LNT_RELOAD_ALL_OR_NOTHING; i++)
     reload->names[i].policy = LNT_RELOAD_ALL_OR_NOTHING;
-  bool looks_at_patches = !reload->brief || !reload->unchanged;
+  bool looks_at_patches = reload->care == LNT__RELOAD_ALWAYS || !reload->unchanged;
   if (looks_at_patches && lnt__wvm_patches(reload->rt->wvm, staged->hash, add_patch, reload, err)) return err->code;
   return add_target(reload, staged->hash) ? LNT_OK : no_memory(err);
 }
@@ -136,13 +137,13 @@ static void carry_out(lnt_runtime *rt, const lnt__reload *reload) {
   rt->driving--;
 }
 
-lnt_status lnt__reload_begin(lnt_runtime *rt, const lnt_reload_options *options, const char *source, size_t size, bool brief,
+lnt_status lnt__reload_begin(lnt_runtime *rt, const lnt_reload_options *options, const char *source, size_t size, lnt__reload_care care,
                              lnt_error *err) {
   lnt__reload *reload = reload_new(rt, err);
   if (!reload) return err ? err->code : LNT_ENOMEM;
   reload->policy = options->policy;
   reload->dry_run = options->dry_run != 0;
-  reload->brief = brief;
+  reload->care = care;
   reload->fn = options->fn;
   reload->done = options->done;
   reload->user = options->user;
@@ -154,6 +155,7 @@ lnt_status lnt__reload_begin(lnt_runtime *rt, const lnt_reload_options *options,
     reload_free(reload);
     return status;
   }
+  if (care == LNT__RELOAD_IF_CHANGED && reload->unchanged) reload->phase = LNT__RELOAD_OVER;
   enqueue(reload);
   if (options->now) carry_out(rt, reload);
   return LNT_OK;
@@ -412,7 +414,7 @@ static lnt_status step(lnt__reload *reload, uint64_t until_ns) {
       [LNT__RELOAD_LIST] = do_list, [LNT__RELOAD_TRY] = do_try,       [LNT__RELOAD_SWITCH] = do_switch,
       [LNT__RELOAD_MOVE] = do_move, [LNT__RELOAD_SETTLE] = do_settle};
   reload->waits = false;
-  return phases[reload->phase](reload, until_ns);
+  return reload->phase == LNT__RELOAD_OVER ? LNT_OK : phases[reload->phase](reload, until_ns);
 }
 
 void lnt__reload_step(lnt_runtime *rt, uint64_t until_ns) {

@@ -46,7 +46,8 @@ typedef struct lnt__reload {
   char *source;
   size_t source_size;
   lnt_reload_policy policy;
-  bool dry_run, brief, unchanged; /* brief: of code that is current already, only stalled instances matter */
+  lnt__reload_care care;
+  bool dry_run, unchanged;
   bool to_current;                /* migration: the target is the current code of each workflow */
   lnt_fit_fn fn;
   lnt_reload_fn done;

@@ -69,7 +69,7 @@ static lnt_status list_name(lnt__reload *reload, uint64_t until_ns, bool *more) 
   const lnt__reload_name *name = &reload->names[reload->name_at];
   lnt_list_options filter = reload->filter;
   filter.status_mask = filter.status_mask ? filter.status_mask & LIVE : LIVE;
-  if (reload->brief && reload->unchanged && name->policy == LNT_RELOAD_PIN) filter.status_mask = 1u << LNT_RUN_STALLED;
+  if (reload->care != LNT__RELOAD_ALWAYS && reload->unchanged && name->policy == LNT_RELOAD_PIN) filter.status_mask = 1u << LNT_RUN_STALLED;
   if (name->name) filter.workflow = name->name;
   lnt_status status = filter.status_mask ? lnt__query_init(&q, reload->rt->store, &filter, &reload->error) : LNT_OK;
   if (!filter.status_mask) return *more = false, LNT_OK;

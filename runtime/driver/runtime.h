@@ -237,12 +237,15 @@ void lnt__lanes_finish(lnt_runtime *rt);
 
 /* ---- code.c ---- */
 lnt_status lnt__code_load(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_error *err);
+/* The same at the beginning, before a reload of it: where all or nothing is the policy, workflows mean the version that was current in the
+ * process before until that reload has found that everybody fits. */
+lnt_status lnt__code_load_first(lnt_runtime *rt, const char *file, const char *source, size_t size, lnt_reload_policy policy,
+                                lnt_error *err);
 void lnt__reload_stalled(lnt_runtime *rt, const lnt__staged *staged); /* reload.c: those who stalled on other code of it move if they fit */
 lnt_status lnt__code_fetch(void *runtime, const uint8_t *hash, void **bundle, size_t *size, lnt_error *err);
 /* Let staged code become current, with its activities; `source` is its file's. An error: nothing changed. */
 lnt_status lnt__code_switch(lnt_runtime *rt, lnt__staged *staged, const char *source, size_t size, lnt_error *err);
 /* Was the file loaded with this text last? */
-bool lnt__code_is_loaded(lnt_runtime *rt, const char *file, const char *source, size_t size);
 /* Put a record into the next commit, unless it is there already; it is sealed here. */
 lnt_status lnt__code_put(lnt_runtime *rt, lnt__table table, lnt__slice key, const void *payload, size_t size, lnt_error *err);
 /* Load the activities of a stored bundle, once. false: there is nothing new. */
@@ -251,6 +254,7 @@ void lnt__loading_finish(lnt_runtime *rt);
 
 /* ---- versions.c ---- */
 /* `hash` becomes the current code of a workflow, with the next commit. */
+lnt_status lnt__version_newest(lnt_runtime *rt, const char *workflow, uint8_t hash[LNT__SHA256_BYTES], lnt_error *err); /* LNT_ENOTFOUND */
 lnt_status lnt__version_note(lnt_runtime *rt, const char *workflow, const uint8_t *hash, const char *file, lnt_error *err);
 /* The version of each workflow that became current last, as far as it is durable. */
 lnt_status lnt__versions_current(lnt_runtime *rt, void (*fn)(void *user, const uint8_t *hash), void *user, lnt_error *err);
@@ -288,8 +292,10 @@ uint64_t lnt__collect_due_ns(const lnt_runtime *rt); /* when it will, by the mon
 void lnt__collect_finish(lnt_runtime *rt);
 
 /* ---- reload.c ---- */
-/* `options` are complete and checked. `brief`: of code that is current already only stalled instances are looked at. */
-lnt_status lnt__reload_begin(lnt_runtime *rt, const lnt_reload_options *options, const char *source, size_t size, bool brief,
+/* How much of a file whose code is current already: everything; stalled instances, and those that its policy moves; nothing. */
+typedef enum lnt__reload_care { LNT__RELOAD_ALWAYS, LNT__RELOAD_BRIEFLY, LNT__RELOAD_IF_CHANGED } lnt__reload_care;
+/* `options` are complete and checked. */
+lnt_status lnt__reload_begin(lnt_runtime *rt, const lnt_reload_options *options, const char *source, size_t size, lnt__reload_care care,
                              lnt_error *err);
 lnt_status lnt__migrate_begin(lnt_runtime *rt, const lnt_migrate_options *options, const uint8_t *hash, lnt_error *err);
 void lnt__reload_step(lnt_runtime *rt, uint64_t until_ns); /* a slice; until_ns 0: its usual length, UINT64_MAX: all that can be done */

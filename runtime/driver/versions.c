@@ -108,6 +108,16 @@ lnt_status lnt__versions_current(lnt_runtime *rt, void (*fn)(void *user, const u
   return status;
 }
 
+lnt_status lnt__version_newest(lnt_runtime *rt, const char *workflow, uint8_t hash[LNT__SHA256_BYTES], lnt_error *err) {
+  versions list = {0};
+  lnt_status status = read_rows(rt, workflow, &list, err);
+  const version *newest = newest_of(&list, workflow);
+  if (newest) memcpy(hash, newest->hash, LNT__SHA256_BYTES);
+  else if (!status) status = lnt__fail(err, LNT_ENOTFOUND, "the workflow '%s' has no version", workflow);
+  versions_finish(&list);
+  return status;
+}
+
 /* What was put into a batch and is not in the store yet is not seen: the time must grow all the same. */
 static int64_t next_since(lnt_runtime *rt, const version *newest) {
   int64_t since_us = lnt__clock(rt);

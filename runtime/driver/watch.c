@@ -115,7 +115,8 @@ static lnt_status begin_reload(lnt_watcher *w, lnt__tree_file *file, const char 
   options.done = on_done;
   options.user = e;
   w->holds++;
-  lnt_status status = lnt__reload_begin(w->rt, &options, text, size, true, err);
+  bool itself = strcmp(cause, file->path) == 0; /* else another file came or went that it might require */
+  lnt_status status = lnt__reload_begin(w->rt, &options, text, size, itself ? LNT__RELOAD_BRIEFLY : LNT__RELOAD_IF_CHANGED, err);
   if (!status) return LNT_OK;
   w->holds--;
   errand_free(e);
@@ -270,7 +271,7 @@ static void on_settled(uv_timer_t *timer) {
 
 static void load_first(lnt_watcher *w, lnt__tree_file *file) {
   lnt_error error = {LNT_OK, ""};
-  lnt_status status = lnt__code_load(w->rt, file->path, file->text, file->size, &error);
+  lnt_status status = lnt__code_load_first(w->rt, file->path, file->text, file->size, w->options.policy, &error);
   if (status) {
     is_broken(w, file, NULL, error.message);
     return;
@@ -308,10 +309,12 @@ lnt_status lnt__watch(lnt_runtime *rt, const char *dir, const lnt_watch_options 
   uv_timer_init(&rt->loop, &w->settle_timer);
   w->scan_timer.data = w->settle_timer.data = w;
   w->holds = 3; /* two timers, and this call */
-  uv_timer_start(&w->scan_timer, on_settled, SCAN_MS, SCAN_MS);
   w->next = rt->watchers;
   rt->watchers = w;
-  watch_folders(w);
+  if (!options->once) {
+    uv_timer_start(&w->scan_timer, on_settled, SCAN_MS, SCAN_MS);
+    watch_folders(w);
+  }
   *out = w;
   rt->driving++;
   load_all(w);

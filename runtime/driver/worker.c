@@ -202,7 +202,9 @@ static void load_due(worker *w) {
   lnt_error err;
   for (source *s; (s = source_due(w)) != NULL; source_done(w, s)) {
     uv_mutex_unlock(&w->pool->lock);
-    if (lnt__avm_load(w->avm, s->file, s->text, s->size, s->is_newest, &err) != LNT_OK) on_log(w, LNT_LOG_ERROR, NULL, err.message);
+    lnt_status status = s->is_newest ? lnt__avm_load(w->avm, s->file, s->text, s->size, true, &err)
+                                     : lnt__avm_load_stored(w->avm, s->text, s->size, &err);
+    if (status) on_log(w, LNT_LOG_ERROR, NULL, err.message);
     uv_mutex_lock(&w->pool->lock);
   }
 }

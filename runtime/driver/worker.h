@@ -34,8 +34,9 @@ lnt_status lnt__workers_create(const lnt__workers_options *options, lnt__workers
  * under way in a callback; no callback comes after it returned. Each thread that is left behind is told of by `log`. NULL accepted. */
 void lnt__workers_destroy(lnt__workers *workers);
 
-/* Jobs accepted from now on run with this code in every VM; meaning and order as lnt__avm_load(), which the owner thread's VM has already
- * passed, so a file that fails here is only logged. Errors: LNT_ENOMEM. */
+/* Jobs accepted from now on run with this code in every VM; meaning and order as lnt__avm_load() or, unless it is the newest,
+ * lnt__avm_load_stored() with a bundle. The owner thread's VM has already passed it, so a file that fails here is only logged.
+ * Errors: LNT_ENOMEM. */
 lnt_status lnt__workers_load(lnt__workers *workers, const char *file, const char *source, size_t size, bool is_newest, lnt_error *err);
 
 /* Queue an attempt (copied); it is answered exactly once. Errors, none of them an answer: LNT_ELIMIT (the queue is full: try again after

@@ -229,6 +229,11 @@ LNT_API lnt_status lnt_load_string(lnt_runtime *rt, const char *name, const char
 typedef void (*lnt_workflow_fn)(void *user, const char *name, const char *file, const char *hash);
 LNT_API lnt_status lnt_workflows(lnt_runtime *rt, lnt_workflow_fn fn, void *user);
 
+/* Call fn for each file that was loaded, under the name that it was loaded by; also for those that define activities only. No order.
+ * Errors: LNT_EMISUSE, LNT_EINVAL. */
+typedef void (*lnt_file_fn)(void *user, const char *file);
+LNT_API lnt_status lnt_files(lnt_runtime *rt, lnt_file_fn fn, void *user);
+
 /* ---- Activities in C ------------------------------------------------------------------------------------------- */
 
 /* Called once on the owner thread: LNT_OK when the request is durable, or the reason why it will never be (LNT_ECLOSED: the runtime
@@ -1007,6 +1012,7 @@ typedef struct lnt_watch_options {
   lnt_reload_policy policy;
   lnt_watch_fn fn; /* may be NULL */
   void *user;
+  int once;        /* 1: load what there is, with the policies for instances of earlier processes; what changes later is not noticed */
 } lnt_watch_options;
 
 /* Fill `options` with defaults. Any thread. */
@@ -1014,6 +1020,8 @@ LNT_API void lnt_watch_options_init(lnt_watch_options *options);
 
 /* Load every *.lua file of `dir`, and reload (lnt_reload) what changes there from now on: a file itself, or a module in `dir` or in a
  * folder below it that it requires. `fn` is called on the owner thread, for what is loaded at once from inside lnt_watch(), then in ticks.
+ * What is loaded at first counts as a change, too, for instances of an earlier process: by the policy they stay on their code, are moved,
+ * or, all or nothing, keep the file from becoming current; until then new starts get the version that was current before.
  * Changes are noticed at once where the system tells of them, and within about a second in any case. What counts is the text, not the date.
  * Files whose names begin with '.' or '#' or end in '~' are left alone; folders that begin with '.', too; symbolic links are followed.
  * A file that vanishes keeps its code. A module that does not compile holds back every reload until it is mended or taken away.

@@ -48,6 +48,8 @@ void lnt__avm_destroy(lnt__avm *avm);
 /* Run a file's text for its activities; `workflow(...)` in it is accepted and ignored. On failure nothing changes. `is_newest`: false
  * loads stored code whose activities count only where no other is known. Errors as lnt_load_file(). */
 lnt_status lnt__avm_load(lnt__avm *avm, const char *file, const char *source, size_t size, bool is_newest, lnt_error *err);
+/* The same for a bundle (vm.h), which is stored code: its file finds the modules that are in the bundle there. */
+lnt_status lnt__avm_load_stored(lnt__avm *avm, const void *bundle, size_t size, lnt_error *err);
 
 typedef struct lnt__rate { uint32_t count; int64_t per_us; } lnt__rate; /* starts in any period; count 0: no limit */
 typedef struct lnt__activity_info {

@@ -665,16 +665,27 @@ local LOADING = {}
 
 -- `require` of one loaded file: modules beside it and on the module path are loaded anew with each load of the file, so that a change of
 -- theirs counts, and one file cannot disturb another. Everything else (C modules, built-in ones) is the state's. The file itself is no
--- module of its own: saga.lua may require "saga", the one of the standard library.
-local function make_require(env, file)
+-- module of its own: saga.lua may require "saga", the one of the standard library. `stored`: modules that come with the file,
+-- {name = {file, text}}; no folder is searched for them.
+local function read_module(found)
+  local handle = io_open(found, "rb")
+  local text = handle and handle:read("*a")
+  if handle then handle:close() end
+  if not text then error("the module cannot be read: " .. found, 0) end
+  return text
+end
+
+local function make_require(env, file, stored)
   local loaded, own_folder = {}, folders(folder_of(file))
   local own_name = file:match("([^/]*)%.lua$")
   return function(name)
     check_string("require", "name", name)
     if loaded[name] == LOADING then error("the module " .. name .. " requires itself, directly or through others", 2) end
     if loaded[name] ~= nil then return loaded[name] end
-    local found, tried = nil, ""
-    if package.loaded[name] == nil and package.preload[name] == nil then
+    local found, tried, text = nil, "", nil
+    if stored[name] then
+      found, text = stored[name][1], stored[name][2]
+    elseif package.loaded[name] == nil and package.preload[name] == nil then
       found, tried = searchpath(name, name == own_name and shared_path or own_folder .. ";" .. shared_path)
     end
     if not found then
@@ -682,11 +693,7 @@ local function make_require(env, file)
       if not ok then error(tostring(result) .. (tried or ""), 0) end
       return result
     end
-    local handle = io_open(found, "rb")
-    local text = handle and handle:read("*a")
-    if handle then handle:close() end
-    if not text then error("the module " .. name .. " cannot be read: " .. found, 2) end
-    local chunk, problem = compile(text, found, env)
+    local chunk, problem = compile(text or read_module(found), found, env)
     if not chunk then error(problem, 0) end
     loaded[name] = LOADING
     local ok, result = pcall(chunk, name, found)
@@ -759,12 +766,12 @@ local function make_activity(list)
   end
 end
 
-function P.load(file, source, base)
+function P.load(file, source, base, stored)
   local list, env = {}, {}
   env._G = env
   env.activity = make_activity(list)
   env.workflow = function() end
-  env.require = make_require(env, file)
+  env.require = make_require(env, file, stored)
   setmetatable(env, { __index = _G })
   local chunk, problem = compile(source, base, env)
   if not chunk then error(problem, 0) end

@@ -1,11 +1,13 @@
 /* activity_load.c - which activities there are: loading files and finding activities by name. Used by the driver through activity.h; the
  * thread that made the avm. A load collects everything first and changes the table at its very end, or not at all. */
 #include "vm/activity_lib.h"
+#include "vm/bundle.h"
 
 typedef struct load {
   lnt__avm *avm;
   const char *file, *source;
   size_t size;
+  lnt_value bundle; /* stored code: what it comes from */
   bool is_newest;
   lnt__avm_entry *fresh; /* what the file defines; owned until it is in the table */
   lnt_error *err;
@@ -117,6 +119,19 @@ static bool take_definition(lua_State *L, load *l) {
   return true;
 }
 
+/* {module = {file, text}}. RAISES. */
+static int add_module(void *user, const char *module, lnt_value file, lnt_value source) {
+  lua_State *L = user;
+  if (!module) return 0;
+  lua_createtable(L, 2, 0);
+  lua_pushlstring(L, file.data ? file.data : "", file.size);
+  lua_rawseti(L, -2, 1);
+  lua_pushlstring(L, source.data ? source.data : "", source.size);
+  lua_rawseti(L, -2, 2);
+  lua_setfield(L, -2, module);
+  return 0;
+}
+
 /* The protected part: run the file, collect what it defines. */
 static int load_protected(lua_State *L) {
   load *l = lua_touserdata(L, 1);
@@ -124,7 +139,9 @@ static int load_protected(lua_State *L) {
   lua_pushstring(L, l->file);
   lua_pushlstring(L, l->source, l->size);
   lua_pushstring(L, base_name(l->file));
-  lua_call(L, 3, 1);
+  lua_newtable(L);
+  if (l->bundle.size) lnt__bundle_each(l->bundle.data, l->bundle.size, add_module, L);
+  lua_call(L, 4, 1);
   size_t count = lua_objlen(L, -1);
   for (size_t i = 1; i <= count; i++) {
     lua_rawgeti(L, -1, (int)i);
@@ -186,24 +203,41 @@ static lnt_status load_failed(load *l, int status) {
   return lnt__fail(l->err, code, "%s: raised an error that is a %s while it loads", base_name(l->file), luaL_typename(L, -1));
 }
 
-lnt_status lnt__avm_load(lnt__avm *avm, const char *file, const char *source, size_t size, bool is_newest, lnt_error *err) {
-  load l = {avm, file, source, size, is_newest, NULL, err, LNT_OK};
+static lnt_status load_file(load *l) {
+  lnt__avm *avm = l->avm;
+  lnt_error *err = l->err;
   int top = lua_gettop(avm->L);
   avm->enforce = true;
-  lnt__watch_begin(avm, base_name(file));
-  int status = lua_cpcall(avm->L, load_protected, &l);
+  lnt__watch_begin(avm, base_name(l->file));
+  int status = lua_cpcall(avm->L, load_protected, l);
   bool stopped = lnt__watch_end(avm) != LNT__STOP_NONE;
   avm->enforce = false;
-  if (stopped) l.status = lnt__fail(err, LNT_ELIMIT, "%s", avm->watch.text);
-  else if (status != 0) l.status = load_failed(&l, status);
+  if (stopped) l->status = lnt__fail(err, LNT_ELIMIT, "%s", avm->watch.text);
+  else if (status != 0) l->status = load_failed(l, status);
   lua_settop(avm->L, top);
-  if (l.status == LNT_OK) l.status = commit(&l);
-  while (l.fresh) {
-    lnt__avm_entry *entry = l.fresh;
-    l.fresh = entry->next;
+  if (l->status == LNT_OK) l->status = commit(l);
+  while (l->fresh) {
+    lnt__avm_entry *entry = l->fresh;
+    l->fresh = entry->next;
     entry_free(avm, entry);
   }
-  return l.status;
+  return l->status;
+}
+
+lnt_status lnt__avm_load(lnt__avm *avm, const char *file, const char *source, size_t size, bool is_newest, lnt_error *err) {
+  load l = {.avm = avm, .file = file, .source = source, .size = size, .is_newest = is_newest, .err = err};
+  return load_file(&l);
+}
+
+lnt_status lnt__avm_load_stored(lnt__avm *avm, const void *bundle, size_t size, lnt_error *err) {
+  lnt_value file, source;
+  if (!lnt__bundle_main(bundle, size, &file, &source)) return lnt__fail(err, LNT_ECORRUPT, "a stored bundle of code has a wrong shape");
+  char *name = lnt__strndup(file.data, file.size);
+  if (!name) return lnt__fail(err, LNT_ENOMEM, "out of memory while stored code was loaded");
+  load l = {.avm = avm, .file = name, .source = source.data ? source.data : "", .size = source.size, .bundle = {bundle, size}, .err = err};
+  lnt_status status = load_file(&l);
+  lnt__free(name);
+  return status;
 }
 
 static lnt__activity_info info_of(const lnt__avm_entry *entry) {

@@ -132,6 +132,12 @@ void lnt__code_finish(lnt__wvm *wvm) {
     lnt__free(definition);
   }
   lnt__strmap_finish(&wvm->definitions);
+  for (at = 0; lnt__strmap_next(&wvm->files, &at, &name, &value);) {
+    lnt__loaded *loaded = value;
+    lnt__free(loaded->file);
+    lnt__free(loaded);
+  }
+  lnt__strmap_finish(&wvm->files);
   for (at = 0; lnt__u64map_next(&wvm->codes, &at, &key, &value);) lnt__code_free(wvm, value);
   lnt__u64map_finish(&wvm->codes);
 }
@@ -737,6 +743,17 @@ static bool definition_add(lnt__wvm *wvm, const char *name, const char *file, ln
   return false;
 }
 
+lnt_status lnt__wvm_revive(lnt__wvm *wvm, const char *file, const char *workflow, const uint8_t *hash, lnt_error *err) {
+  lnt__code *code;
+  if (lnt__strmap_get(&wvm->definitions, workflow)) return lnt__fail(err, LNT_EEXIST, "the workflow \"%s\" is defined already", workflow);
+  lnt_status status = lnt__vm_defines(wvm, hash, workflow, err);
+  if (!status) status = lnt__code_get(wvm, hash, &code, err);
+  if (status) return status;
+  if (!definition_add(wvm, workflow, file, code)) status = lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", file);
+  lnt__code_release(wvm, code);
+  return status;
+}
+
 static void definition_drop(lnt__wvm *wvm, lnt__definition *definition) {
   lnt__strmap_remove(&wvm->definitions, definition->name);
   lnt__code_release(wvm, definition->code);
@@ -770,10 +787,24 @@ static void drop_fresh(lnt__wvm *wvm, const lnt__staged *staged, size_t count) {
   }
 }
 
+/* Room for the file among those that are loaded; NULL: out of memory. */
+static lnt__loaded *loaded_of(lnt__wvm *wvm, const char *file) {
+  lnt__loaded *loaded = lnt__strmap_get(&wvm->files, file);
+  if (loaded) return loaded;
+  loaded = lnt__calloc(1, sizeof *loaded);
+  if (loaded) loaded->file = lnt__strdup(file);
+  if (loaded && loaded->file && lnt__strmap_put(&wvm->files, loaded->file, loaded)) return loaded;
+  if (loaded) lnt__free(loaded->file);
+  lnt__free(loaded);
+  return NULL;
+}
+
 /* All memory is got before anything changes. */
 lnt_status lnt__wvm_switch(lnt__wvm *wvm, lnt__staged *staged, lnt_error *err) {
   lnt_status status = check_names(wvm, staged, err);
+  lnt__loaded *loaded = status ? NULL : loaded_of(wvm, staged->file);
   if (status) return status;
+  if (!loaded) return lnt__fail(err, LNT_ENOMEM, "out of memory while loading %s", staged->file);
   for (size_t i = 0; i < staged->name_count; i++) {
     lnt__definition *known = lnt__strmap_get(&wvm->definitions, staged->names[i].name);
     if (known) continue;
@@ -790,6 +821,9 @@ lnt_status lnt__wvm_switch(lnt__wvm *wvm, lnt__staged *staged, lnt_error *err) {
     known->code = staged->code;
   }
   forget_names(wvm, staged);
+  staged->code->refs++;
+  if (loaded->code) lnt__code_release(wvm, loaded->code);
+  loaded->code = staged->code;
   return LNT_OK;
 }
 
@@ -898,14 +932,13 @@ static bool has_module(const lnt__code *code, const char *module_file) {
 }
 
 bool lnt__wvm_requires(const lnt__wvm *wvm, const char *file, const char *module_file) {
-  size_t at = 0;
-  const char *name;
-  void *value;
-  while (lnt__strmap_next(&wvm->definitions, &at, &name, &value)) {
-    const lnt__definition *definition = value;
-    if (strcmp(definition->file, file) == 0 && has_module(definition->code, module_file)) return true;
-  }
-  return false;
+  const lnt__loaded *loaded = lnt__strmap_get(&wvm->files, file);
+  return loaded && loaded->code && has_module(loaded->code, module_file);
+}
+
+const uint8_t *lnt__wvm_loaded(const lnt__wvm *wvm, const char *file) {
+  const lnt__loaded *loaded = lnt__strmap_get(&wvm->files, file);
+  return loaded && loaded->code ? loaded->code->hash : NULL;
 }
 
 /* ---- Names ---- */

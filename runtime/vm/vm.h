@@ -4,6 +4,7 @@
 #define LNT__VM_H
 
 #include "engine/engine.h"
+#include "vm/bundle.h"
 
 typedef struct lnt__wvm lnt__wvm;
 typedef struct lnt__code lnt__code; /* a version of a file, as the VM holds it */
@@ -56,12 +57,16 @@ lnt_status lnt__wvm_stage(lnt__wvm *wvm, const char *file, const char *source, s
 lnt_status lnt__wvm_switch(lnt__wvm *wvm, lnt__staged *staged, lnt_error *err); /* LNT_EEXIST, LNT_ENOMEM: nothing changed */
 void lnt__wvm_unstage(lnt__wvm *wvm, lnt__staged *staged);                      /* NULL accepted */
 
+/* Let a workflow that no file defines mean stored code, as if `file` had defined it. LNT_ENOTFOUND, LNT_EEXIST, LNT_ENOMEM, and why the
+ * code does not load: nothing changed. */
+lnt_status lnt__wvm_revive(lnt__wvm *wvm, const char *file, const char *workflow, const uint8_t *hash, lnt_error *err);
 const uint8_t *lnt__wvm_current(const lnt__wvm *wvm, const char *workflow); /* hash; NULL: no file defines it */
 
 /* Does this text compile? LNT_ESYNTAX says file:line; nothing is run. */
 lnt_status lnt__wvm_check(lnt__wvm *wvm, const char *file, const char *source, size_t size, lnt_error *err);
 /* The names that the code gives to is_patched() as plain strings, its modules too; non-zero from `fn` stops. */
 lnt_status lnt__wvm_patches(lnt__wvm *wvm, const uint8_t *hash, int (*fn)(void *user, lnt_value name), void *user, lnt_error *err);
+const uint8_t *lnt__wvm_loaded(const lnt__wvm *wvm, const char *file); /* hash of the code of a file; NULL: it was not loaded */
 /* Does the current code of `file` require a module whose path (below the file's folder or a module path) is this? */
 bool lnt__wvm_requires(const lnt__wvm *wvm, const char *file, const char *module_file);
 
@@ -71,14 +76,5 @@ void lnt__wvm_each(lnt__wvm *wvm, lnt_workflow_fn fn, void *user);
 
 /* Between ticks: let the collector work for about `budget_ns`. true: there is more for it to do. */
 bool lnt__wvm_collect(lnt__wvm *wvm, uint64_t budget_ns);
-
-/* The main source text inside a bundle, for the activity VM (activities of stored code); false when malformed. */
-bool lnt__bundle_main(const void *bundle, size_t size, lnt_value *file, lnt_value *source);
-/* A module's source inside a bundle by module name. */
-bool lnt__bundle_module(const void *bundle, size_t size, const char *module, lnt_value *file, lnt_value *source);
-
-/* Every source of a bundle: the file first, `module` NULL; non-zero from `fn` stops. false: malformed. */
-typedef int (*lnt__bundle_fn)(void *user, const char *module, lnt_value file, lnt_value source);
-bool lnt__bundle_each(const void *bundle, size_t size, lnt__bundle_fn fn, void *user);
 
 #endif

@@ -313,6 +313,7 @@ static void init(lnt__wvm *wvm) {
   wvm->slots = FIRST_SLOT;
   lnt__u64map_init(&wvm->codes);
   lnt__strmap_init(&wvm->definitions);
+  lnt__strmap_init(&wvm->files);
   lnt__buf_init(&wvm->input);
   lnt__buf_init(&wvm->extra);
   snprintf(wvm->fingerprint, sizeof wvm->fingerprint, "%s %s", LUAJIT_VERSION, architecture());

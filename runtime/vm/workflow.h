@@ -67,6 +67,9 @@ typedef struct lnt__definition { char *name, *file; lnt__code *code; bool is_fre
 
 /* ---- Bodies ---- */
 
+/* The code of a file that was loaded, also of one that defines no workflow. */
+typedef struct lnt__loaded { char *file; lnt__code *code; } lnt__loaded; /* code may be NULL: it is being loaded for the first time */
+
 /* What runs apart from the branches: it may look at the instance, and must not move it. */
 typedef enum lnt__apart { LNT__APART_NONE, LNT__APART_SIDE_EFFECT, LNT__APART_QUERY, LNT__APART_VALIDATOR } lnt__apart;
 
@@ -225,6 +228,7 @@ struct lnt__wvm {
 
   lnt__u64map codes; /* by the first 8 bytes of the hash */
   lnt__strmap definitions;
+  lnt__strmap files;
   lnt__change *changes;
   uint64_t stamp;
 

@@ -613,7 +613,7 @@ function Runtime:migrate(options) end
 ---Load every file of a folder, and reload what is saved there from now on.
 ---@param dir string
 ---@param fn fun(event: lunation.WatchEvent)
----@param options? {policy: lunation.Policy}
+---@param options? {policy?: lunation.Policy, once?: boolean} once: load what there is, and do not watch it
 ---@return fun()? stop
 ---@return string? message
 ---@return string? code

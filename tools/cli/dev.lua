@@ -2,8 +2,8 @@
 -- instances fare that are under way.
 local args = require "args"
 local fits = require "fits"
-local out = require "out"
 local serve = require "serve"
+local telling = require "telling"
 
 local dev = {
   name = "dev",
@@ -27,77 +27,9 @@ keeps its old code.]],
   examples = "  lunation dev workflows\n  lunation dev workflows --policy adopt",
 }
 
-local SIGNS = {
-  loaded = { "loaded", "green" }, reloaded = { "reloaded", "green" }, refused = { "REFUSED", "yellow" }, broken = { "BROKEN", "red" },
-  deleted = { "deleted", "yellow" },
-}
-
-local function line(kind, text)
-  local sign = SIGNS[kind]
-  io.write(os.date("%H:%M:%S"), "  ", out.paint(1, sign[2], ("%-8s"):format(sign[1])), "  ", text, "\n")
-end
-
-local function base(path)
-  return path:match("[^/]*$")
-end
-
-local function indented(text)
-  return (text:gsub("\n", "\n" .. (" "):rep(20)))
-end
-
-local TELL = {}
-
-function TELL.loaded() end -- the line that says what is served names them
-
-function TELL.broken(event)
-  line("broken", indented(event.message) .. "\n" .. (" "):rep(20) .. "the code that was loaded before stays")
-end
-
-function TELL.deleted(event)
-  line("deleted", base(event.file) .. "; its code stays, for instances and for new starts")
-end
-
-local function headline(event)
-  local summary = event.summary
-  local because = event.cause ~= event.file and " (" .. base(event.cause) .. " changed)" or ""
-  local what = summary.unchanged and " as it was" or " " .. summary.hash:sub(1, 12)
-  return base(event.file) .. because .. what .. ", " .. fits.counts(summary) .. ", " .. out.duration(summary.took_us)
-end
-
-function TELL.reloaded(event, instances)
-  line("reloaded", headline(event))
-  fits.details(instances, 20)
-  fits.patches(event.summary, 20, true)
-  fits.interfaces(event.summary, 20)
-end
-
-function TELL.refused(event, instances)
-  line("refused", headline(event) .. "\n" .. (" "):rep(20) .. event.message)
-  fits.details(instances, 20)
-end
-
---- The function that rt:watch is given. Reports of instances come before the event that they belong to.
-local function teller(parsed)
-  local pending = {}
-  return function(event)
-    if parsed.json then
-      io.write(fits.event(event), "\n")
-      return
-    end
-    if event.kind == "instance" then
-      pending[event.file] = pending[event.file] or {}
-      table.insert(pending[event.file], event.instance)
-      return
-    end
-    local instances = pending[event.file] or {}
-    pending[event.file] = nil
-    TELL[event.kind](event, instances)
-  end
-end
-
 function dev.run(parsed, command)
   local policy = fits.policy(parsed, command)
-  local tell = teller(parsed)
+  local tell = telling.teller(parsed)
   parsed.watched = true
   return serve.host(parsed, function(rt)
     local broken = 0

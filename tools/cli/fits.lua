@@ -36,6 +36,11 @@ function fits.counts(summary)
   return ("%d instance%s on other code: %s%s"):format(summary.checked, summary.checked == 1 and "" or "s", table.concat(parts, ", "), moved)
 end
 
+--- Does an instance fit, as far as one can tell?
+function fits.fits(report)
+  return report.fit == "compatible" or report.fit == "not_reached"
+end
+
 local function write_divergence(r, pad)
   local where = r.event and ("at event %d, "):format(r.event) or "behind its last event, "
   local recorded = r.recorded and "recorded " .. r.recorded .. (r.recorded_at and "  " .. r.recorded_at or "") or "nothing recorded"
@@ -49,7 +54,7 @@ function fits.details(reports, indent)
   local told, left = 0, 0
   local pad = (" "):rep(indent)
   for _, r in ipairs(reports) do
-    if r.fit ~= "compatible" and r.fit ~= "not_reached" then
+    if not fits.fits(r) then
       told = told + 1
       if told > DETAILS_MAX then
         left = left + 1

@@ -1,19 +1,23 @@
 -- serve.lua: `lunation serve`: a folder of workflows, run until SIGTERM or SIGINT, reachable over HTTP on a Unix socket.
 local data = require "data"
+local fits = require "fits"
 local lunation = require "lunation"
 local out = require "out"
 local sys = require "sys"
+local telling = require "telling"
 
 local serve = {
   name = "serve",
   summary = "Run the workflows of a folder until stopped, and answer requests",
-  usage = "serve DIR [--data DIR]",
+  usage = "serve DIR [--policy POLICY] [--data DIR]",
   about = [[
 Loads every *.lua file of DIR; a file that does not load is reported, the others run. Everything unfinished in the data directory
-goes on. The server answers HTTP/1.1 with JSON on the socket lunation.sock in the data directory; the other commands use it too.
-SIGTERM or SIGINT (Ctrl-C) stop it; nothing is lost.]],
+goes on: on the code it has, or on what DIR holds now, where its workflow says so (on_reload) or --policy does. The server answers
+HTTP/1.1 with JSON on the socket lunation.sock in the data directory; the other commands use it too. SIGTERM or SIGINT (Ctrl-C) stop it;
+nothing is lost.]],
   arguments = { 1, 1 },
   options = {
+    { "--policy POLICY", "pin, adopt or all_or_nothing, for every workflow: what becomes of instances on other code" },
     { "--durability MODE", "sync (default; survives a power cut) or process (survives a crash)" },
     { "--workers N", "threads for activities that block (default 2)" },
     { "--paranoid", "for developers: run each turn twice, and stall who does not do the same both times" },
@@ -26,20 +30,18 @@ SIGTERM or SIGINT (Ctrl-C) stop it; nothing is lost.]],
   curl --unix-socket .lunation/lunation.sock -d '{"name": "Ada"}' http://localhost/v1/workflows/hello/start?id=ada]],
 }
 
-local function load_all(rt, folder)
-  local names = sys.list(folder)
-  table.sort(names)
-  local broken = 0
-  for _, name in ipairs(names) do
-    local path = folder:gsub("/+$", "") .. "/" .. name
-    if name:match("%.lua$") and sys.kind(path) == "file" then
-      local loaded, message = rt:load_file(path)
-      if not loaded then
-        broken = broken + 1
-        out.say(out.paint(2, "red", "not loaded: "), message)
-      end
+--- Load the folder. Instances of before are moved, or not, by the policies; that takes its time, and is told of.
+local function load_all(rt, parsed, policy)
+  local tell, broken = telling.teller(parsed), 0
+  local stop, message, code = rt:watch(parsed[1], function(event)
+    if event.kind == "broken" then
+      broken = broken + 1
+      out.say(out.paint(2, "red", "not loaded: "), event.message)
+    elseif event.kind ~= "loaded" and not parsed.quiet then
+      tell(event)
     end
-  end
+  end, { policy = policy, once = true })
+  if not stop then data.fail(("cannot serve '%s': %s"):format(parsed[1], message), code) end
   return broken
 end
 
@@ -102,8 +104,9 @@ function serve.host(parsed, load)
   return 0
 end
 
-function serve.run(parsed)
-  return serve.host(parsed, function(rt) return load_all(rt, parsed[1]) end)
+function serve.run(parsed, command)
+  local policy = fits.policy(parsed, command)
+  return serve.host(parsed, function(rt) return load_all(rt, parsed, policy) end)
 end
 
 return serve
