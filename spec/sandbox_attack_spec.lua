@@ -438,6 +438,77 @@ describe("an attack", function()
     end)
   end)
 
+  describe("over many turns", function()
+    local other
+
+    local function open(limits)
+      limits.turn_memory_bytes_max, limits.workflow_memory_bytes_max = 8 * 2 ^ 20, 512 * 2 ^ 20
+      other = assert(lunation.open({ store = "memory", seed = 7, limits = limits }))
+      assert(other:load_string("slow.lua", [[
+        activity("echo", function(value) return value end)
+        workflow("hoards", function(ctx, turns)
+          local all = {}
+          ctx.async:create_timer(3600)
+          for i = 1, turns do
+            local t = {}
+            for n = 1, 100000 do t[n] = n end -- 2 MB
+            all[i] = t
+            ctx:call_activity("echo", i)
+          end
+          return #all
+        end)
+        workflow("churns", function(ctx, turns)
+          for i = 1, turns do
+            local t = {}
+            for n = 1, 100000 do t[n] = n end
+            ctx:call_activity("echo", i)
+          end
+          return turns
+        end)
+        workflow("spins", function(ctx, turns)
+          for i = 1, turns do
+            for _ = 1, 1e6 do end
+            ctx:call_activity("echo", i)
+          end
+        end)]]))
+    end
+
+    after_each(function() other:close() end)
+
+    it("with memory that piles up harms nobody: the instance has a budget of its own", function()
+      open({ instance_memory_bytes_max = 24 * 2 ^ 20 })
+      assert(other:start("churns", { id = "churns", input = 100 }))
+      assert(other:start("hoards", { id = "little", input = 5 }))
+      assert(other:start("hoards", { id = "much", input = 1000 }))
+      assert(other:drain(120))
+      assert.same({ 100, 5 }, { other:get("churns").output, other:get("little").output })
+      local failure = other:get("much").failure
+      assert.equal("OutOfMemory", failure.type)
+      assert.matches("instance_memory_bytes_max (25165824)", failure.message, 1, true)
+      assert.is_true(#other:history("much") < 500, #other:history("much")) -- it did not come near a thousand turns
+      assert.same({ 0, 0 }, { other:stats().loaded, other:stats().resident })
+    end)
+
+    it("with instructions that add up harms nobody: the same budget in every replay", function()
+      local done = {}
+      for round = 1, 2 do
+        open({ instance_instructions_max = 20e6 })
+        assert(other:start("spins", { id = "spins", input = 1000 }))
+        for _ = 1, 500 do
+          other:tick(0)
+          if round == 2 then other:evict_all() end -- each step is a replay
+        end
+        assert(other:drain(120))
+        local failure = other:get("spins").failure
+        assert.equal("BudgetExceeded", failure.type)
+        assert.matches("slow.lua:%d+: the instance spent its budget of 20000000 instructions", failure.message)
+        done[round] = #other:history("spins")
+        if round == 1 then other:close() end
+      end
+      assert.equal(done[1], done[2])
+    end)
+  end)
+
   it("leaves nothing behind", function()
     assert(rt:evict_all())
     assert(rt:drain(120))

@@ -340,6 +340,7 @@ void lnt__turn_cancel(lnt__turn *turn, uint32_t seq) {
 
 int64_t lnt__turn_now_us(const lnt__turn *turn) { return turn->now_us; }
 bool lnt__turn_replaying(const lnt__turn *turn) { return turn->replaying || turn->rehearsing; } /* to tell on who goes another way by it */
+bool lnt__turn_rebuilding(const lnt__turn *turn) { return turn->replaying; }
 bool lnt__turn_recorded(const lnt__turn *turn) { return lnt__in_history(turn) || lnt__rehearsed_effect(turn); }
 const char *lnt__turn_id(const lnt__turn *turn) { return turn->id; }
 const char *lnt__turn_workflow(const lnt__turn *turn) { return turn->workflow; }

@@ -216,7 +216,7 @@ void lnt__engine_committed(lnt__engine *engine) {
     turn->pins--;
     if (turn->forming && lnt__instance_clean(turn)) lnt__fork_formed(turn);
     if (lnt__asks_wait(turn)) lnt__ready_asked(turn);
-    if (turn->evict && lnt__instance_idle(turn)) lnt__instance_drop_body(turn), turn->evict = false;
+    if (turn->evict && lnt__instance_idle(turn)) lnt__instance_evict(turn);
     if (turn->retry && turn->stall_batch <= engine->committed) turn->retry = false, lnt__ready_retry(turn);
     lnt__instance_release(turn);
   }
@@ -319,7 +319,7 @@ void lnt__engine_evict_all(lnt__engine *engine) {
   while (turn) {
     lnt__turn *before = turn->lru_prev;
     if (lnt__instance_idle(turn)) {
-      lnt__instance_drop_body(turn);
+      lnt__instance_evict(turn);
       lnt__instance_release(turn);
     } else {
       turn->evict = true;

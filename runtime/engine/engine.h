@@ -39,6 +39,7 @@ typedef struct lnt__outcome {
   lnt__buf value;  /* owned by the engine; empty when the VM is called */
   lnt__buf detail;
   bool carry_events; /* CONTINUED: external events that nobody took go over to it */
+  bool heavy;        /* WAITING: it seems to hold more than instance_memory_bytes_max; lnt__vm.weigh tells */
   lnt_error error;
 } lnt__outcome;
 
@@ -86,6 +87,7 @@ typedef struct lnt__vm {
   /* Resolve the task of command `seq` and run every branch that this wakes (first ready, first run), until all wait or the body ends. */
   void (*deliver)(void *vm, lnt__turn *turn, void *body, const lnt__delivery *delivery, lnt__outcome *outcome);
   void (*drop)(void *vm, void *body); /* never NULL body */
+  size_t (*weigh)(void *vm, void *body); /* the same, and how many bytes of the VM it held: slow. Asked only of bodies said to be heavy */
   /* The code of a workflow that `turn` starts: the newest of that name. LNT_ENOTFOUND. */
   lnt_status (*resolve)(void *vm, const lnt__turn *turn, const char *workflow, uint8_t *hash, lnt_error *err);
   /* Where the body stands now ("research.lua:14 in function 'plan'"), asked only from within a command, for a diagnosis. */
@@ -154,6 +156,7 @@ void lnt__turn_keep_event(lnt__turn *turn, lnt_value name, lnt_value value, uint
 size_t lnt__turn_default_id_size(const lnt__turn *turn);
 int64_t lnt__turn_now_us(const lnt__turn *turn); /* time of the event delivered last */
 bool lnt__turn_replaying(const lnt__turn *turn); /* what runs now ran before */
+bool lnt__turn_rebuilding(const lnt__turn *turn); /* the same, but false where a turn is rehearsed */
 bool lnt__turn_recorded(const lnt__turn *turn);  /* the next command is in the history: its answer is known */
 const char *lnt__turn_id(const lnt__turn *turn);
 const char *lnt__turn_workflow(const lnt__turn *turn);

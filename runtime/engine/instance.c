@@ -365,6 +365,20 @@ void lnt__instance_drop_body(lnt__turn *turn) {
   turn->seen = (lnt__seen){0};
 }
 
+/* One that held too much gets a turn, in which it ends. */
+void lnt__instance_evict(lnt__turn *turn) {
+  lnt__engine *engine = turn->engine;
+  turn->evict = false;
+  if (turn->weigh && turn->body && engine->vm.weigh) {
+    size_t size = engine->vm.weigh(engine->vm.vm, turn->body);
+    turn->body = NULL;
+    turn->overweight = size > engine->limits.instance_memory_bytes_max ? size : 0;
+    if (turn->overweight) lnt__ready_retry(turn);
+  }
+  turn->weigh = false;
+  lnt__instance_drop_body(turn);
+}
+
 enum { EVICT_SKIPS_MAX = 8 }; /* instances on their way to the disk that one call looks past */
 
 void lnt__instance_evict_over(lnt__engine *engine) {
@@ -373,7 +387,7 @@ void lnt__instance_evict_over(lnt__engine *engine) {
   while (turn && engine->resident > engine->limits.resident_max && skips < EVICT_SKIPS_MAX) {
     lnt__turn *before = turn->lru_prev;
     if (lnt__instance_idle(turn)) {
-      lnt__instance_drop_body(turn);
+      lnt__instance_evict(turn);
       lnt__instance_release(turn);
     } else {
       skips++;

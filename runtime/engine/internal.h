@@ -140,6 +140,8 @@ struct lnt__turn {
   bool retry;          /* it shall try again when `stall_batch` is durable */
   uint8_t active_durable; /* lnt__active: the row that the store has, or that is on its way there */
   bool ready, dirty, row_dirty, is_new, evict;
+  bool weigh;          /* its body seems to hold too much: how much, is told when it is evicted */
+  size_t overweight;   /* bytes that it held, and that are too many; 0: not known to be */
   uint32_t pins;       /* batches on their way that name it */
   uint64_t last_batch; /* newest batch with records of it */
   uint64_t stall_batch; /* that has what it did until it stalled: its history is complete only then */
@@ -263,6 +265,7 @@ lnt_status lnt__instance_load(lnt__turn *turn, lnt_error *err); /* fold the hist
 void lnt__instance_release(lnt__turn *turn);                    /* free it if nothing holds it */
 void lnt__instance_free(lnt__turn *turn);
 void lnt__instance_drop_body(lnt__turn *turn);
+void lnt__instance_evict(lnt__turn *turn);   /* drop the body of an instance that goes on later */
 void lnt__instance_touch(lnt__turn *turn);   /* it was used: head of the LRU */
 void lnt__instance_evict_over(lnt__engine *engine);
 bool lnt__instance_clean(const lnt__turn *turn);

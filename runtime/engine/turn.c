@@ -5,6 +5,7 @@
 
 void lnt__outcome_reset(lnt__outcome *outcome) {
   outcome->state = LNT__BODY_WAITING;
+  outcome->heavy = false;
   outcome->error.code = LNT_OK;
   lnt__buf_clear(&outcome->value);
   lnt__buf_clear(&outcome->detail);
@@ -222,6 +223,7 @@ static void resume_stalled(lnt__turn *turn) {
 
 static void finish_waiting(lnt__turn *turn) {
   resume_stalled(turn);
+  if (turn->engine->outcome.heavy) turn->weigh = turn->evict = true;
   if (turn->inbox_count) {
     lnt__event event = {.kind = LNT_EVENT_TURN};
     lnt__emit(turn, &event);
@@ -319,9 +321,26 @@ static lnt_status rehearse(lnt__turn *turn, bool *kept, lnt_error *err) {
   return status;
 }
 
+/* It held too much when it was evicted; its commands and timers go as if it were terminated. */
+static lnt_status fail_overweight(lnt__turn *turn, lnt_error *err) {
+  lnt__buf failure;
+  char text[300];
+  lnt_status status = lnt__timers_forget(turn, err);
+  if (status != LNT_OK) return status;
+  snprintf(text, sizeof(text), "the instance held %zu bytes of the workflow VM while it waited, more than instance_memory_bytes_max "
+           "(%llu): keep less in variables, leave large values to activities, or continue as new", turn->overweight,
+           (unsigned long long)turn->engine->limits.instance_memory_bytes_max);
+  lnt__buf_init(&failure);
+  lnt__failure_text(&failure, "OutOfMemory", text, false);
+  lnt__turn_close(turn, LNT_RUN_FAILED, LNT_EVENT_FAILED, (lnt_value){failure.data, failure.size}, LNT_VALUE_NIL);
+  lnt__buf_finish(&failure);
+  return LNT_OK;
+}
+
 static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
   bool kept;
   if (lnt__instance_closed(turn) || lnt__instance_held(turn)) return LNT_OK;
+  if (turn->overweight && !turn->body) return fail_overweight(turn, err);
   if (!turn->body && turn->stall_batch > turn->engine->committed) {
     turn->retry = true;
     return LNT_OK;
@@ -384,7 +403,7 @@ bool lnt__engine_turn(lnt__engine *engine, lnt_status *status, lnt_error *err) {
   *status = turn_of(turn, err);
   if (*status == LNT_OK) lnt__asks_answer(turn);
   if (*status != LNT_OK) lnt__ready_push(turn);
-  else if (turn->evict && lnt__instance_clean(turn)) lnt__instance_drop_body(turn);
+  else if (turn->evict && lnt__instance_clean(turn)) lnt__instance_evict(turn);
   if (*status == LNT_OK && !turn->body) lnt__instance_release(turn); /* it was there to be asked */
   lnt__instance_evict_over(engine);
   if (engine->answers.count) lnt__answers_tell(&engine->answers, LNT_OK);

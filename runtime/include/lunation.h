@@ -159,6 +159,8 @@ typedef void (*lnt_wake_fn)(void *user);     /* any thread: the runtime has work
   X(turn_us_max, 10000000, "microseconds of processor time between two waits: a last resort, the instance stalls")          \
   X(workflow_memory_bytes_max, 1024u << 20, "bytes of the workflow VM, all instances together")                        \
   X(turn_memory_bytes_max, 64u << 20, "bytes one instance may add to the workflow VM between two waits")               \
+  X(instance_instructions_max, 100000000000, "VM instructions of one instance, all its turns together")                \
+  X(instance_memory_bytes_max, 256u << 20, "bytes of the workflow VM that one instance may hold while it waits")       \
   X(activity_memory_bytes_max, 1024u << 20, "bytes of each activity VM")                                               \
   X(activity_slice_us_max, 2000000, "microseconds that a Lua activity may compute on the owner thread between two waits")  \
   X(activity_grace_us, 10000000, "microseconds that a canceled Lua activity may take to clean up, before it is dropped")  \

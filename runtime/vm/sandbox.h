@@ -73,6 +73,7 @@ typedef struct lnt__guard {
   lnt__kill killed;               /* reset by lnt__guard_begin */
   char text[LNT__GUARD_TEXT_MAX]; /* why, and where: "quests.lua:12: ..."; complete, UTF-8 */
   bool in_turn;
+  uint64_t total; /* units spent in all turns; the VM takes it and sets it to 0 */
 
   lua_Hook watch; /* told of each line and each call of a turn; NULL: nobody is (watch.c). Set between turns */
 

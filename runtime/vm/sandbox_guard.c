@@ -158,9 +158,12 @@ lnt__guard *lnt__guard_of(lua_State *L) {
 
 /* ---- Turns ---- */
 
-void lnt__guard_refill(lnt__guard *guard) {
-  if (!guard->in_turn || guard->killed != LNT__KILL_NONE) return;
-  guard->budget = guard->limits.turn_instructions_max > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)guard->limits.turn_instructions_max;
+static uint64_t full_budget(const lnt__guard *guard) {
+  return guard->limits.turn_instructions_max > INT64_MAX / 2 ? INT64_MAX / 2 : guard->limits.turn_instructions_max;
+}
+
+static void fill(lnt__guard *guard) {
+  guard->budget = (int64_t)full_budget(guard);
   guard->turn_base = guard->used;
   guard->gross = 0;
   guard->stack_at_limit = false;
@@ -169,14 +172,21 @@ void lnt__guard_refill(lnt__guard *guard) {
   arm(guard->L, LNT__GUARD_HOOK_INSTRUCTIONS);
 }
 
+void lnt__guard_refill(lnt__guard *guard) {
+  if (!guard->in_turn || guard->killed != LNT__KILL_NONE) return;
+  guard->total += lnt__guard_spent(guard);
+  fill(guard);
+}
+
 void lnt__guard_begin(lnt__guard *guard) {
   guard->killed = LNT__KILL_NONE;
   guard->text[0] = 0;
   guard->in_turn = true;
-  lnt__guard_refill(guard);
+  fill(guard);
 }
 
 void lnt__guard_end(lnt__guard *guard) {
+  guard->total += lnt__guard_spent(guard);
   guard->in_turn = false;
   guard->budget = INT64_MAX;
   guard->collect_at = SIZE_MAX;
@@ -187,7 +197,7 @@ void lnt__guard_end(lnt__guard *guard) {
 }
 
 uint64_t lnt__guard_spent(const lnt__guard *guard) {
-  return guard->in_turn ? guard->limits.turn_instructions_max - (uint64_t)guard->budget : 0;
+  return guard->in_turn ? full_budget(guard) - (uint64_t)guard->budget : 0;
 }
 
 /* ---- The kill ---- */

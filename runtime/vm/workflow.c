@@ -145,11 +145,32 @@ static void start_entry(lua_State *L, void *argument) {
 void lnt__enter_body(lnt__wvm *wvm, lnt__body *body, lnt__turn *turn) {
   body->turn = turn;
   wvm->body = body;
+  wvm->used_before = wvm->guard.used;
   wvm->cycles_left = 2;
   wvm->branch = NULL;
 }
 
+static void full_cycle(lua_State *L, void *argument) {
+  (void)argument;
+  lua_gc(L, LUA_GCCOLLECT, 0);
+}
+
+/* What a body seems to hold. What others left behind may be collected while it runs, and its own while they do, so nothing is certain:
+ * only one that still seems to hold too much after a full cycle is said to be heavy. */
+static void weigh_roughly(lnt__wvm *wvm, lnt__body *body, lnt__outcome *outcome) {
+  int64_t max = wvm->limits.instance_memory_bytes_max < INT64_MAX / 2 ? (int64_t)wvm->limits.instance_memory_bytes_max : INT64_MAX / 2;
+  size_t used = wvm->guard.used;
+  body->held += (int64_t)used - (int64_t)wvm->used_before;
+  if (body->held < 0) body->held = 0;
+  if (body->held <= max || body->held <= body->weighed + max / 8) return;
+  lnt__protected(wvm, full_cycle, NULL, NULL);
+  body->held -= (int64_t)(used - wvm->guard.used);
+  body->weighed = body->held;
+  outcome->heavy = outcome->heavy || body->held > max;
+}
+
 void lnt__leave_body(lnt__wvm *wvm, lnt_status status, const lnt_error *err, lnt__outcome *outcome) {
+  if (!status && outcome->state == LNT__BODY_WAITING) weigh_roughly(wvm, wvm->body, outcome);
   wvm->body = NULL;
   wvm->branch = NULL;
   wvm->run = NULL;
@@ -225,6 +246,15 @@ static void vm_deliver(void *vm, lnt__turn *turn, void *body, const lnt__deliver
 }
 
 static void vm_drop(void *vm, void *body) { lnt__body_free(vm, body); }
+
+static size_t vm_weigh(void *vm, void *body) {
+  lnt__wvm *wvm = vm;
+  lnt__protected(wvm, full_cycle, NULL, NULL);
+  size_t before = wvm->guard.used;
+  lnt__body_free(wvm, body);
+  lnt__protected(wvm, full_cycle, NULL, NULL);
+  return before > wvm->guard.used ? before - wvm->guard.used : 0;
+}
 
 /* The newest code that a file defines it in; when none does any more, the code of the instance that asks, if it does. */
 static lnt_status vm_resolve(void *vm, const lnt__turn *turn, const char *workflow, uint8_t *hash, lnt_error *err) {
@@ -307,7 +337,7 @@ static void init(lnt__wvm *wvm) {
   lnt__guard_init(&wvm->guard, &guard_limits);
   wvm->host = (lnt__sandbox_host){wvm, host_now_us, host_rng, host_log};
   wvm->guard.host = &wvm->host;
-  wvm->interface = (lnt__vm){wvm, vm_start, vm_deliver, vm_drop, vm_resolve, vm_where, vm_trace, lnt__vm_ask, lnt__vm_update,
+  wvm->interface = (lnt__vm){wvm, vm_start, vm_deliver, vm_drop, vm_weigh, vm_resolve, vm_where, vm_trace, lnt__vm_ask, lnt__vm_update,
                               lnt__vm_inspect, lnt__body_reseed, lnt__vm_watch, lnt__vm_watched, lnt__vm_defines,
                               lnt__vm_compare, lnt__vm_met, lnt__vm_untrace};
   wvm->slots = FIRST_SLOT;

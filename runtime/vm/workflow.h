@@ -183,6 +183,9 @@ struct lnt__body {
   uint32_t spawned;   /* branches made since the last delivery */
   uint32_t composites; /* ever made */
   uint32_t side_effects; /* ever asked for */
+  uint64_t spent;      /* units, in all its turns */
+  int64_t held;        /* bytes of the state that it seems to hold: what was added while it ran */
+  int64_t weighed;     /* the same when that was looked at last, after a full cycle of the collector */
   uint32_t settling;   /* tasks are being settled: this many, inside each other */
   uint32_t doomed;     /* tasks in the table of the slot, to be canceled after that */
   uint32_t doomed_slot;
@@ -246,6 +249,7 @@ struct lnt__wvm {
   const void *task_meta, *scope_meta;
   lnt__buf input, extra;
   lnt__watch *watch;  /* a diagnosis is under way; else NULL */
+  size_t used_before; /* bytes of the state when the body that runs was entered */
   size_t clean_bytes; /* of the state after the last full cycle of the collector in idle time */
   int cycles_left;    /* of the collector until all is found that is garbage now: the one under way began before some of it was */
 

@@ -417,6 +417,20 @@ static bool after_resume(lua_State *L, lnt__body *body, lnt__branch *branch, int
   return main_over(L, body, outcome);
 }
 
+/* It waits again. Has it spent what one instance may, in all its turns? The same in every replay, so none is stopped by it. */
+static bool spent_all(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcome *outcome) {
+  char where[LUA_IDSIZE + 16], text[LUA_IDSIZE + 300];
+  body->spent += wvm->guard.total;
+  if (body->spent <= wvm->limits.instance_instructions_max || lnt__turn_rebuilding(body->turn)) return false;
+  lnt__sandbox_where(co, 0, where, sizeof where);
+  snprintf(text, sizeof text, "%s: the instance spent its budget of %llu instructions (instance_instructions_max) in all its turns; let it "
+           "continue as new, or do the work in activities",
+           where[0] ? where : body->code->file, (unsigned long long)wvm->limits.instance_instructions_max);
+  lnt__traceback(co, &outcome->detail);
+  fail_with(outcome, "BudgetExceeded", text);
+  return true;
+}
+
 static bool run_first(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
   lnt__wvm *wvm = lnt__wvm_of(L);
   lnt__branch *branch = body->ready_head;
@@ -426,9 +440,13 @@ static bool run_first(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
   branch->begun = true;
   branch->seq = 0;
   wvm->branch = branch;
+  wvm->guard.total = 0;
   int rc = lnt__resume(wvm, branch->thread.co, branch->argument_count);
   wvm->branch = NULL;
-  return after_resume(L, body, branch, rc, outcome);
+  lua_State *co = branch->thread.co; /* a branch that is over is gone after this */
+  bool waits = rc == LUA_YIELD && wvm->guard.killed == LNT__KILL_NONE && !body->refused;
+  if (after_resume(L, body, branch, rc, outcome)) return true;
+  return waits && spent_all(wvm, body, co, outcome);
 }
 
 bool lnt__body_run(lua_State *L, lnt__body *body, lnt__outcome *outcome) {
