@@ -71,6 +71,7 @@ struct lnt__request {
   bool creates;                /* a run that goes on from a history */
   bool purges;                 /* it tells how many went, and where to go on */
   uint64_t purged, purge_next;
+  int repeated;                /* an event was delivered before, under the same key */
   int existed;                 /* a start was answered by an instance that is there already */
 };
 

@@ -118,6 +118,7 @@ void lnt__request_done(void *user, lnt_status status) {
   lnt__text_member(&request->reply, started ? "workflow" : "event", request->name[0] ? request->name : NULL);
   if (!strcmp(request->segments[1], "activities")) lnt__text_member(&request->reply, "token", request->segments[2]);
   if (request->existed) lnt__text_raw(&request->reply, ",\"existed\":true");
+  if (request->repeated) lnt__text_raw(&request->reply, ",\"repeated\":true");
   if (request->purges) lnt__text_number(&request->reply, "purged", (int64_t)request->purged);
   lnt__text_cursor(&request->reply, request->purge_next);
   lnt__text_raw(&request->reply, "}");
@@ -125,15 +126,22 @@ void lnt__request_done(void *user, lnt_status status) {
 }
 
 static void post_event(lnt__request *request) {
-  lnt_value data;
-  if (!lnt__request_body(request, &data)) return;
+  char key[LNT_NAME_BYTES_MAX + 1];
+  bool bad = false;
+  lnt_raise_options options;
+  lnt_raise_options_init(&options);
+  if (lnt__request_parameter(request, "key", key, sizeof key, &bad)) options.key = key;
+  if (bad) lnt__request_bad_query(request, "the parameter `key` is malformed or longer than 128 bytes");
+  if (bad || !lnt__request_body(request, &options.data)) return;
   snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
   snprintf(request->name, sizeof request->name, "%s", request->segments[4]);
-  lnt__pending *pending = lnt__request_pending(request);
+  options.done = lnt__request_done;
+  options.done_user = lnt__request_pending(request);
+  options.repeated = &request->repeated;
   lnt_error err = {LNT_OK, ""};
   lnt_status status = LNT_OK;
-  if (pending) status = lnt_raise(request->rt, request->segments[2], request->segments[4], data, lnt__request_done, pending, &err);
-  lnt_value_free(&data);
+  if (options.done_user) status = lnt_raise_ex(request->rt, request->segments[2], request->segments[4], &options, &err);
+  lnt_value_free(&options.data);
   if (status) lnt__request_refused(request, status, &err);
 }
 
@@ -258,7 +266,7 @@ static const route routes[] = {
     {"GET", {"v1", "instances", "{id}", "history"}, get_history, "run", "", "its events"},
     {"GET", {"v1", "instances", "{id}", "describe"}, lnt__get_describe, "", "", "why it waits"},
     {"GET", {"v1", "instances", "{id}", "wait"}, lnt__get_wait, "timeout_ms until", "", "wait until it is over, or has started"},
-    {"POST", {"v1", "instances", "{id}", "events", "{event}"}, post_event, "", "the data", "deliver an event"},
+    {"POST", {"v1", "instances", "{id}", "events", "{event}"}, post_event, "key", "the data", "deliver an event"},
     {"GET", {"v1", "instances", "{id}", "query", "{query}"}, lnt__ask_query, "args", "", "ask it"},
     {"POST", {"v1", "instances", "{id}", "query", "{query}"}, lnt__ask_query, "args", "the arguments", "ask it"},
     {"POST", {"v1", "instances", "{id}", "update", "{update}"}, lnt__post_update, "update_id", "the arguments", "ask it to do something"},

@@ -162,24 +162,32 @@ static int runtime_start(lua_State *L) {
   return 2;
 }
 
-/* rt:raise(id, event, data, {data_json =, done =}) -> true */
+/* rt:raise(id, event, data, {key =, data_json =, done =}) -> true, repeated */
 static int runtime_raise(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
   const char *id = luaL_checkstring(L, 2);
   const char *event = luaL_checkstring(L, 3);
   lua_settop(L, 5);
+  lnt_raise_options options;
+  int repeated = 0;
+  lnt_raise_options_init(&options);
+  options.repeated = &repeated;
+  if (lua_istable(L, 5)) options.key = text_field(L, 5, "key");
   lnt__binding_done *done = lnt__binding_keep_done(L, self, 5);
+  if (done) options.done = lnt__binding_on_done, options.done_user = done;
   lnt_error err = {LNT_OK, ""};
-  lnt_value data;
-  lnt_status status = lnt__binding_read_value(L, self, 4, 5, "data_json", &data, &err);
+  lnt_status status = lnt__binding_read_value(L, self, 4, 5, "data_json", &options.data, &err);
   if (!status) {
     lua_State *outer = lnt__binding_enter(self, L);
-    status = lnt_raise(self->rt, id, event, data, done ? lnt__binding_on_done : NULL, done, &err);
+    status = lnt_raise_ex(self->rt, id, event, &options, &err);
     lnt__binding_leave(self, outer);
   }
-  lnt_value_free(&data);
+  lnt_value_free(&options.data);
   if (status) lnt__binding_drop_done(L, done);
-  return lnt__binding_answer(L, status, &err);
+  if (status) return lnt__binding_failed(L, status, &err);
+  lua_pushboolean(L, 1);
+  lua_pushboolean(L, repeated);
+  return 2;
 }
 
 const luaL_Reg lnt__binding_calls[] = {

@@ -61,13 +61,36 @@ lnt_status lnt_start(lnt_runtime *rt, const lnt_start_options *options, char *id
   return status;
 }
 
-lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_value data, lnt_done_fn done, void *done_user,
-                     lnt_error *err) {
+static lnt_status check_raise(lnt_runtime *rt, const char *id, const char *event, lnt_value data, lnt_error *err) {
   lnt_status status = lnt__request_check(rt, err);
   if (!status) status = lnt__check_name("instance id", id, LNT_ID_BYTES_MAX, false, err);
   if (!status) status = lnt__check_name("event name", event, LNT_NAME_BYTES_MAX, true, err);
-  if (!status) status = lnt__request_check_value(rt, "data of event", event, data, err);
-  return status ? status : lnt__engine_raise(rt->engine, id, event, data, done, done_user, err);
+  return status ? status : lnt__request_check_value(rt, "data of event", event, data, err);
+}
+
+lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_value data, lnt_done_fn done, void *done_user,
+                     lnt_error *err) {
+  lnt_status status = check_raise(rt, id, event, data, err);
+  lnt__raise raise = {.id = id, .event = event, .data = data, .done = done, .done_user = done_user};
+  return status ? status : lnt__engine_raise(rt->engine, &raise, err);
+}
+
+void lnt_raise_options_init(lnt_raise_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+}
+
+lnt_status lnt_raise_ex(lnt_runtime *rt, const char *id, const char *event, const lnt_raise_options *options, lnt_error *err) {
+  lnt_raise_options given;
+  lnt_raise_options_init(&given);
+  if (options && options->size < offsetof(lnt_raise_options, key))
+    return lnt__fail(err, LNT_EINVAL, "lnt_raise_ex: options.size is not set; call lnt_raise_options_init() first");
+  if (options) memcpy(&given, options, options->size < sizeof given ? options->size : sizeof given);
+  lnt_status status = check_raise(rt, id, event, given.data, err);
+  if (!status && given.key) status = lnt__check_name("key of an event", given.key, LNT_NAME_BYTES_MAX, true, err);
+  lnt__raise raise = {.id = id, .event = event, .data = given.data, .key = given.key, .done = given.done, .done_user = given.done_user,
+                      .repeated = given.repeated};
+  return status ? status : lnt__engine_raise(rt->engine, &raise, err);
 }
 
 /* A request about one instance that carries a reason for people. */

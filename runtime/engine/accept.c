@@ -145,7 +145,7 @@ lnt__turn *lnt__find_open(lnt__engine *engine, const char *id, lnt_status *statu
   return turn;
 }
 
-lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, lnt_error *err) {
+lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, const char *key, lnt_error *err) {
   const lnt_limits *limits = &turn->engine->limits;
   if (turn->inbox_count + turn->buffered_count >= limits->buffered_events_max || (!turn->body && lnt__instance_full(turn)))
     return lnt__fail(err, LNT_ELIMIT, "instance '%s' has %llu events that nobody has waited for: the limit buffered_events_max", turn->id,
@@ -153,19 +153,33 @@ lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, l
   if (turn->history_events >= limits->history_events_max)
     return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max", turn->id,
                      (unsigned long long)limits->history_events_max);
+  if (key && !lnt__raise_key_add(turn, key)) return lnt__fail(err, LNT_ENOMEM, "out of memory: the event was not taken");
   lnt__event event = {.kind = LNT_EVENT_EVENT_RAISED, .name = name, .value = data};
+  if (key) event.id = text_value(key);
   lnt__accept(turn, &event);
   return LNT_OK;
 }
 
-lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *name, lnt_value data, lnt_done_fn done, void *done_user,
-                             lnt_error *err) {
-  lnt_status status;
-  lnt__turn *turn = lnt__find_open(engine, id, &status, err);
+/* Was this raised before? Of a finished instance it may have been, and that is no error. */
+static lnt_status was_raised(lnt__engine *engine, const lnt__raise *raise, bool *seen, lnt_error *err) {
+  lnt_status status = lnt__accepting(engine, err);
+  lnt__turn *turn = status == LNT_OK ? lnt__instance_by_id(engine, raise->id, &status, err) : NULL;
+  *seen = false;
   if (!turn) return status;
-  status = lnt__accept_raised(turn, text_value(name), data, err);
-  if (status == LNT_OK) lnt__push_done(engine, done, done_user);
-  else lnt__instance_release(turn);
+  status = lnt__raise_key_seen(turn, raise->key, seen, err);
+  if (*seen || lnt__instance_closed(turn) || status != LNT_OK) lnt__instance_release(turn);
+  return status;
+}
+
+lnt_status lnt__engine_raise(lnt__engine *engine, const lnt__raise *raise, lnt_error *err) {
+  bool seen = false;
+  lnt_status status = raise->key ? was_raised(engine, raise, &seen, err) : LNT_OK;
+  if (status != LNT_OK) return status;
+  if (raise->repeated) *raise->repeated = seen;
+  lnt__turn *turn = seen ? NULL : lnt__find_open(engine, raise->id, &status, err);
+  if (turn) status = lnt__accept_raised(turn, text_value(raise->event), raise->data, raise->key, err);
+  if (status == LNT_OK) lnt__push_done(engine, raise->done, raise->done_user);
+  else if (turn) lnt__instance_release(turn);
   return status;
 }
 

@@ -133,13 +133,28 @@ static lnt_status check_held(lnt__turn *turn, bool *held, lnt_error *err) {
   return status;
 }
 
-static lnt_status ask(lnt__engine *engine, const lnt__inquiry *inquiry, const char *update_id, lnt_error *err) {
-  lnt_status status = lnt__accepting(engine, err);
-  if (status != LNT_OK) return status;
+static bool was_seen(const lnt__turn *turn, const char *id) {
+  uint64_t hash = lnt__hash64(id, strlen(id));
+  for (size_t i = 0; turn->asked && i < turn->asked->ids.count; i++)
+    if (turn->asked->ids.items[i] == hash) return true;
+  return false;
+}
+
+/* A random id that no update of this instance had: a process with the same seed, and a clock that stands still, draws the same ones
+ * again. */
+static lnt_status draw_id(lnt__turn *turn, char id[37], lnt_error *err) {
+  lnt__engine *engine = turn->engine;
+  lnt_status status = lnt__instance_closed(turn) ? LNT_OK : lnt__instance_load(turn, err);
+  do lnt__rng_uuid_at(&engine->rng, engine->now_us, id);
+  while (was_seen(turn, id));
+  return status;
+}
+
+/* update_id: NULL for a query. */
+static lnt_status ask(lnt__turn *turn, const lnt__inquiry *inquiry, const char *update_id, lnt_error *err) {
+  lnt__engine *engine = turn->engine;
   bool held = false;
-  lnt__turn *turn = lnt__instance_by_id(engine, inquiry->id, &status, err);
-  if (!turn) return status;
-  if (update_id) status = check_held(turn, &held, err);
+  lnt_status status = update_id ? check_held(turn, &held, err) : LNT_OK;
   if (status != LNT_OK) return status;
   lnt__asked *asked = asked_of(turn);
   if (asked && asked->count >= engine->limits.questions_max)
@@ -156,16 +171,19 @@ static lnt_status ask(lnt__engine *engine, const lnt__inquiry *inquiry, const ch
   return LNT_OK;
 }
 
-lnt_status lnt__engine_query(lnt__engine *engine, const lnt__inquiry *inquiry, lnt_error *err) { return ask(engine, inquiry, NULL, err); }
+lnt_status lnt__engine_query(lnt__engine *engine, const lnt__inquiry *inquiry, lnt_error *err) {
+  lnt_status status = lnt__accepting(engine, err);
+  lnt__turn *turn = status == LNT_OK ? lnt__instance_by_id(engine, inquiry->id, &status, err) : NULL;
+  return turn ? ask(turn, inquiry, NULL, err) : status;
+}
 
 lnt_status lnt__engine_update(lnt__engine *engine, const lnt__inquiry *inquiry, char *id_out, lnt_error *err) {
   char random_id[37];
-  const char *id = inquiry->update_id;
-  if (!id) {
-    lnt__rng_uuid(&engine->rng, random_id);
-    id = random_id;
-  }
-  lnt_status status = ask(engine, inquiry, id, err);
+  const char *id = inquiry->update_id ? inquiry->update_id : random_id;
+  lnt_status status = lnt__accepting(engine, err);
+  lnt__turn *turn = status == LNT_OK ? lnt__instance_by_id(engine, inquiry->id, &status, err) : NULL;
+  if (turn && !inquiry->update_id) status = draw_id(turn, random_id, err);
+  if (turn && status == LNT_OK) status = ask(turn, inquiry, id, err);
   if (status == LNT_OK && id_out) memcpy(id_out, id, strlen(id) + 1);
   return status;
 }
@@ -283,13 +301,6 @@ static const lnt__event *recorded_answer(lnt__turn *turn, const char *id, lnt_st
 static void answer_recorded(lnt__turn *turn, lnt__ask *ask, const lnt__event *event) {
   bool ok = event->options.size == 0;
   answer(turn, ask, ok ? LNT_OK : LNT_EFAILED, ok ? event->value : event->options);
-}
-
-static bool was_seen(const lnt__turn *turn, const char *id) {
-  uint64_t hash = lnt__hash64(id, strlen(id));
-  for (size_t i = 0; i < turn->asked->ids.count; i++)
-    if (turn->asked->ids.items[i] == hash) return true;
-  return false;
 }
 
 typedef enum seen { SEEN_NOT, SEEN_DONE, SEEN_LATER } seen;

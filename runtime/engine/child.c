@@ -382,7 +382,7 @@ void lnt__sent_command(lnt__turn *turn, const lnt__command *command, lnt__event 
   lnt_status status = LNT_OK;
   snprintf(id, sizeof(id), "%.*s", (int)command->id.size, (const char *)command->id.data);
   lnt__turn *target = lnt__find_open(turn->engine, id, &status, &err);
-  if (target) status = lnt__accept_raised(target, command->name, command->input, &err);
+  if (target) status = lnt__accept_raised(target, command->name, command->input, NULL, &err);
   if (target && status != LNT_OK) lnt__instance_release(target);
   if (status != LNT_OK) keep_failure(turn, event, failure_type(status, "InstanceNotFound", "InstanceClosed"), err.message);
 }

@@ -245,8 +245,15 @@ typedef struct lnt__start {
   bool *existed;        /* the id was taken, and that one is the answer; may be NULL */
 } lnt__start;
 lnt_status lnt__engine_start(lnt__engine *engine, const lnt__start *start, char *id_out, lnt_error *err);
-lnt_status lnt__engine_raise(lnt__engine *engine, const char *id, const char *event, lnt_value data, lnt_done_fn done, void *done_user,
-                             lnt_error *err);
+typedef struct lnt__raise {
+  const char *id, *event;
+  lnt_value data;
+  const char *key; /* NULL: none */
+  lnt_done_fn done;
+  void *done_user;
+  int *repeated;   /* the key was used before: nothing was done; may be NULL */
+} lnt__raise;
+lnt_status lnt__engine_raise(lnt__engine *engine, const lnt__raise *raise, lnt_error *err);
 lnt_status lnt__engine_terminate(lnt__engine *engine, const char *id, const char *reason, lnt_done_fn done, void *done_user,
                                  lnt_error *err);
 /* The body is told by a delivery (LNT__DELIVER_CANCEL); what it does about it is its own affair. */

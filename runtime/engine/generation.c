@@ -89,6 +89,8 @@ void lnt__continue_as_new(lnt__turn *turn, lnt_value input, bool raised) {
   copy_custom_status(next, turn);
   carry_events(next, turn, raised);
   lnt__asks_carry(next, turn);
+  next->raise_keys = turn->raise_keys;
+  turn->raise_keys = NULL;
   lnt__turn_close(turn, LNT_RUN_CONTINUED_AS_NEW, LNT_EVENT_CONTINUED_AS_NEW, input, LNT_VALUE_NIL);
   turn->engine->stats.continued++;
 }

@@ -78,6 +78,7 @@ void lnt__instance_free(lnt__turn *turn) {
   lnt__free(turn->failure);
   lnt__free(turn->attributes);
   lnt__free(turn->attributes_indexed);
+  lnt__raise_keys_free(turn);
   lnt__free(turn);
 }
 

@@ -62,6 +62,7 @@ enum { LNT__SEEN_BYTES = 12 }; /* of an event, beside its slices */
 typedef struct lnt__seen { uint64_t events, bytes; bool advised; } lnt__seen; /* advised: to continue as new */
 typedef struct lnt__ask lnt__ask;
 typedef struct lnt__asked lnt__asked; /* ask.c: requests that wait at an instance */
+typedef struct lnt__raise_keys lnt__raise_keys; /* raise_keys.c */
 typedef struct lnt__rehearsal lnt__rehearsal; /* rehearse.c */
 
 /* The vectors that grow with LNT__PUSH(). */
@@ -122,6 +123,7 @@ struct lnt__turn {
   uint32_t updates_answered; /* by the body that runs */
   uint32_t asks_run;   /* queries and validators that ran on its body since it was made */
   lnt__asked *asked;   /* NULL: nobody ever asked; owned */
+  lnt__raise_keys *raise_keys; /* NULL: nobody raised with a key since it is in memory; owned */
 
   lnt__seen seen;
   lnt__buf patches; /* is_patched() answered so far: for each a varint size, the name, a byte */
@@ -403,9 +405,14 @@ void lnt__beat_free(lnt__turn *turn, lnt__cmd *cmd);
 static inline bool lnt__cmd_is_attempt(const lnt__cmd *cmd) { return cmd->state >= LNT__CMD_QUEUED && cmd->state <= LNT__CMD_DEFERRED; }
 
 /* Put an external event into the inbox of an open instance, within its limits: LNT_ELIMIT. */
-lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, lnt_error *err);
+lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, const char *key, lnt_error *err); /* key: or NULL */
 lnt_status lnt__accept_terminate(lnt__turn *turn, const char *reason, lnt_error *err); /* of an open instance */
 lnt_status lnt__accept_cancel(lnt__turn *turn, const char *reason, lnt_error *err);    /* LNT_ELIMIT: its history is full */
+
+/* raise_keys.c */
+lnt_status lnt__raise_key_seen(lnt__turn *turn, const char *key, bool *seen, lnt_error *err); /* of an instance that may be finished */
+bool lnt__raise_key_add(lnt__turn *turn, const char *key); /* after lnt__raise_key_seen(); false: out of memory */
+void lnt__raise_keys_free(lnt__turn *turn);
 
 /* child.c */
 #define LNT__CHILD_SUFFIX_BYTES 40

@@ -413,6 +413,25 @@ LNT_API lnt_status lnt_start(lnt_runtime *rt, const lnt_start_options *options, 
 LNT_API lnt_status lnt_raise(lnt_runtime *rt, const char *id, const char *event, lnt_value data, lnt_done_fn done,
                              void *done_user, lnt_error *err);
 
+typedef struct lnt_raise_options {
+  size_t size;
+  lnt_value data;
+  const char *key;  /* makes the raise repeatable: 1 to 128 bytes, the rule of names; NULL: each raise is another event */
+  lnt_done_fn done; /* may be NULL */
+  void *done_user;
+  int *repeated;    /* set to 1 if an event was raised under this key before, and nothing was delivered now; else to 0; may be NULL */
+} lnt_raise_options;
+
+/* Fill `options` with defaults. Any thread. */
+LNT_API void lnt_raise_options_init(lnt_raise_options *options);
+
+/* The same with a key, for a client that may have to repeat a raise because it did not hear what became of it, as after a crash: under a
+ * key that the instance got an event under before, nothing is delivered, whatever the event's name and data, and `done` is told when the
+ * first one is durable; of a finished instance too. An instance remembers the keys of its last LNT_RAISE_KEYS_MAX events that had one, of
+ * this generation and the one before. Errors as lnt_raise(). */
+#define LNT_RAISE_KEYS_MAX 1000
+LNT_API lnt_status lnt_raise_ex(lnt_runtime *rt, const char *id, const char *event, const lnt_raise_options *options, lnt_error *err);
+
 /* Stop an instance where it stands; its body runs no further. `reason` may be NULL. Errors as lnt_raise(). */
 LNT_API lnt_status lnt_terminate(lnt_runtime *rt, const char *id, const char *reason, lnt_done_fn done,
                                  void *done_user, lnt_error *err);
@@ -645,7 +664,8 @@ typedef struct lnt_event {
   const char *name; /* workflow, activity, event; NULL: none */
   lnt_value value;  /* input, result, data, output, or a failure as a map */
   const char *detail; /* for people only, never seen by the workflow: a traceback, a code hash; NULL: none */
-  const char *id;     /* the instance or update that the event is about: a child, the target of an event; NULL: none */
+  const char *id;     /* the instance or update that the event is about: a child, the target of an event; the key it was raised under;
+                         NULL: none */
   lnt_value options;  /* how the command was made (retry, timeouts), or the failure of one that is answered at once; nil: none */
 } lnt_event;
 

@@ -145,7 +145,7 @@ void raise_event(world *w, const char *id, const char *name, int64_t number) {
   lnt__buf data;
   lnt__buf_init(&data);
   lnt__cbor_int(&data, number);
-  CHECK_STATUS(lnt__engine_raise(w->engine, id, name, (lnt_value){data.data, data.size}, NULL, NULL, &err), LNT_OK);
+  CHECK_STATUS(lnt__engine_raise(w->engine, &(lnt__raise){.id = id, .event = name, .data = {data.data, data.size}}, &err), LNT_OK);
   lnt__buf_finish(&data);
 }
 

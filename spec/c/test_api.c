@@ -886,6 +886,37 @@ static void test_limits(void) {
   host_close(&h);
 }
 
+static void count_done(void *user, lnt_status status) { *(int *)user += status == LNT_OK; }
+
+static void test_raises_with_a_key(void) {
+  host h = {0};
+  int told = 0, repeated = -1;
+  lnt_raise_options options;
+  host_open(&h, INLINE);
+  if (!host_load(&h)) return;
+  CHECK_STATUS(host_start(&h, "gate", "a", NULL), LNT_OK);
+  lnt_raise_options_init(&options);
+  options.done = count_done;
+  options.done_user = &told;
+  options.repeated = &repeated;
+  options.key = "k";
+  for (int i = 0; i < 3; i++) {
+    CHECK_STATUS(lnt_raise_ex(h.rt, "a", "other", &options, &h.error), LNT_OK);
+    CHECK_EQ_INT(repeated, i > 0);
+    CHECK_EQ_INT(told, i);
+    CHECK_STATUS(lnt_flush(h.rt, &h.error), LNT_OK);
+  }
+  CHECK_EQ_INT(told, 3);
+  CHECK_STATUS(lnt_raise_ex(h.rt, "a", "other", NULL, &h.error), LNT_OK);
+  CHECK_STATUS(lnt_raise_ex(h.rt, "zzz", "go", &options, &h.error), LNT_ENOTFOUND);
+  options.key = "";
+  CHECK_STATUS(lnt_raise_ex(h.rt, "a", "go", &options, &h.error), LNT_EINVAL);
+  options.size = 0;
+  CHECK_STATUS(lnt_raise_ex(h.rt, "a", "go", &options, &h.error), LNT_EINVAL);
+  CHECK_HAS(h.error.message, "lnt_raise_options_init");
+  host_close(&h);
+}
+
 static void test_bad_arguments(void) {
   host h = {0};
   lnt_error e;
@@ -1278,7 +1309,8 @@ CHECK_MAIN(test_memory, test_lmdb, test_committer, test_one_commit_per_step, tes
            test_endless_activity_meets_its_timeout, test_endless_activity_on_a_worker_thread,
            test_poison_leaves_others_alone, test_a_slow_turn_stalls, test_callbacks, test_observer_and_history,
            test_run_and_stop, test_list, test_terminate_and_get,
-           test_missing_activity, test_timer_by_virtual_clock, test_eviction, test_limits, test_bad_arguments, test_load_all_or_nothing,
+           test_missing_activity, test_timer_by_virtual_clock, test_eviction, test_limits, test_raises_with_a_key,
+           test_bad_arguments, test_load_all_or_nothing,
            test_commit_fails_once, test_full_and_room_again, test_full_store_bytes_max, test_close_without_commit,
            test_out_of_memory, test_kill_inline,
            test_kill_committer, test_stored_activities, test_read_only, test_snapshot, test_headers_in_cxx);

@@ -255,7 +255,7 @@ static void history_of(host *h, const char *id, char *out, size_t size) {
 
 static void raise_event(host *h, const char *id) {
   lnt_error err;
-  CHECK_EQ_INT(lnt__engine_raise(h->engine, id, "GO", LNT_VALUE_NIL, NULL, NULL, &err), LNT_OK);
+  CHECK_EQ_INT(lnt__engine_raise(h->engine, &(lnt__raise){.id = id, .event = "GO"}, &err), LNT_OK);
 }
 
 /* ---- Tests ---- */
@@ -509,7 +509,7 @@ static void test_terminate_stops_a_waiting_instance_and_its_timer(void) {
   settle_all(&h);
   history_of(&h, "one", history, sizeof(history));
   CHECK_EQ_STR(history, "STtZ");
-  CHECK_EQ_INT(lnt__engine_raise(h.engine, "one", "go", LNT_VALUE_NIL, NULL, NULL, &err), LNT_ECLOSED);
+  CHECK_EQ_INT(lnt__engine_raise(h.engine, &(lnt__raise){.id = "one", .event = "go"}, &err), LNT_ECLOSED);
   host_finish(&h);
 }
 

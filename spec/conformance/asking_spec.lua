@@ -341,6 +341,21 @@ describe("an update", function()
     assert.equal(1, answer)
   end, { ways = { "kept", "evicted" } }) -- who asked is gone with the process
 
+  case("without an id has one of its own, also after a restart with the same seed", CART, function(w)
+    w:run("cart", { id = "c", input = 9 })
+    for i = 1, 3 do
+      assert.equal(i, update(w, "c", "add", "thing " .. i))
+      w:settle()
+      w:reopen()
+    end
+    local ids, count = {}, 0
+    for _, event in ipairs(w:events("c", "UpdateAccepted")) do
+      count = count + (ids[event.id] and 0 or 1)
+      ids[event.id] = true
+    end
+    assert.equal(3, count)
+  end, { disk = true, alike = false }) -- the ids follow from what ran before an opening
+
   local DIARY = [[
     workflow("diary", function(ctx, pages)
       local log = pages or {}

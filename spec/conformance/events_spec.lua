@@ -83,6 +83,82 @@ describe("an event", function()
   end)
 end)
 
+describe("an event with a key", function()
+  local LOOP = [[
+    workflow("loop", function(ctx, seen)
+      seen = seen or {}
+      local event = ctx:wait_for_external_event("go")
+      seen[#seen + 1] = event
+      if event == "turn" then ctx:continue_as_new(seen) end
+      if event == "end" then return seen end
+      ctx:continue_as_new(seen)
+    end)]]
+
+  -- true: it was delivered before.
+  local function raise(w, id, event, data, key)
+    local ok, repeated = w.rt:raise(id, event, data, { key = key })
+    assert.is_true(ok)
+    return repeated
+  end
+
+  case("is delivered once, however often it is raised", WAITER, function(w)
+    w:run("waiter", { id = "w", input = { "a", "a", "b" } })
+    assert.same({ false, true }, { raise(w, "w", "a", 1, "k1"), raise(w, "w", "a", 1, "k1") })
+    w:settle()
+    assert.same({ true, false }, { raise(w, "w", "a", 1, "k1"), raise(w, "w", "a", 2, "k2") })
+    w:settle()
+    assert.is_true(raise(w, "w", "other", 9, "k2"))
+    w:raise("w", "b", 3)
+    w:settle()
+    assert.same({ 1, 2, 3 }, w:output("w"))
+    assert.same({ "k1", "k2" }, { w:events("w", "EventRaised")[1].id, w:events("w", "EventRaised")[2].id })
+  end)
+
+  case("that was delivered is no error when the instance has ended, but another one is", WAITER, function(w)
+    w:run("waiter", { id = "w", input = { "a" } })
+    raise(w, "w", "a", 1, "k1")
+    w:settle()
+    assert.equal("COMPLETED", w:status("w"))
+    assert.is_true(raise(w, "w", "a", 1, "k1"))
+    w:settle()
+    assert.equal("LNT_ECLOSED", select(2, w:refused("raise", "w", "a", 1, { key = "k2" })))
+    assert.equal("LNT_EINVAL", select(2, w:refused("raise", "w", "a", 1, { key = "" })))
+    assert.equal("LNT_EINVAL", select(2, w:refused("raise", "w", "a", 1, { key = ("k"):rep(129) })))
+  end)
+
+  case("is known to the next generation, and told to a suspended instance once", LOOP, function(w)
+    w:run("loop", { id = "l" })
+    assert.is_false(raise(w, "l", "go", "one", "k1"))
+    w:settle()
+    assert.equal(2, w:get("l").generation)
+    assert.is_true(raise(w, "l", "go", "one", "k1"))
+    w:suspend("l")
+    assert.same({ false, true }, { raise(w, "l", "go", "two", "k2"), raise(w, "l", "go", "two", "k2") })
+    w:settle()
+    assert.is_true(raise(w, "l", "go", "two", "k2"))
+    w:resume("l")
+    w:settle()
+    raise(w, "l", "go", "end", "k3")
+    w:settle()
+    assert.same({ "one", "two", "end" }, w:output("l"))
+  end)
+
+  case("is forgotten when a thousand others came after it", [[
+    workflow("many", function(ctx, n)
+      local sum = 0
+      for _ = 1, n do sum = sum + ctx:wait_for_external_event("n") end
+      return sum
+    end)]], function(w)
+    w:run("many", { id = "m", input = 1003 })
+    for i = 1, 1001 do assert.is_false(raise(w, "m", "n", 1, "k" .. i)) end
+    w:settle()
+    assert.same({ true, false, true }, { raise(w, "m", "n", 1, "k2"), raise(w, "m", "n", 1, "k1"), raise(w, "m", "n", 1, "k1001") })
+    raise(w, "m", "n", 1, "last")
+    w:settle()
+    assert.equal(1003, w:output("m"))
+  end)
+end)
+
 describe("events of one name", function()
   case("are handed out first in, first out", WAITER, function(w)
     w:start("waiter", { id = "w", input = { "a", "a", "a", "a" } })

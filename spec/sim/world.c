@@ -357,7 +357,10 @@ static lnt_status submit(world *w, item *it, lnt_error *err) {
     lnt__slice key = {w->hash, sizeof w->hash}, bundle = {w->bundle.data, w->bundle.size};
     if (!status) EXPECT_OK(w, lnt__engine_put(w->engine, LNT__TABLE_CODE, key, bundle));
   } else if (it->kind == ITEM_RAISE) {
-    status = lnt__engine_raise(w->engine, id, it->name, start.input, on_done, it, err);
+    char key[48];
+    update_id_of(it, key);
+    lnt__raise raise = {.id = id, .event = it->name, .data = start.input, .key = key, .done = on_done, .done_user = it};
+    status = lnt__engine_raise(w->engine, &raise, err);
   } else if (it->kind == ITEM_UPDATE) {
     char update_id[48];
     update_id_of(it, update_id);
@@ -726,7 +729,7 @@ static void crash(world *w, bool landed) {
   lnt__store_fault_reopen(w->store);
   for (int i = 0; i < w->item_count; i++) {
     item *it = &w->items[i];
-    bool again = !landed || it->kind == ITEM_START || it->kind == ITEM_UPDATE;
+    bool again = !landed || it->kind == ITEM_START || it->kind == ITEM_UPDATE || it->kind == ITEM_RAISE;
     if (it->state == ITEM_SUBMITTED) it->state = again ? ITEM_NEW : ITEM_SETTLED;
   }
   for (int i = 0; i < w->attempt_count; i++) {
@@ -759,7 +762,7 @@ static void commit(world *w, const lnt__batch *batch) {
   lnt_status status;
   lnt__store_fault fault;
   do {
-    fault = next_fault(w);
+    fault = lnt__batch_count(batch) ? next_fault(w) : LNT__STORE_OK; /* nothing is written for a request that came before */
     if (fault) lnt__store_fault_next(w->store, fault, 0);
     status = w->store->vtable->commit(w->store, batch, &err);
   } while (status == LNT_EFULL && fault == LNT__STORE_FULL);

@@ -79,11 +79,12 @@ local waiting = {} -- a chain's id -> the number of its next signal
 local function raise(id, number, then_)
   local name = id .. ":" .. number
   local told = acknowledged("signal", id, name)
-  must(rt:raise(id, "signal", { id = name, last = number == signals_of(id) }, {
-    done = function(ok)
-      if told(ok) and then_ then then_() end
-    end,
-  }))
+  local first, last = math.random() < 0.5, number == signals_of(id)
+  local function on_done(ok)
+    if told(ok) and then_ then then_() end
+  end
+  must(rt:raise(id, "signal", { id = name, last = last }, { key = name, done = first and on_done or nil }))
+  if not first then must(rt:raise(id, "signal", { id = name, last = last }, { key = name, done = on_done })) end -- a client that asks again
 end
 
 -- The next one when one is acknowledged; to a chain several at once, at some later moment.
@@ -122,7 +123,7 @@ end
 local function repeat_updates(id)
   local accepted = {}
   for _, event in ipairs(must(rt:history(id))) do
-    if event.kind == "UpdateAccepted" then accepted[#accepted + 1] = event.id end
+    if event.kind == "UpdateAccepted" or event.kind == "UpdateRequested" then accepted[#accepted + 1] = event.id end
   end
   notes[id] = #accepted
   for _, name in ipairs(accepted) do

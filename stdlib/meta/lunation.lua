@@ -196,13 +196,18 @@ function Runtime:heartbeat(token, details, options) end
 ---@return string? code
 function Runtime:start(workflow, options) end
 
+---@class lunation.RaiseOptions
+---@field key? string makes it repeatable: under a key that the instance got an event under before, nothing is delivered
+---@field data_json? string the data as JSON text
+---@field done? lunation.Done
+
 ---Deliver an external event.
 ---@param id string
 ---@param event string
 ---@param data? any
----@param options? {data_json?: string, done?: lunation.Done}
+---@param options? lunation.RaiseOptions
 ---@return true? ok
----@return string? message
+---@return boolean|string? repeated it was delivered before, under the same key; or the message of a failure
 ---@return string? code
 function Runtime:raise(id, event, data, options) end
 
