@@ -82,7 +82,12 @@ describe("an activity", function()
     ]])
     local output = run("w", 9)
     assert.same({ 4, 2 }, { output.from, output.attempt })
-    assert.equal(24, #output.key)
+    assert.equal(40, #output.key)
+    local scheduled
+    for _, event in ipairs(rt:history(rt:list()[1].id)) do
+      if event.kind == "ActivityScheduled" then scheduled = event end
+    end
+    assert.equal(output.key, scheduled.idempotency_key)
   end)
 
   it("hands details to the next attempt from a worker thread too", function()

@@ -123,6 +123,7 @@ void lnt__text_event(lnt__text *text, const lnt_event *event) {
   lnt__text_value(text, "value", event->value);
   lnt__text_value(text, "options", event->options);
   lnt__text_member(text, "detail", event->detail);
+  lnt__text_member(text, "idempotency_key", event->idempotency_key);
   lnt__text_raw(text, "}");
 }
 

@@ -49,7 +49,7 @@ static void push_instance(lua_State *L, const lnt_instance *instance, bool json)
 }
 
 void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json) {
-  lua_createtable(L, 0, 11);
+  lua_createtable(L, 0, 12);
   set_number(L, "index", (double)event->index);
   set_text(L, "kind", lnt_event_kind_name(event->kind));
   set_number(L, "time_us", (double)event->time_us);
@@ -61,6 +61,7 @@ void lnt__binding_push_event(lua_State *L, const lnt_event *event, bool json) {
   set_text(L, "detail", event->detail);
   set_text(L, "id", event->id);
   set_value(L, "options", event->options, json);
+  set_text(L, "idempotency_key", event->idempotency_key);
 }
 
 static bool wants_json(lua_State *L, int index) {

@@ -1,6 +1,7 @@
 /* read.c - what is durable: lnt_get, lnt_history; and lnt_observe, for what becomes durable from now on. Owner thread; reads
  * work on a read-only runtime too. No transaction of the store is open while a callback runs. */
 #include "api/instance.h"
+#include "journal/keys.h"
 
 /* The run to read: `*run`, if that is one of the instance's; the newest if it is 0. */
 static lnt_status find(lnt_runtime *rt, const char *id, uint64_t *run, lnt_error *err) {
@@ -150,6 +151,7 @@ lnt_status lnt_history(lnt_runtime *rt, const char *id, lnt_event_fn fn, void *u
 lnt_status lnt_history_run(lnt_runtime *rt, const char *id, uint64_t run, lnt_event_fn fn, void *user, lnt_error *err) {
   lnt__history history;
   lnt__buf text;
+  lnt__step_keys keys = {.count = 0};
   lnt_status status = find(rt, id, &run, err);
   if (status) return status;
   if (!fn) return lnt__fail(err, LNT_EINVAL, "lnt_history: no function was given (NULL)");
@@ -158,12 +160,18 @@ lnt_status lnt_history_run(lnt_runtime *rt, const char *id, uint64_t run, lnt_ev
   status = lnt__journal_outline(rt->store, run, &history, err);
   for (size_t i = 0; !status && i < history.count; i++) {
     lnt_event view;
+    char key[LNT__STEP_KEY_TEXT_BYTES];
     if (history.events[i].apart) lnt__history_forget(&history); /* what was told */
     status = lnt__history_fetch_event(rt->store, &history, i, err);
-    if (!status && !lnt__event_view(&history.events[i], i + 1, &text, &view))
+    if (!status && (!lnt__step_keys_see(&keys, &history.events[i]) || !lnt__event_view(&history.events[i], i + 1, &text, &view)))
       status = lnt__fail(err, LNT_ENOMEM, "out of memory while the history of '%s' was read", id);
+    if (!status && view.kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
+      lnt__step_key_text(&keys, view.seq, key);
+      view.idempotency_key = key;
+    }
     if (!status && fn(user, &view)) break;
   }
+  lnt__step_keys_finish(&keys);
   lnt__buf_finish(&text);
   lnt__history_finish(&history);
   return status;

@@ -129,6 +129,7 @@ lnt__turn *lnt__instance_begin(lnt__engine *engine, const lnt__origin *origin) {
     lnt__start_arm(turn);
   }
   lnt__accept(turn, &event);
+  lnt__step_keys_see(&turn->keys, &event);
   engine->stats.started += origin->generation == 1;
   return turn;
 }

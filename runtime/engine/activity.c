@@ -191,9 +191,7 @@ bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out) 
   plan_begin(turn, cmd);
   *out = (lnt__attempt){.token = token, .name = cmd->memory, .instance_id = turn->id, .workflow = turn->workflow, .hash = turn->hash,
                         .input = lnt__cmd_input(cmd), .heartbeat = beat_value(cmd)};
-  uint8_t key[LNT__KEY_HISTORY_BYTES];
-  lnt__key_history(key, lnt__key_run_of(turn, token.seq), token.seq);
-  lnt__hex(key, sizeof(key), out->idempotency_key);
+  lnt__step_key_text(&turn->keys, token.seq, out->idempotency_key);
   engine->stats.activities_started++;
   engine->stats.running++;
   return true;

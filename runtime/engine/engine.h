@@ -333,7 +333,7 @@ typedef struct lnt__attempt {
   const uint8_t *hash; /* the instance's code */
   lnt_value input;
   lnt_value heartbeat; /* details of the last heartbeat of the attempts before, or nil */
-  char idempotency_key[48]; /* "<run>-<seq>" in a fixed form: stable over attempts, unique in the store */
+  char idempotency_key[48]; /* seed and time of the event that the run began with, and seq: it goes where the history goes */
 } lnt__attempt;
 bool lnt__engine_begin(lnt__engine *engine, lnt_token token, lnt__attempt *out);
 void lnt__engine_unbegin(lnt__engine *engine, lnt_token token); /* it could not be run after all: begin it again later */

@@ -264,6 +264,15 @@ static void start_anew(const cut *c, lnt__turn *turn) {
   lnt__accept(turn, &started);
 }
 
+/* That of the source, as it stands at its end. */
+static lnt__origin_key key_at_end(const lnt__history *history) {
+  lnt__step_keys keys = {.count = 0};
+  for (size_t i = 0; i < history->count; i++) lnt__step_keys_see(&keys, &history->events[i]);
+  lnt__origin_key own = keys.own;
+  lnt__step_keys_finish(&keys);
+  return own;
+}
+
 static void write_origin(lnt__buf *out, const cut *c) {
   static const char *const names[] = {[LNT__FORK] = "fork", [LNT__RERUN] = "rerun", [LNT__RETRY] = "retry"};
   lnt__cbor_map map;
@@ -272,7 +281,9 @@ static void write_origin(lnt__buf *out, const cut *c) {
   lnt__cbor_cstring(out, c->fork->history ? "import" : names[c->fork->what]);
   lnt__cbor_cstring(out, "run");
   lnt__cbor_int(out, (int64_t)c->fork->run);
-  lnt__cbor_map_end(out, &map, 2, false);
+  lnt__cbor_cstring(out, "key");
+  lnt__origin_key_write(out, key_at_end(&c->history));
+  lnt__cbor_map_end(out, &map, 3, false);
 }
 
 static void note_fork(const cut *c, lnt__turn *turn, const lnt__turn *source) {
@@ -429,20 +440,6 @@ void lnt__fork_take_over(lnt__turn *turn) {
 
 /* ---- What a history says about its copies ---- */
 
-static bool is_retry(const lnt__event *forked) {
-  size_t size = 0;
-  const char *by = lnt__cbor_member_string(forked->value, "by", &size);
-  return by && size == 5 && memcmp(by, "retry", 5) == 0;
-}
-
-static uint64_t source_run(const lnt__event *forked) {
-  lnt_value member;
-  if (!lnt__cbor_member(forked->value, "run", &member)) return 0;
-  lnt__reader reader = lnt__reader_of(member.data, member.size);
-  lnt__cbor_item item = lnt__cbor_next(&reader);
-  return item.type == LNT__CBOR_INT ? (uint64_t)item.as.integer : 0;
-}
-
 static void note_replaced(lnt__turn *turn, const lnt__event *event) {
   lnt__replaced replaced = {event->seq, lnt__alloc(event->value.size), event->value.size};
   size_t count = turn->replaced.count;
@@ -452,33 +449,19 @@ static void note_replaced(lnt__turn *turn, const lnt__event *event) {
   if (turn->replaced.count == count) lnt__free(replaced.data);
 }
 
-/* A step that a retry does again is the same step to those outside; in a fork it is another. */
 void lnt__fork_scan(lnt__turn *turn, const lnt__history *history) {
-  uint32_t commands = 0;
   lnt__fork_forget(turn);
   for (size_t i = 0; i < history->count; i++) {
-    const lnt__event *event = &history->events[i];
-    commands += lnt__event_is_command(event->kind);
-    if (event->kind == LNT_EVENT_INPUT_REPLACED) note_replaced(turn, event);
-    if (event->kind != LNT_EVENT_FORKED) continue;
-    lnt__key_range range = {commands, source_run(event)};
-    if (is_retry(event)) LNT__PUSH(turn->engine, turn->keys, range);
-    else turn->keys.count = 0;
+    if (history->events[i].kind == LNT_EVENT_INPUT_REPLACED) note_replaced(turn, &history->events[i]);
+    if (!lnt__step_keys_see(&turn->keys, &history->events[i])) lnt__poison(turn->engine);
   }
 }
 
 void lnt__fork_forget(lnt__turn *turn) {
   for (size_t i = 0; i < turn->replaced.count; i++) lnt__free(turn->replaced.items[i].data);
   lnt__free(turn->replaced.items);
-  lnt__free(turn->keys.items);
   memset(&turn->replaced, 0, sizeof(turn->replaced));
-  memset(&turn->keys, 0, sizeof(turn->keys));
-}
-
-uint64_t lnt__key_run_of(const lnt__turn *turn, uint32_t seq) {
-  for (size_t i = 0; i < turn->keys.count; i++)
-    if (seq <= turn->keys.items[i].commands) return turn->keys.items[i].run;
-  return turn->run;
+  lnt__step_keys_finish(&turn->keys);
 }
 
 lnt_value lnt__replaced_input(const lnt__turn *turn, uint32_t seq, lnt_value input) {

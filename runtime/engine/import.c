@@ -1,8 +1,8 @@
 /* import.c - an instance that comes from a file: what it puts into the store, in one batch, and how the engine takes it up when that is
  * durable. Called by the driver between turns.
  *
- * Runs keep their numbers where those are higher than any here: then tokens, idempotency keys and cursors stay what they were. Else all
- * get new ones, in the same order. */
+ * Runs keep their numbers where those are higher than any here: then tokens and cursors stay what they were. Else all get new ones, in the
+ * same order. Idempotency keys are made of the history, and stay in any case. */
 #include <stdlib.h>
 
 #include "engine/import.h"
@@ -123,37 +123,6 @@ static bool add_event(record *r, const lnt__event *event) {
   return lnt__record_add(&r->events, event) && (lnt__record_bytes(&r->events) < RECORD_BYTES || flush(r));
 }
 
-/* The number here of the run that a copy was made from; its own, where that cannot be told from one that is here. */
-static uint64_t source_here(const record *r, lnt_value origin) {
-  lnt_value member;
-  if (!lnt__cbor_member(origin, "run", &member)) return r->run;
-  lnt__reader reader = lnt__reader_of(member.data, member.size);
-  lnt__cbor_item item = lnt__cbor_next(&reader);
-  uint64_t run = item.type == LNT__CBOR_INT && item.as.integer > 0 ? (uint64_t)item.as.integer : 0, here = number_of(r->import, run);
-  if (here) return here;
-  return r->import->keeps && run >= r->import->first_run ? run : r->run;
-}
-
-/* A retry names the run whose steps it goes on with: their idempotency keys are made of its number. */
-static bool add_forked(record *r, const lnt__event *event) {
-  lnt__buf origin;
-  lnt__cbor_map map;
-  size_t size = 0;
-  const char *by = lnt__cbor_member_string(event->value, "by", &size);
-  lnt__buf_init(&origin);
-  lnt__cbor_map_begin(&origin, &map);
-  lnt__cbor_cstring(&origin, "by");
-  lnt__cbor_string(&origin, by ? by : "", size);
-  lnt__cbor_cstring(&origin, "run");
-  lnt__cbor_int(&origin, (int64_t)source_here(r, event->value));
-  lnt__cbor_map_end(&origin, &map, 2, false);
-  lnt__event adapted = *event;
-  adapted.value = (lnt_value){origin.data, origin.size};
-  bool good = !origin.failed && add_event(r, &adapted);
-  lnt__buf_finish(&origin);
-  return good;
-}
-
 static bool is_held(const lnt__import *import, const lnt__archive_run *run) {
   return import->wish.suspend && run->row.closed_us == 0 && run->row.status != LNT_RUN_SUSPENDED;
 }
@@ -163,7 +132,7 @@ static bool put_history(lnt__import *import, const lnt__archive_run *run, uint64
   bool good = true;
   const lnt__event *events = import->archive->events + run->event_at;
   for (size_t i = 0; i < run->event_count && good; i++)
-    good = events[i].kind == LNT_EVENT_FORKED ? add_forked(&r, &events[i]) : add_event(&r, &events[i]);
+    good = add_event(&r, &events[i]);
   if (is_held(import, run)) {
     int64_t last_us = events[run->event_count - 1].time_us;
     lnt__event held = {.kind = LNT_EVENT_SUSPENDED, .time_us = now_us > last_us ? now_us : last_us};

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "engine/engine.h"
 #include "engine/policy.h"
+#include "journal/keys.h"
 
 typedef enum lnt__cmd_state {
   LNT__CMD_GONE,       /* delivered or canceled; the slot waits for compaction */
@@ -69,7 +70,6 @@ typedef struct lnt__rehearsal lnt__rehearsal; /* rehearse.c */
 #define LNT__VECTOR(type) struct { type *items; size_t count, capacity; }
 
 typedef struct lnt__replaced { uint32_t seq; void *data; size_t size; } lnt__replaced; /* the input of a command that was rerun */
-typedef struct lnt__key_range { uint32_t commands; uint64_t run; } lnt__key_range;     /* commands up to this one are steps of that run */
 
 /* An instance in memory. It stays while it has a body, undelivered events, unanswered activities, records on their way, or is stalled. */
 struct lnt__turn {
@@ -97,7 +97,7 @@ struct lnt__turn {
   bool purging;       /* the open batch or the one on its way takes it out of the store */
   bool purge_id;      /* and its id with it */
   LNT__VECTOR(lnt__replaced) replaced;
-  LNT__VECTOR(lnt__key_range) keys;
+  lnt__step_keys keys; /* known once it is loaded */
   bool sleeping;      /* its time to start has not come; known once it is loaded */
   int64_t start_us;   /* when it is `sleeping` */
 
@@ -481,7 +481,6 @@ void lnt__fork_formed(lnt__turn *turn);    /* its first batch is durable: from h
 void lnt__fork_take_over(lnt__turn *turn); /* a live body is behind the copied part of its history */
 void lnt__fork_scan(lnt__turn *turn, const lnt__history *history); /* what `keys` and `replaced` say */
 void lnt__fork_forget(lnt__turn *turn);
-uint64_t lnt__key_run_of(const lnt__turn *turn, uint32_t seq); /* whose step it is, for its idempotency key */
 lnt_value lnt__replaced_input(const lnt__turn *turn, uint32_t seq, lnt_value input); /* what a rerun gives the command instead */
 
 /* purge.c */

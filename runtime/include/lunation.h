@@ -254,8 +254,9 @@ typedef struct lnt_activity {
   lnt_token token;
   const char *name;
   const char *instance_id;
-  /* The same for every attempt of this step, whether they fail, time out or are lost with the process, and unique to the step in this data
-   * directory: hand it to whatever must not happen twice. What Dapr calls taskExecutionId. */
+  /* The same for every attempt of this step, whether they fail, time out or are lost with the process, in a retry (lnt_retry) of its
+   * instance and in an import too, and no other step's, of this or another data directory (unless both were given the same `seed`): hand
+   * it to whatever must not happen twice. At most 64 letters and digits. What Dapr calls taskExecutionId. */
   const char *idempotency_key;
   lnt_value input;
   lnt_value heartbeat_details; /* the last ones given to lnt_heartbeat() by an earlier attempt, or by this one before a restart; else nil */
@@ -667,6 +668,7 @@ typedef struct lnt_event {
   const char *id;     /* the instance or update that the event is about: a child, the target of an event; the key it was raised under;
                          NULL: none */
   lnt_value options;  /* how the command was made (retry, timeouts), or the failure of one that is answered at once; nil: none */
+  const char *idempotency_key; /* lnt_history() alone, of an ActivityScheduled: the key of its step; NULL: none */
 } lnt_event;
 
 /* Return non-zero to stop early. */
@@ -961,8 +963,8 @@ LNT_API void lnt_import_options_init(lnt_import_options *options);
  * returns. What is not finished goes on: activities without an answer run again, here; timers stand for the times they had, those that are
  * past fire at once; whoever waits for an event waits. It runs the code in the file, its activities too where no loaded file defines
  * them, so import only what you trust. Its parent, if it had one that is not in the file, hears nothing of it.
- * Run numbers stay, and with them idempotency keys and tokens, if they are higher than any in this directory; else there are new ones, and
- * an attempt that ran when the instance was exported runs again under another key.
+ * Idempotency keys stay. So do run numbers, and with them tokens and cursors, if they are higher than any in this directory; else there are
+ * new ones, in the same order.
  * With `new_id` it is a fork (lnt_fork) of the run that was asked for: its children without an answer are started again, here.
  * The instance that was exported knows nothing of all this: purge or terminate it there if it shall go on only here.
  * `result` may be NULL. Errors: LNT_EEXIST (an id is taken: the message names it), LNT_ENOTFOUND (no such file; code is missing),

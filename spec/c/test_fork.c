@@ -34,6 +34,12 @@ static const char library[] =
     "  return ctx:when_all(t)\n"
     "end)\n"
     "workflow('family', function(ctx) return ctx:call_child_workflow('kid', 5, {id = 'only-kid'}) end)\n"
+    "workflow('caught', function(ctx)\n"
+    "  local good = pcall(ctx.call_activity, ctx, 'native', 1)\n"
+    "  if good then return 'fine' end\n"
+    "  ctx:call_activity('native', 2)\n"
+    "  return 'mended'\n"
+    "end)\n"
     "workflow('gate', function(ctx) return ctx:wait_for_external_event('go') end)\n";
 
 /* ---- An activity that fails when the test says so, and remembers what it was given ---- */
@@ -347,6 +353,35 @@ static void test_a_failed_activity_is_tried_again_under_its_key(void) {
   }
 }
 
+/* The step that was under way in the copy is the copy's, and stays so in a retry; what comes after it is nobody's but the new run's. */
+static void test_the_keys_of_a_retried_fork_are_the_forks(void) {
+  host h;
+  native n;
+  for (host_way way = HOST_PLAIN; way <= HOST_EVICTED; way++) { /* a restart would begin the step of the source again */
+    h = (host){0}, n = (native){0};
+    open_with(&h, &n, way);
+    host_start(&h, "caught", "s", NULL);
+    n.later = true;
+    host_settle(&h);
+    CHECK_STATUS(fork_at(&h, lnt_fork, "s", 0, "f", NULL), LNT_OK);
+    n.later = false;
+    n.calls = 1;
+    n.fail = 2;
+    host_settle(&h); /* step 1 of the fork fails, and step 2, which its handler makes */
+    CHECK_HAS(host_outcome(&h, "f"), "FAILED");
+    CHECK(strcmp(n.keys[0], n.keys[1]) != 0);
+    int failed = n.calls;
+    CHECK_STATUS(lnt_retry(h.rt, "f", NULL, &h.error), LNT_OK);
+    host_settle(&h);
+    CHECK_EQ_STR(host_outcome(&h, "f"), "COMPLETED \"mended\"");
+    CHECK_EQ_STR(n.keys[failed], n.keys[failed - 1]);
+    host_start(&h, "caught", "other", NULL);
+    host_settle(&h);
+    for (int i = 0; i < n.calls - 1; i++) CHECK(strcmp(n.keys[n.calls - 1], n.keys[i]) != 0);
+    host_close(&h);
+  }
+}
+
 /* Every attempt that failed is tried again, those that did not are not; with the whole policy. */
 static void test_all_that_failed_is_tried_again(void) {
   host h;
@@ -471,7 +506,8 @@ static void test_a_copy_that_is_not_durable_yet(void) {
   }
 }
 
-CHECK_MAIN(test_a_fork_from_every_event_comes_to_the_same_end, test_a_running_instance_is_forked, test_a_fork_has_its_own_id,
+CHECK_MAIN(test_the_keys_of_a_retried_fork_are_the_forks, test_a_fork_from_every_event_comes_to_the_same_end,
+           test_a_running_instance_is_forked, test_a_fork_has_its_own_id,
            test_a_fork_draws_other_numbers, test_a_fork_from_the_start_may_have_another_input, test_bad_forks_are_refused,
            test_a_step_is_run_again_with_another_input, test_a_step_of_the_last_turn_is_run_again,
            test_timers_waits_and_children_are_run_again,

@@ -42,13 +42,14 @@ end))
 
 -- What an earlier process left to be answered.
 local function take_over(id)
-  local run, left = must(rt:get(id)).run, {}
+  local run, left, keys = must(rt:get(id)).run, {}, {}
   for _, event in ipairs(must(rt:history(id))) do
+    if event.kind == "ActivityScheduled" then keys[event.seq] = event.idempotency_key end
     if event.kind == "ActivityDeferred" then left[event.seq] = event end
     if event.kind == "ActivityCompleted" then left[event.seq] = nil end
   end
   for seq, event in pairs(left) do
-    deferred[#deferred + 1] = { token = ("%d:%d:%d"):format(run, seq, event.attempt), key = ("%016x%08x"):format(run, seq), id = id }
+    deferred[#deferred + 1] = { token = ("%d:%d:%d"):format(run, seq, event.attempt), key = keys[seq], id = id }
   end
 end
 

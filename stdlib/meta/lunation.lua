@@ -90,6 +90,7 @@ local Runtime = {}
 ---@field detail? string
 ---@field id? string the instance or update that it is about: a child, the target of an event
 ---@field options? any how the command was made (retry, timeouts), or why one that is answered at once failed
+---@field idempotency_key? string of an ActivityScheduled in rt:history: the key of its step
 
 ---@class lunation.Act
 ---@field name string

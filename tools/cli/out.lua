@@ -53,7 +53,8 @@ end
 --- An event as `rt:history(id, {json = true})` gives it.
 function out.event(e)
   return out.object("index", e.index, "kind", e.kind, "time_us", e.time_us, "seq", e.seq, "attempt", e.attempt, "due_us", e.due_us,
-    "name", e.name, "id", e.id, "value", out.raw(e.value), "options", out.raw(e.options), "detail", e.detail)
+    "name", e.name, "id", e.id, "value", out.raw(e.value), "options", out.raw(e.options), "detail", e.detail,
+    "idempotency_key", e.idempotency_key)
 end
 
 --- What `run --json` and `start --wait --json` end with.
