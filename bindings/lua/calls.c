@@ -90,7 +90,10 @@ lnt_status lnt__binding_read_value(lua_State *L, lnt__binding *self, int index, 
   if (json) return lnt_value_from_json(json, size, out, err);
   if (lua_isnoneornil(L, index)) return LNT_OK;
   char what[16]; /* "input" of "input_json" */
-  snprintf(what, sizeof what, "%.*s", (int)(strlen(json_field) - strlen("_json")), json_field);
+  size_t length = strlen(json_field) - strlen("_json");
+  if (length >= sizeof what) length = sizeof what - 1;
+  memcpy(what, json_field, length);
+  what[length] = 0;
   return lnt_lua_encode(L, index, what, self->payload_bytes_max, out, err);
 }
 

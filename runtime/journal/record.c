@@ -4,7 +4,7 @@
 
 enum {
   KEEP_BYTES = 512, /* memory that a record keeps when it is cleared */
-  USUAL_BYTES = 256 /* of a start, or of a step: most records grow no further */
+  USUAL_BYTES = 128 /* a step or an event: most records grow no further */
 };
 
 /* ---- Gathering ---- */
