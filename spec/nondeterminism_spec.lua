@@ -235,7 +235,7 @@ describe("accidental non-determinism", function()
     diagnosed("is_replaying that decides", "if not ctx:is_replaying() then ctx:create_timer(1) end", { "ctx:is_replaying() at case.lua:2" })
     diagnosed("a side effect that changes a variable", [[local n = 0
       ctx:side_effect(function() n = n + 1 end)
-      ctx:emit('x', n)]], { "ctx:side_effect() at case.lua:3", "runs once" })
+      ctx:emit('x', n)]], { "Since the call before, it used ctx:side_effect() at case.lua:3", "runs once" })
     diagnosed("the length of a table with holes", with_holes("sum = (sum * 31 + #t) % 1000003"), { "#t at case.lua:", "holes" })
     diagnosed("table.insert on a table with holes", with_holes("local k = t[1]; table.insert(t, k or 1); sum = (sum * 31 + #t) % 1000003"),
       { "at case.lua:", "holes" })

@@ -155,7 +155,8 @@ static void on_call(lua_State *L, lua_Debug *ar, lnt__watch *watch) {
   bool is_ctx = strncmp(path, "ctx.", 4) == 0;
   snprintf(what, sizeof what, "%s%s()", is_ctx ? "ctx:" : "", is_ctx ? path + 4 : path);
   lnt__sandbox_where(L, 0, at, sizeof at);
-  add_clue(watch, what, at, WATCHED[place - 1].why, WATCHED[place - 1].weight, next_seq(lnt__wvm_of(L)));
+  uint32_t seq = next_seq(lnt__wvm_of(L)) + (strcmp(path, "ctx.side_effect") == 0); /* it is a command itself: what follows it is meant */
+  add_clue(watch, what, at, WATCHED[place - 1].why, WATCHED[place - 1].weight, seq);
 }
 
 /* ---- Lengths ---- */

@@ -13,8 +13,10 @@ function outcome.report(instance, parsed)
   elseif instance.status == "COMPLETED" then
     if instance.output then io.write(out.pretty(instance.output), "\n") end
   else
-    out.say(("%s %s: %s"):format(instance.id, out.status(2, instance.status), out.failure(instance.failure)))
-    for _, line in ipairs(out.divergence(instance.failure, sys.now_us())) do out.say("  ", line) end
+    local divergence = out.divergence(instance.failure, sys.now_us())
+    local why = #divergence > 0 and "Diverged" or out.failure(instance.failure)
+    out.say(("%s %s: %s"):format(instance.id, out.status(2, instance.status), why))
+    for _, line in ipairs(divergence) do out.say("  ", line) end
     out.say(out.paint(2, "dim", ("`lunation history %s` tells what happened"):format(instance.id)))
   end
   return EXITS[instance.status] or 1

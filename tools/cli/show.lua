@@ -142,8 +142,9 @@ function show.run(parsed, command)
     show_waits(description, parsed.full)
   end
   if i.failure then
-    io.write(out.paint(1, "red", "failure"), "\n    ", out.failure(i.failure), "\n")
-    for _, line in ipairs(out.divergence(i.failure, sys.now_us())) do io.write("    ", line, "\n") end
+    local divergence = out.divergence(i.failure, sys.now_us())
+    io.write(out.paint(1, "red", "failure"), "\n    ", #divergence > 0 and "Diverged" or out.failure(i.failure), "\n")
+    for _, line in ipairs(divergence) do io.write("    ", line, "\n") end
   end
   block("custom status", i.custom_status, parsed.full)
   block("attributes", i.attributes, parsed.full)
