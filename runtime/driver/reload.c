@@ -386,6 +386,7 @@ static lnt_status do_switch(lnt__reload *reload, uint64_t until_ns) {
 static lnt_status do_move(lnt__reload *reload, uint64_t until_ns) {
   bool more;
   lnt_status status = lnt__reload_move(reload, until_ns, &more);
+  if (more) await_commit(reload); /* what was moved is in one batch; the next ones are for another */
   if (status || more || once_more(reload)) return status;
   reload->phase = LNT__RELOAD_SETTLE;
   await_commit(reload);

@@ -7,6 +7,8 @@
 
 enum { LIVE = 1u << LNT_RUN_RUNNING | 1u << LNT_RUN_PENDING | 1u << LNT_RUN_SUSPENDED | 1u << LNT_RUN_STALLED };
 
+enum { MOVES_MAX = 200 }; /* of one slice: each is in its batch */
+
 static bool is_late(uint64_t until_ns) { return until_ns && lnt__monotonic_ns() >= until_ns; }
 
 static lnt_status no_memory(lnt__reload *reload) {
@@ -258,10 +260,12 @@ static lnt_status move_one(lnt__reload *reload, lnt__candidate *candidate, uint6
 
 lnt_status lnt__reload_move(lnt__reload *reload, uint64_t until_ns, bool *more) {
   lnt_status status = LNT_OK;
-  while (!status && reload->at < reload->count) {
+  size_t moves = 0;
+  while (!status && reload->at < reload->count && (moves < MOVES_MAX || !until_ns)) {
     lnt__candidate *candidate = &reload->candidates[reload->at];
     bool over = true;
     if (candidate->state == LNT__CANDIDATE_COMPATIBLE && candidate->moves) status = move_one(reload, candidate, until_ns, &over);
+    moves += candidate->state == LNT__CANDIDATE_MOVED;
     reload->at += over;
     if (is_late(until_ns)) break;
   }

@@ -172,6 +172,87 @@ static void test_a_folder_that_is_replaced_is_watched_again(void) {
   finish(&w);
 }
 
+static const char *path_of(const world *w, const char *name) {
+  static char paths[2][SCRATCH_PATH_MAX + 100];
+  static int turn;
+  char *path = paths[turn ^= 1];
+  snprintf(path, sizeof paths[0], "%s/%s", w->dir, name);
+  return path;
+}
+
+static void test_the_whole_folder_may_be_replaced(void) {
+  world w;
+  char old[SCRATCH_PATH_MAX + 100];
+  begin(&w, LNT_RELOAD_AUTHORS);
+  CHECK_STATUS(host_start(&w.h, "main", "waits", NULL), LNT_OK);
+  host_settle(&w.h);
+  snprintf(old, sizeof old, "%s.old", w.dir);
+  CHECK_EQ_INT(rename(w.dir, old), 0);
+  await(&w, "[deleted main.lua by main.lua]");
+  check_greeting(&w, "between", "COMPLETED \"hello ada\"");
+  CHECK_EQ_INT(mkdir(w.dir, 0777), 0);
+  CHECK_EQ_INT(mkdir(path_of(&w, "lib"), 0777), 0);
+  put(&w, "lib/greet.lua", "return { by = function(name) return 'ahoy ' .. name end }\n");
+  put(&w, "main.lua", V1);
+  await(&w, "[reloaded main.lua by main.lua moved=0]");
+  check_greeting(&w, "replaced", "COMPLETED \"ahoy ada\"");
+  put(&w, "lib/greet.lua", "return { by = function(name) return 'heave ho ' .. name end }\n");
+  await(&w, "[reloaded main.lua by greet.lua moved=0]");
+  scratch_remove(old);
+  finish(&w);
+}
+
+/* As a checkout does: many files at once, some come, some go, dates of any kind. */
+static void test_a_checkout_is_one_change(void) {
+  world w;
+  begin(&w, LNT_RELOAD_AUTHORS);
+  put(&w, "second.lua", "workflow('second', function() return require('lib.twice').of(1) end)\n");
+  await(&w, "[reloaded second.lua by second.lua moved=0]");
+  put(&w, "lib/twice.lua", "return { of = function(n) return 2 * n end }\n");
+  take_away(&w, "lib/greet.lua");
+  put(&w, "lib/words.lua", "return { by = function(name) return 'moin ' .. name end }\n");
+  put(&w, "main.lua", "local greet = require 'lib.words'\n"
+                      "workflow('main', function(ctx) return greet.by(ctx:wait_for_external_event('name')) end)\n");
+  await(&w, "[reloaded main.lua by main.lua moved=0]");
+  check_greeting(&w, "checkout", "COMPLETED \"moin ada\"");
+  CHECK_STATUS(host_start(&w.h, "second", "twice", NULL), LNT_OK);
+  CHECK_STATUS(lnt_wait(w.h.rt, "twice", 20 * HOST_SECOND_US, &w.h.error), LNT_OK);
+  CHECK_EQ_STR(host_outcome(&w.h, "twice"), "COMPLETED 2");
+  finish(&w);
+}
+
+static void test_links_are_followed(void) {
+  world w;
+  char store[SCRATCH_PATH_MAX + 100], target[SCRATCH_PATH_MAX + 200];
+  begin(&w, LNT_RELOAD_AUTHORS);
+  scratch_make(store);
+  mkdir(store, 0777);
+  snprintf(target, sizeof target, "%s/greet.lua", store);
+  FILE *file = fopen(target, "w");
+  fputs("return { by = function(name) return 'linked ' .. name end }\n", file);
+  fclose(file);
+  take_away(&w, "lib/greet.lua");
+  CHECK_EQ_INT(symlink(target, path_of(&w, "lib/greet.lua")), 0);
+  await(&w, "[reloaded main.lua by greet.lua moved=0]");
+  check_greeting(&w, "file", "COMPLETED \"linked ada\"");
+  file = fopen(target, "w"); /* nobody tells of this: the scan finds it */
+  fputs("return { by = function(name) return 'elsewhere ' .. name end }\n", file);
+  fclose(file);
+  await(&w, "[reloaded main.lua by greet.lua moved=0]");
+  take_away(&w, "lib/greet.lua");
+  CHECK_EQ_INT(rmdir(path_of(&w, "lib")), 0);
+  CHECK_EQ_INT(symlink(store, path_of(&w, "lib")), 0);
+  check_greeting(&w, "folder", "COMPLETED \"elsewhere ada\"");
+  CHECK_EQ_INT(symlink(w.dir, path_of(&w, "lib/round")), 0); /* a loop is met once */
+  file = fopen(target, "w");
+  fputs("return { by = function(name) return 'round ' .. name end }\n", file);
+  fclose(file);
+  await(&w, "[reloaded main.lua by greet.lua moved=0]");
+  check_greeting(&w, "round", "COMPLETED \"round ada\"");
+  finish(&w);
+  scratch_remove(store);
+}
+
 static void test_all_or_nothing_refuses(void) {
   world w;
   begin(&w, LNT_RELOAD_ALL_OR_NOTHING);
@@ -185,4 +266,5 @@ static void test_all_or_nothing_refuses(void) {
 }
 
 CHECK_MAIN(test_a_story_of_one_file, test_a_file_that_comes_back_as_it_was_is_told_and_not_switched, test_a_module_reloads_who_requires_it,
-           test_a_folder_that_is_replaced_is_watched_again, test_all_or_nothing_refuses);
+           test_a_folder_that_is_replaced_is_watched_again, test_the_whole_folder_may_be_replaced, test_a_checkout_is_one_change,
+           test_links_are_followed, test_all_or_nothing_refuses);

@@ -1,4 +1,5 @@
---- The workloads of size: a long history rebuilt (W7), many timers due at once (W8), many parked instances listed and woken (W9).
+--- The workloads of size: a long history rebuilt (W7), many timers due at once (W8), many parked instances listed and woken (W9), new code
+--- tried on many that live (W10), a file that is saved (W11).
 --- suite.lua calls them, with `bench`: what the workloads share.
 local native = require("bench.native")
 
@@ -115,6 +116,81 @@ function scale.w9(bench, opts, durability, total)
     result.closed = rt:stats().closed
     return result
   end)
+end
+
+local CHECKED = [[
+workflow("checked", function(ctx, steps)
+  for i = 1, steps do ctx:call_activity("step", i) end
+  ctx:wait_for_external_event("go")
+  return "%s"
+end)
+]]
+
+-- New code, tried on everybody while ticks go on, as a host with a timer sees it. `fresh`: nothing is in memory but what the store has.
+local function check(bench, rt, version, policy, fresh)
+  if fresh then
+    bench.must(rt:evict_all())
+    bench.must(rt:tick(0))
+  end
+  local from, summary = native.now(), nil
+  bench.must(rt:reload("checked.lua", { source = CHECKED:format(version), policy = policy, limit = 0, done = function(s) summary = s end }))
+  local longest, longest_cpu = native.now() - from, 0 -- the call compiles the code
+  while not summary do
+    local began, cpu = native.now(), native.cpu()
+    bench.must(rt:tick(0))
+    longest, longest_cpu = math.max(longest, native.now() - began), math.max(longest_cpu, native.cpu() - cpu)
+  end
+  return { s = native.now() - from, tick_ms = longest * 1e3, tick_cpu_ms = longest_cpu * 1e3, summary = summary }
+end
+
+-- Many that live, each with 50 events; then one with a long history.
+function scale.w10(bench, opts, durability, total)
+  return bench.with_runtime(opts, durability, function(rt)
+    bench.must(rt:load_string("checked.lua", CHECKED:format("one")))
+    for i = 1, total do
+      bench.must(rt:start("checked", { id = "checked-" .. i, input = 16 }))
+      if i % 1000 == 0 then bench.drain(rt) end
+    end
+    bench.drain(rt)
+    local resident = check(bench, rt, "two", "pin")
+    local evicted = check(bench, rt, "three", "pin", true)
+    local adopted = check(bench, rt, "four", "adopt", true)
+    bench.drain(rt)
+    bench.must(rt:start("checked", { id = "long", input = opts.quick and 1700 or 17000 }))
+    bench.drain(rt)
+    local long = check(bench, rt, "five", "pin", true)
+    local function most(figure) return math.max(resident[figure], evicted[figure], adopted[figure]) end
+    return { name = "W10", what = total .. " instances x 51 events, new code tried", n = adopted.summary.checked,
+      moved = adopted.summary.moved,
+      check_s = resident.s, evicted_s = evicted.s, adopt_s = adopted.s, tick_ms = most("tick_ms"), tick_cpu_ms = most("tick_cpu_ms"),
+      long_tick_ms = long.tick_ms, long_tick_cpu_ms = long.tick_cpu_ms }
+  end)
+end
+
+-- From the rename of a saved file to the moment when new starts get its code, in a folder of 20 files under watch.
+function scale.w11(bench, opts, durability)
+  local folder = native.scratch(opts.folder)
+  local function save(i, version)
+    local file = bench.must(io.open(folder .. "/.saved", "w"))
+    file:write(('workflow("saved%d", function(ctx) ctx:wait_for_external_event("go") return %d end)\n'):format(i, version))
+    file:close()
+    bench.must(os.rename(folder .. "/.saved", ("%s/saved%d.lua"):format(folder, i)))
+  end
+  local result = bench.with_runtime(opts, durability, function(rt)
+    local reloaded = 0
+    for i = 1, 20 do save(i, 0) end
+    bench.must(rt:watch(folder, function(event) if event.kind == "reloaded" then reloaded = reloaded + 1 end end))
+    for i = 1, 10 do bench.must(rt:start("saved1", { id = "saved-" .. i })) end
+    bench.drain(rt)
+    local ms = timed(bench, function(version)
+      local before = reloaded
+      save(1, version)
+      while reloaded == before do bench.must(rt:tick(0)) end
+    end)
+    return { name = "W11", what = "a file saved, 10 instances tried, current", ms = ms, n = reloaded }
+  end)
+  os.execute("rm -rf '" .. folder .. "'")
+  return result
 end
 
 return scale

@@ -237,6 +237,8 @@ function suite.run(opts, report)
     if wanted("w7") then add(durability, scale.w7(bench, opts, durability)) end
     if wanted("w8") then add(durability, scale.w8(bench, opts, durability, opts.quick and 1000 or 10000)) end
     if wanted("w9") then add(durability, scale.w9(bench, opts, durability, opts.large and 1000000 or opts.quick and 1000 or 10000)) end
+    if wanted("w10") then add(durability, scale.w10(bench, opts, durability, opts.quick and 1000 or 10000)) end
+    if wanted("w11") then add(durability, scale.w11(bench, opts, durability)) end
   end
   if wanted("cold") then add("sync", suite.cold(opts)) end
   return results
@@ -245,7 +247,7 @@ end
 local FIGURES = {
   "ms_per_step", "mean_ms", "steps_per_s", "cpu_us_per_step", "ms", "workflows_per_s", "cpu_us", "bytes_each", "raised_s", "s",
   "events_per_s", "wide_events_per_s", "fired_s", "late", "rss_mb", "page_ms", "status_ms", "name_ms", "attribute_ms",
-  "prefix_ms", "wake_ms",
+  "prefix_ms", "wake_ms", "check_s", "evicted_s", "adopt_s", "tick_ms", "tick_cpu_ms", "long_tick_ms", "long_tick_cpu_ms",
   "probe_ms", "probe_steps_per_s", "probe_per_s", "probe_s", "ratio",
 }
 

@@ -5,7 +5,7 @@ local bench = {
   name = "bench",
   summary = "Measure this machine: durable steps per second, beside the bare store",
   usage = "bench [NAME...] [--json]",
-  about = "NAME picks workloads (W1 to W9, cold); default: all. It is a benchmark, not a test: nothing passes or fails.",
+  about = "NAME picks workloads (W1 to W11, cold); default: all. It is a benchmark, not a test: nothing passes or fails.",
   arguments = { 0, 100 },
   options = {
     { "--quick", "smaller workloads, coarser figures" },
