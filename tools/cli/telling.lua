@@ -7,7 +7,8 @@ local telling = {}
 local INDENT = 20
 
 local SIGNS = {
-  reloaded = { "reloaded", "green" }, refused = { "REFUSED", "yellow" }, broken = { "BROKEN", "red" }, deleted = { "deleted", "yellow" },
+  loaded = { "loaded", "green" }, reloaded = { "reloaded", "green" },
+  refused = { "REFUSED", "yellow" }, broken = { "BROKEN", "red" }, deleted = { "deleted", "yellow" },
 }
 
 local function line(kind, text)
@@ -39,13 +40,13 @@ end
 local function headline(event)
   local summary = event.summary
   local because = event.cause ~= event.file and " (" .. base(event.cause) .. " changed)" or ""
-  local what = summary.unchanged and " as it was" or " " .. summary.hash:sub(1, 12)
+  local what = summary.unchanged and summary.checked == 0 and " as it was" or " " .. summary.hash:sub(1, 12)
   return base(event.file) .. because .. what .. ", " .. fits.counts(summary) .. ", " .. out.duration(summary.took_us)
 end
 
 function TELL.reloaded(event, misfits, loaded)
+  line(loaded[event.file] and "reloaded" or "loaded", headline(event))
   loaded[event.file] = true
-  line("reloaded", headline(event))
   fits.details(misfits, INDENT)
   fits.patches(event.summary, INDENT, true)
   fits.interfaces(event.summary, INDENT)
