@@ -245,6 +245,22 @@ describe("the HTTP API", function()
     assert.matches("line 2", failure.error.message, 1, true)
   end)
 
+  it("says whether a parameter is too long or wrongly written", function()
+    local cases = {
+      { "POST", "/v1/workflows/echo/start?id=" .. ("x"):rep(300), "`id` has 300 bytes; at most 128: shorten it" },
+      { "POST", "/v1/workflows/echo/start?id=%zz", "`id` is not percent-encoded" },
+      { "GET", "/v1/instances?workflow=" .. ("x"):rep(129), "`workflow` has 129 bytes; at most 128" },
+      { "GET", "/v1/instances?prefix=a%00b", "`prefix` is not percent-encoded" },
+      { "GET", "/v1/instances/e1/query/x?args=" .. ("1"):rep(9000), "at most 8191: send it as the body" },
+      { "GET", "/v1/instances/" .. ("x"):rep(300), "is longer than 128 bytes: shorten it" },
+    }
+    for _, case in ipairs(cases) do
+      local status, failure = request(case[1], case[2])
+      assert.same({ 400, "LNT_EINVAL" }, { status, failure.error.code }, case[3])
+      assert.matches(case[3], failure.error.message, 1, true)
+    end
+  end)
+
   it("refuses an id that is taken, and a value that is too large", function()
     request("POST", "/v1/workflows/echo/start?id=taken")
     local status, failure = request("POST", "/v1/workflows/echo/start?id=taken")

@@ -49,6 +49,7 @@ struct lnt__request {
   char *path;                             /* decoded in place */
   char *segments[LNT__HTTP_SEGMENTS_MAX]; /* of the path; those that stand for {...} are the arguments of the route */
   size_t segment_count;
+  char fault[160];
   lnt__text body;
   bool body_too_large;
   bool routed;    /* a handler saw it */
@@ -88,6 +89,8 @@ void lnt__request_wait(lnt__request *request, uint64_t timeout_ms);
 /* A parameter of the query, decoded into `out`. False: it is not there. Too long or malformed: *bad is set. */
 bool lnt__request_parameter(lnt__request *request, const char *name, char *out, size_t size, bool *bad);
 bool lnt__request_number(lnt__request *request, const char *name, uint64_t *out, bool *bad);
+/* Why a parameter that is there was not taken as a text: it is too long, or wrongly encoded. Valid as long as the request. */
+const char *lnt__request_text_fault(lnt__request *request, const char *name, size_t bytes_max, const char *advice);
 void lnt__request_bad_query(lnt__request *request, const char *what);
 /* The body as a value; false: it was refused. */
 bool lnt__request_body(lnt__request *request, lnt_value *value);

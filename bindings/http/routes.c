@@ -69,6 +69,20 @@ bool lnt__request_number(lnt__request *request, const char *name, uint64_t *out,
   return !*bad;
 }
 
+const char *lnt__request_text_fault(lnt__request *request, const char *name, size_t bytes_max, const char *advice) {
+  const char *value = MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
+  char *copy = value ? strdup(value) : NULL;
+  size_t size = copy && decode(copy) ? strlen(copy) : 0;
+  if (size > bytes_max)
+    snprintf(request->fault, sizeof request->fault, "the parameter `%s` has %zu bytes; at most %zu: %s", name, size, bytes_max,
+             advice);
+  else
+    snprintf(request->fault, sizeof request->fault,
+             "the parameter `%s` is not percent-encoded text: '%%' stands before two hexadecimal digits, which are not 00", name);
+  free(copy);
+  return request->fault;
+}
+
 void lnt__request_bad_query(lnt__request *request, const char *what) { lnt__request_refuse(request, 400, "LNT_EINVAL", what); }
 
 bool lnt__request_body(lnt__request *request, lnt_value *value) {

@@ -29,9 +29,9 @@ typedef struct failure_query { char type[256], message[8192], retryable[8]; } fa
 static const char *read_failure(lnt__request *request, failure_query *q, lnt_failure *failure) {
   bool bad = false;
   if (lnt__request_parameter(request, "type", q->type, sizeof q->type, &bad)) failure->type = q->type;
-  if (bad) return "the parameter `type` is malformed or longer than 255 bytes";
+  if (bad) return lnt__request_text_fault(request, "type", 255, "shorten it");
   if (lnt__request_parameter(request, "message", q->message, sizeof q->message, &bad)) failure->message = q->message;
-  if (bad) return "the parameter `message` is malformed or longer than 8191 bytes";
+  if (bad) return lnt__request_text_fault(request, "message", 8191, "shorten it");
   if (!lnt__request_parameter(request, "retryable", q->retryable, sizeof q->retryable, &bad)) strcpy(q->retryable, bad ? "bad" : "true");
   failure->non_retryable = !strcmp(q->retryable, "false") || !strcmp(q->retryable, "0");
   bool known = failure->non_retryable || !strcmp(q->retryable, "true") || !strcmp(q->retryable, "1");

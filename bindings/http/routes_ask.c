@@ -42,7 +42,7 @@ static bool read_args(lnt__request *request, lnt_value *args) {
   char text[8192];
   bool bad = false;
   if (request->body.size || !lnt__request_parameter(request, "args", text, sizeof text, &bad)) {
-    if (bad) lnt__request_bad_query(request, "the parameter `args` is malformed or longer than 8191 bytes; send a body with POST");
+    if (bad) lnt__request_bad_query(request, lnt__request_text_fault(request, "args", 8191, "send it as the body, with POST"));
     return !bad && lnt__request_body(request, args);
   }
   lnt_error err = {LNT_OK, ""};
@@ -72,7 +72,7 @@ void lnt__post_update(lnt__request *request) {
   options.name = request->segments[4];
   options.update_id = lnt__request_parameter(request, "update_id", update_id, sizeof update_id, &bad) ? update_id : NULL;
   if (bad) {
-    lnt__request_bad_query(request, "the parameter `update_id` is malformed or longer than 128 bytes");
+    lnt__request_bad_query(request, lnt__request_text_fault(request, "update_id", LNT_ID_BYTES_MAX, "shorten it"));
     return;
   }
   if (!lnt__request_body(request, &options.args)) return;

@@ -32,11 +32,11 @@ static const char *read_texts(lnt__request *request, lnt__filters *f) {
     bad = !read_statuses(f->statuses, &f->options.status_mask);
   if (bad) return "the parameter `status` is not a list of statuses, such as RUNNING,FAILED";
   if (lnt__request_parameter(request, "workflow", f->workflow, sizeof f->workflow, &bad)) f->options.workflow = f->workflow;
-  if (bad) return "the parameter `workflow` is malformed or longer than 128 bytes";
+  if (bad) return lnt__request_text_fault(request, "workflow", LNT_NAME_BYTES_MAX, "shorten it");
   if (lnt__request_parameter(request, "prefix", f->prefix, sizeof f->prefix, &bad)) f->options.id_prefix = f->prefix;
-  if (bad) return "the parameter `prefix` is malformed or longer than 128 bytes";
+  if (bad) return lnt__request_text_fault(request, "prefix", LNT_ID_BYTES_MAX, "shorten it");
   if (lnt__request_parameter(request, "parent", f->parent, sizeof f->parent, &bad)) f->options.parent = f->parent;
-  if (bad) return "the parameter `parent` is malformed or longer than 128 bytes";
+  if (bad) return lnt__request_text_fault(request, "parent", LNT_ID_BYTES_MAX, "shorten it");
   if (lnt__request_parameter(request, "attributes", f->attributes, sizeof f->attributes, &bad))
     bad = lnt_value_from_json(f->attributes, strlen(f->attributes), &f->options.attributes, NULL) != LNT_OK;
   return bad ? "the parameter `attributes` is not a JSON object, such as {\"customer\":\"ada\"}, percent-encoded" : NULL;

@@ -24,7 +24,7 @@ static const char *read_start(lnt__request *request, start_query *q, lnt_start_o
   bool bad = false;
   uint64_t start_at_us = 0;
   options->id = lnt__request_parameter(request, "id", q->id, sizeof q->id, &bad) ? q->id : NULL;
-  if (bad) return "the parameter `id` is malformed or longer than 128 bytes";
+  if (bad) return lnt__request_text_fault(request, "id", LNT_ID_BYTES_MAX, "shorten it");
   if (lnt__request_parameter(request, "id_reuse", q->id_reuse, sizeof q->id_reuse, &bad))
     bad = !read_reuse(q->id_reuse, &options->id_reuse);
   if (bad) return "the parameter `id_reuse` is one of error, existing, terminal, replace";
@@ -112,7 +112,7 @@ static void post_reasoned(lnt__request *request, reasoned_fn fn) {
   bool bad = false;
   bool given = lnt__request_parameter(request, "reason", reason, sizeof reason, &bad);
   if (bad) {
-    lnt__request_bad_query(request, "the parameter `reason` is malformed or longer than 1023 bytes");
+    lnt__request_bad_query(request, lnt__request_text_fault(request, "reason", 1023, "shorten it"));
     return;
   }
   snprintf(request->id, sizeof request->id, "%s", request->segments[2]);
@@ -191,7 +191,7 @@ static const char *read_fork(lnt__request *request, fork_query *q, lnt_fork_opti
   bool bad = false, known = false;
   lnt_fork_options_init(options);
   if (lnt__request_parameter(request, "new_id", q->new_id, sizeof q->new_id, &bad)) options->new_id = q->new_id;
-  if (bad) return "the parameter `new_id` is malformed or longer than 128 bytes";
+  if (bad) return lnt__request_text_fault(request, "new_id", LNT_ID_BYTES_MAX, "shorten it");
   lnt__request_number(request, "event", &options->event, &bad);
   lnt__request_number(request, "run", &options->run, &bad);
   if (bad) return "the parameters `event` and `run` are numbers";

@@ -260,7 +260,7 @@ void lnt__get_versions(lnt__request *request) {
   bool named = lnt__request_parameter(request, "workflow", workflow, sizeof workflow, &bad);
   lnt_error err = {LNT_OK, ""};
   if (bad) {
-    lnt__request_bad_query(request, "the parameter `workflow` is malformed or longer than 128 bytes");
+    lnt__request_bad_query(request, lnt__request_text_fault(request, "workflow", LNT_NAME_BYTES_MAX, "shorten it"));
     return;
   }
   lnt__text_raw(&request->reply, "{\"versions\":[");
