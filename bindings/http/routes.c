@@ -247,7 +247,11 @@ static void get_stats(lnt__request *request) {
 #define LNT__X(field, text) lnt__text_number(&request->reply, #field, (int64_t)stats.field);
   LNT_STATS_MAP(LNT__X)
 #undef LNT__X
-  lnt__text_raw(&request->reply, "}");
+  lnt__text_raw(&request->reply, ",\"met\":{");
+#define LNT__X(field, value, text) lnt__text_number(&request->reply, #field, (int64_t)stats.met.field);
+  LNT_LIMIT_MAP(LNT__X)
+#undef LNT__X
+  lnt__text_raw(&request->reply, "}}");
   lnt__request_answered(request, 200);
 }
 

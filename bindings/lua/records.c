@@ -326,7 +326,7 @@ static int runtime_workflows(lua_State *L) {
   return end(L, &c, status, NULL);
 }
 
-/* rt:stats() -> {[counter] = number} */
+/* rt:stats() -> {[counter] = number, met = {[limit] = number}} */
 static int runtime_stats(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
   lnt_stats stats;
@@ -338,6 +338,11 @@ static int runtime_stats(lua_State *L) {
 #define LNT__X(field, text) set_number(L, #field, (double)stats.field);
   LNT_STATS_MAP(LNT__X)
 #undef LNT__X
+  lua_newtable(L);
+#define LNT__X(field, value, text) set_number(L, #field, (double)stats.met.field);
+  LNT_LIMIT_MAP(LNT__X)
+#undef LNT__X
+  lua_setfield(L, -2, "met");
   return 1;
 }
 

@@ -1,10 +1,11 @@
 /* answer.c - what activities say: lnt_complete, lnt_fail, lnt_heartbeat; and lnt_wake. ANY THREAD. */
 #include "driver/runtime.h"
 
-static lnt_status check_payload(const lnt_runtime *rt, const char *what, lnt_value value, lnt_error *err) {
+static lnt_status check_payload(lnt_runtime *rt, const char *what, lnt_value value, lnt_error *err) {
   if (value.size > rt->options.limits.payload_bytes_max)
-    return lnt__fail(err, LNT_ELIMIT, "the %s has %zu bytes, more than payload_bytes_max (%llu)", what, value.size,
-                     (unsigned long long)rt->options.limits.payload_bytes_max);
+    return LNT__MET(&rt->met, payload_bytes_max),
+           lnt__fail(err, LNT_ELIMIT, "the %s has %zu bytes, more than payload_bytes_max (%llu); give a reference instead, such as a file "
+                     "name", what, value.size, (unsigned long long)rt->options.limits.payload_bytes_max);
   lnt_status status = lnt__cbor_check(value, err);
   return status ? lnt__fail_prefix(err, status, "the %s is not a value", what) : LNT_OK;
 }
@@ -51,8 +52,9 @@ lnt_status lnt_fail(lnt_runtime *rt, lnt_token token, const lnt_failure *failure
   posted.value = (lnt_value){map.data, map.size};
   if (map.failed) status = lnt__fail(err, LNT_ENOMEM, "out of memory: the failure of an activity was not taken");
   else if (map.size > rt->options.limits.payload_bytes_max)
-    status = lnt__fail(err, LNT_ELIMIT, "the failure has %zu bytes, more than payload_bytes_max (%llu)", map.size,
-                       (unsigned long long)rt->options.limits.payload_bytes_max);
+    status = (LNT__MET(&rt->met, payload_bytes_max),
+              lnt__fail(err, LNT_ELIMIT, "the failure has %zu bytes, more than payload_bytes_max (%llu); shorten it", map.size,
+                        (unsigned long long)rt->options.limits.payload_bytes_max));
   else status = lnt__mailbox_post(rt, &posted, err);
   lnt__buf_finish(&map);
   return status;

@@ -11,8 +11,9 @@ static lnt_status check(lnt_runtime *rt, const char *id, const char *name, lnt_v
   if (!status) status = lnt__check_name("name", name, LNT_NAME_BYTES_MAX, true, err);
   if (status) return status;
   if (args.size > rt->options.limits.payload_bytes_max)
-    return lnt__fail(err, LNT_ELIMIT, "the arguments of '%s' have %zu bytes, more than payload_bytes_max (%llu)", name, args.size,
-                     (unsigned long long)rt->options.limits.payload_bytes_max);
+    return LNT__MET(&rt->met, payload_bytes_max),
+           lnt__fail(err, LNT_ELIMIT, "the arguments of '%s' have %zu bytes, more than payload_bytes_max (%llu); pass a reference instead, "
+                     "such as a file name", name, args.size, (unsigned long long)rt->options.limits.payload_bytes_max);
   status = lnt__cbor_check(args, err);
   return status ? lnt__fail_prefix(err, status, "the arguments of '%s' are not a value", name) : LNT_OK;
 }

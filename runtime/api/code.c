@@ -22,7 +22,8 @@ lnt_status lnt_load_string(lnt_runtime *rt, const char *name, const char *source
   if (status) return status;
   if (!source && size) return lnt__fail(err, LNT_EINVAL, "%s: the source is NULL", name);
   if (size > rt->options.limits.source_bytes_max)
-    return lnt__fail(err, LNT_ELIMIT, "%s: the source has %zu bytes, more than source_bytes_max (%llu)", name, size,
+    return LNT__MET(&rt->met, source_bytes_max),
+           lnt__fail(err, LNT_ELIMIT, "%s: the source has %zu bytes, more than source_bytes_max (%llu); split it into modules", name, size,
                      (unsigned long long)rt->options.limits.source_bytes_max);
   return lnt__code_load(rt, name, source ? source : "", size, err);
 }

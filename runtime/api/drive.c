@@ -164,6 +164,7 @@ lnt_status lnt_get_stats(lnt_runtime *rt, lnt_stats *stats) {
     all.workflow_memory_bytes = lnt__wvm_memory(rt->wvm);
     all.activity_memory_bytes = lnt__avm_memory(rt->avm);
   }
+  all.met = rt->met;
   all.size = stats->size;
   memcpy(stats, &all, stats->size < sizeof all ? stats->size : sizeof all);
   return LNT_OK;

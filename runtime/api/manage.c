@@ -18,8 +18,9 @@ lnt_status lnt__request_check(lnt_runtime *rt, lnt_error *err) {
 
 lnt_status lnt__request_check_value(lnt_runtime *rt, const char *what, const char *of, lnt_value value, lnt_error *err) {
   if (value.size > rt->options.limits.payload_bytes_max)
-    return lnt__fail(err, LNT_ELIMIT, "the %s of '%s' has %zu bytes, more than payload_bytes_max (%llu)", what, of, value.size,
-                     (unsigned long long)rt->options.limits.payload_bytes_max);
+    return LNT__MET(&rt->met, payload_bytes_max),
+           lnt__fail(err, LNT_ELIMIT, "the %s of '%s' has %zu bytes, more than payload_bytes_max (%llu); pass a reference instead, such "
+                     "as a file name", what, of, value.size, (unsigned long long)rt->options.limits.payload_bytes_max);
   lnt_status status = lnt__cbor_check(value, err);
   return status ? lnt__fail_prefix(err, status, "the %s of '%s' is not a value", what, of) : LNT_OK;
 }
@@ -101,7 +102,8 @@ static lnt_status check_reasoned(lnt_runtime *rt, const char *verb, const char *
   if (reason && !lnt__utf8_valid(reason, strlen(reason)))
     return lnt__fail(err, LNT_EINVAL, "the reason to %s '%s' is not UTF-8", verb, id);
   if (reason && strlen(reason) > rt->options.limits.payload_bytes_max / 2)
-    return lnt__fail(err, LNT_ELIMIT, "the reason to %s '%s' is longer than half of payload_bytes_max", verb, id);
+    return LNT__MET(&rt->met, payload_bytes_max),
+           lnt__fail(err, LNT_ELIMIT, "the reason to %s '%s' is longer than half of payload_bytes_max; shorten it", verb, id);
   return LNT_OK;
 }
 

@@ -22,8 +22,9 @@ static lnt_status take_options(lnt_runtime *rt, const lnt_reload_options *from, 
   if (!is_policy(to->policy))
     return lnt__fail(err, LNT_EINVAL, "lnt_reload: options.policy is %d; there is no such policy", (int)to->policy);
   if (to->source && to->source_size > rt->options.limits.source_bytes_max)
-    return lnt__fail(err, LNT_ELIMIT, "%s: the source has %zu bytes, more than source_bytes_max (%llu)", to->file, to->source_size,
-                     (unsigned long long)rt->options.limits.source_bytes_max);
+    return LNT__MET(&rt->met, source_bytes_max),
+           lnt__fail(err, LNT_ELIMIT, "%s: the source has %zu bytes, more than source_bytes_max (%llu); split it into modules", to->file,
+                     to->source_size, (unsigned long long)rt->options.limits.source_bytes_max);
   return LNT_OK;
 }
 

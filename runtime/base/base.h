@@ -17,6 +17,10 @@
 #define LNT__ASSERT(condition) ((condition) ? (void)0 : lnt__assert_failed(#condition, __FILE__, __LINE__))
 _Noreturn void lnt__assert_failed(const char *condition, const char *file, int line);
 
+/* A limit was met: count it in `met`, an lnt_limits of counters (may be NULL); `return LNT__MET(met, x), lnt__fail(...)` reads as one step.
+ * Any thread. */
+#define LNT__MET(met, limit) ((void)((met) && __atomic_fetch_add(&(met)->limit, 1, __ATOMIC_RELAXED)))
+
 /* Fill `err` (may be NULL) and answer `code`, so that `return lnt__fail(err, LNT_EIO, "...")` reads as one step. */
 lnt_status lnt__fail(lnt_error *err, lnt_status code, const char *format, ...) LNT__PRINTF(3, 4);
 

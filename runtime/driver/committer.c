@@ -116,6 +116,7 @@ static lnt_status arrived(lnt_runtime *rt, lnt_status status, const lnt_error *c
   }
   rt->way.failures++;
   if (status == LNT_EFULL) {
+    LNT__MET(&rt->met, store_bytes_max);
     found_no_room(rt, cause);
     return LNT_OK;
   }

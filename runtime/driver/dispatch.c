@@ -240,6 +240,7 @@ int64_t lnt__dispatch_due(lnt_runtime *rt) { return has_room(rt) ? lnt__lanes_du
 void lnt__dispatch_run(lnt_runtime *rt, uint64_t until_ns) {
   while (lnt__dispatch_ready(rt))
     if (!begin_next(rt) || lnt__time_is_up(rt, until_ns)) return;
+  if (rt->dispatch.count && rt->running.count >= rt->options.limits.activities_running_max) LNT__MET(&rt->met, activities_running_max);
 }
 
 void lnt__activities_finish(lnt_runtime *rt) {

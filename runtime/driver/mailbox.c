@@ -80,7 +80,8 @@ lnt_status lnt__mailbox_post(lnt_runtime *rt, const lnt__posted *posted, lnt_err
   bool on_owner = lnt__is_owner(rt), is_current = on_owner && rt->current.run && is_token(rt->current, posted->token);
   size_t waiting = atomic_load_explicit(&rt->mailbox.waiting, memory_order_relaxed) + (on_owner ? rt->mailbox.local.count : 0);
   if (posted->bounded && !is_current && waiting >= max) /* dispatch.c stops before the answers of its own activities are too many */
-    return lnt__fail(err, LNT_ELIMIT, "%llu answers wait for the owner thread (mailbox_max); let it tick, then answer again",
+    return LNT__MET(&rt->met, mailbox_max),
+           lnt__fail(err, LNT_ELIMIT, "%llu answers wait for the owner thread (mailbox_max); let it tick, then answer again",
                      (unsigned long long)max);
   bool taken = on_owner ? queue_answer(&rt->mailbox.local, &head, value, detail)
                         : post_from_elsewhere(rt, &head, value, detail, &was_empty);
@@ -149,8 +150,9 @@ lnt_status lnt__mailbox_beat(lnt_runtime *rt, lnt_token token, lnt_value details
   posted = !full && put_beat(&mailbox->beats, token, details, &is_new);
   if (posted && is_new) was_empty = atomic_fetch_add_explicit(&mailbox->waiting, 1, memory_order_release) == 0;
   uv_mutex_unlock(&mailbox->mutex);
-  if (full) return lnt__fail(err, LNT_ELIMIT, "%llu heartbeats wait for the owner thread (mailbox_max); let it tick",
-                             (unsigned long long)max);
+  if (full)
+    return LNT__MET(&rt->met, mailbox_max),
+           lnt__fail(err, LNT_ELIMIT, "%llu heartbeats wait for the owner thread (mailbox_max); let it tick", (unsigned long long)max);
   if (!posted) return lnt__fail(err, LNT_ENOMEM, "out of memory: a heartbeat (%zu bytes) was not taken", details.size);
   if (was_empty) lnt__runtime_wake(rt);
   return LNT_OK;

@@ -93,15 +93,16 @@ static lnt_status open_loop(lnt_runtime *rt, lnt_error *err) {
 
 static lnt_status make_vms(lnt_runtime *rt, lnt_error *err) {
   const lnt_options *options = &rt->options;
-  lnt__wvm_options wvm = {.limits = &options->limits, .module_path = options->module_path,
+  lnt__wvm_options wvm = {.limits = &options->limits, .met = &rt->met, .module_path = options->module_path,
                           .stdlib_path = options->stdlib_path, .user = rt, .log = lnt__runtime_log, .fetch = lnt__code_fetch};
-  lnt__avm_options avm = {.loop = &rt->loop, .memory_bytes_max = options->limits.activity_memory_bytes_max,
+  lnt__avm_options avm = {.loop = &rt->loop, .met = &rt->met, .memory_bytes_max = options->limits.activity_memory_bytes_max,
                           .payload_bytes_max = options->limits.payload_bytes_max, .slice_us_max = options->limits.activity_slice_us_max,
                           .grace_us = options->limits.activity_grace_us, .overdue = on_overdue, .module_path = options->module_path,
                           .stdlib_path = options->stdlib_path, .user = rt, .complete = lnt__runtime_complete, .fail = lnt__runtime_fail,
                           .defer = lnt__runtime_defer, .heartbeat = lnt__runtime_heartbeat, .log = lnt__runtime_log};
   lnt_status status = lnt__wvm_create(&wvm, &rt->wvm, err);
   wvm.rehearses = true;
+  wvm.met = NULL; /* it counts once */
   if (!status && options->paranoid) status = lnt__wvm_create(&wvm, &rt->rehearsal, err);
   if (!status) status = lnt__avm_create(&avm, &rt->avm, err);
   if (status || options->workers == 0) return status;
@@ -117,7 +118,7 @@ static lnt_status make_engine(lnt_runtime *rt, uint64_t last_run, lnt_error *err
   lnt__effects effects = {.user = rt, .dispatch = on_dispatch, .pure = on_pure, .abandon = on_abandon, .event = on_event,
                           .settled = on_settled, .moved = on_moved, .log = lnt__runtime_log};
   lnt__engine_options options = {.store = rt->store, .vm = lnt__wvm_interface(rt->wvm), .effects = &effects, .limits = &rt->options.limits,
-                                 .fingerprint = lnt__wvm_fingerprint(rt->wvm), .last_run = last_run,
+                                 .met = &rt->met, .fingerprint = lnt__wvm_fingerprint(rt->wvm), .last_run = last_run,
                                  .seed = rt->options.seed ? rt->options.seed : lnt__entropy(),
                                  .rehearsal = rt->rehearsal ? lnt__wvm_interface(rt->rehearsal) : NULL};
   lnt_status status = lnt__engine_create(&options, &rt->engine, err);

@@ -90,6 +90,7 @@ typedef struct lnt__collect {
 
 struct lnt_runtime {
   lnt_options options; /* strings are copies */
+  lnt_limits met;      /* counters (LNT__MET) */
   pthread_t owner;
   uint32_t driving;    /* a driving function is on the stack: another one would be misuse */
   bool unhurried;      /* the tick has no budget of the host's: its time is looked at with the coarse clock, which costs a fifth */

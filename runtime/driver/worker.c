@@ -411,6 +411,7 @@ static bool wants_thread(const lnt__workers *pool, size_t jobs) {
 static lnt_status enqueue(lnt__workers *pool, job *j, lnt_error *err) {
   join_ended(pool);
   if (pool->queued >= pool->options.queue_max) {
+    LNT__MET(pool->options.avm.met, activities_running_max);
     return lnt__fail(err, LNT_ELIMIT, "%zu blocking activities wait for a worker thread; one more must wait outside", pool->queued);
   }
   if (wants_thread(pool, pool->queued + 1) && !thread_start(pool) && usable(pool) == 0) {

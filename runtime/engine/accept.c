@@ -146,14 +146,22 @@ lnt__turn *lnt__find_open(lnt__engine *engine, const char *id, lnt_status *statu
   return turn;
 }
 
-lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, const char *key, lnt_error *err) {
+static lnt_status has_room(const lnt__turn *turn, lnt_error *err) {
   const lnt_limits *limits = &turn->engine->limits;
-  if (turn->inbox_count + turn->buffered_count >= limits->buffered_events_max || (!turn->body && lnt__instance_full(turn)))
-    return lnt__fail(err, LNT_ELIMIT, "instance '%s' has %llu events that nobody has waited for: the limit buffered_events_max", turn->id,
-                     (unsigned long long)limits->buffered_events_max);
-  if (turn->history_events >= limits->history_events_max)
-    return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max", turn->id,
-                     (unsigned long long)limits->history_events_max);
+  if (turn->inbox_count + turn->buffered_count >= limits->buffered_events_max || (!turn->body && lnt__instance_full(turn))) {
+    LNT__MET(turn->engine->met, buffered_events_max);
+    return lnt__fail(err, LNT_ELIMIT, "instance '%s' has %llu events that nobody has waited for: the limit buffered_events_max; let it "
+                     "take some of them first", turn->id, (unsigned long long)limits->buffered_events_max);
+  }
+  if (turn->history_events < limits->history_events_max) return LNT_OK;
+  LNT__MET(turn->engine->met, history_events_max);
+  return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max; terminate it, or let its "
+                   "workflow continue as new sooner", turn->id, (unsigned long long)limits->history_events_max);
+}
+
+lnt_status lnt__accept_raised(lnt__turn *turn, lnt_value name, lnt_value data, const char *key, lnt_error *err) {
+  lnt_status status = has_room(turn, err);
+  if (status != LNT_OK) return status;
   if (key && !lnt__raise_key_add(turn, key)) return lnt__fail(err, LNT_ENOMEM, "out of memory: the event was not taken");
   lnt__event event = {.kind = LNT_EVENT_EVENT_RAISED, .name = name, .value = data};
   if (key) event.id = text_value(key);
@@ -216,9 +224,11 @@ lnt_status lnt__accept_cancel(lnt__turn *turn, const char *reason, lnt_error *er
   const lnt_limits *limits = &turn->engine->limits;
   lnt_status status = turn->status == LNT_RUN_PENDING ? lnt__instance_load(turn, err) : LNT_OK; /* has its time come? */
   if (status != LNT_OK) return status;
-  if (turn->history_events >= limits->history_events_max)
+  if (turn->history_events >= limits->history_events_max) {
+    LNT__MET(turn->engine->met, history_events_max);
     return lnt__fail(err, LNT_ELIMIT, "the history of instance '%s' has %llu events: the limit history_events_max; terminate it", turn->id,
                      (unsigned long long)limits->history_events_max);
+  }
   lnt__buf value;
   lnt__buf_init(&value);
   lnt__failure_text(&value, "Canceled", reason ? reason : "the instance was canceled", false);

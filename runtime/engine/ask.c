@@ -158,8 +158,9 @@ static lnt_status ask(lnt__turn *turn, const lnt__inquiry *inquiry, const char *
   if (status != LNT_OK) return status;
   lnt__asked *asked = asked_of(turn);
   if (asked && asked->count >= engine->limits.questions_max)
-    return lnt__fail(err, LNT_ELIMIT, "%llu queries and updates of instance '%s' wait for its turn: the limit questions_max",
-                     (unsigned long long)engine->limits.questions_max, inquiry->id);
+    return LNT__MET(engine->met, questions_max),
+           lnt__fail(err, LNT_ELIMIT, "%llu queries and updates of instance '%s' wait for its turn: the limit questions_max; ask again "
+                     "when some are answered", (unsigned long long)engine->limits.questions_max, inquiry->id);
   lnt__ask *made = asked ? make(inquiry, update_id) : NULL;
   if (!made) {
     lnt__instance_release(turn);
@@ -343,9 +344,11 @@ static bool within_limits(lnt__turn *turn, lnt__ask *ask) {
   const lnt_limits *limits = &turn->engine->limits;
   char text[200];
   if (turn->asked->updates.count >= limits->updates_max) {
-    snprintf(text, sizeof(text), "%llu updates of the instance are accepted and not answered: the limit updates_max",
-             (unsigned long long)limits->updates_max);
+    LNT__MET(turn->engine->met, updates_max);
+    snprintf(text, sizeof(text), "%llu updates of the instance are accepted and not answered: the limit updates_max; ask again when some "
+             "are", (unsigned long long)limits->updates_max);
   } else if (turn->history_events >= limits->history_events_max) {
+    LNT__MET(turn->engine->met, history_events_max);
     snprintf(text, sizeof(text), "the history of the instance has %llu events: the limit history_events_max",
              (unsigned long long)limits->history_events_max);
   } else {

@@ -205,9 +205,11 @@ static bool start_child(lnt__turn *turn, lnt__cmd *cmd, const uint8_t *otherwise
   attempt_id(cmd, id);
   lnt__origin origin = {.id = id, .input = lnt__cmd_input(cmd), .seed = child_seed(turn, cmd->seq, cmd->attempt),
                         .parent_run = turn->run, .parent_seq = cmd->seq, .start_at_us = start_at_us};
-  if (depth_of(turn) >= turn->engine->limits.child_depth_max)
+  if (depth_of(turn) >= turn->engine->limits.child_depth_max) {
+    LNT__MET(turn->engine->met, child_depth_max);
     status = lnt__fail(&err, LNT_ELIMIT, "'%s' would be a child %llu levels deep: the limit child_depth_max; does a workflow call itself "
                        "for ever?", id, (unsigned long long)turn->engine->limits.child_depth_max + 1);
+  }
   if (status == LNT_OK) status = begin(turn, lnt__cmd_name(cmd), otherwise, &origin, &err);
   if (status == LNT_OK) return true;
   lnt__buf failure;

@@ -228,15 +228,19 @@ static bool within_limits(lnt__turn *turn) {
   static const char advice[] = "let the workflow continue as new (ctx:continue_as_new) before, or split the work among children";
   const lnt_limits *limits = &turn->engine->limits;
   uint64_t bytes = turn->history_bytes + lnt__record_bytes(&turn->record);
-  if (turn->history_events >= limits->history_events_max)
+  if (turn->history_events >= limits->history_events_max) {
+    LNT__MET(turn->engine->met, history_events_max);
     lnt__refuse(turn, LNT__REFUSAL_LIMIT, "the history has %llu events: the limit history_events_max; %s",
                 (unsigned long long)turn->history_events, advice);
-  else if (bytes >= limits->history_bytes_max)
+  } else if (bytes >= limits->history_bytes_max) {
+    LNT__MET(turn->engine->met, history_bytes_max);
     lnt__refuse(turn, LNT__REFUSAL_LIMIT, "the history has %llu bytes: the limit history_bytes_max; %s, or pass smaller values",
                 (unsigned long long)bytes, advice);
-  else if (turn->cmd_count - turn->cmd_gone >= limits->pending_commands_max)
+  } else if (turn->cmd_count - turn->cmd_gone >= limits->pending_commands_max) {
+    LNT__MET(turn->engine->met, pending_commands_max);
     lnt__refuse(turn, LNT__REFUSAL_LIMIT, "%zu commands wait at once: the limit pending_commands_max; work in smaller groups",
                 turn->cmd_count - turn->cmd_gone);
+  }
   warn_of_growth(turn, bytes);
   return turn->refusal == LNT__REFUSAL_NONE;
 }

@@ -233,6 +233,7 @@ lnt_status lnt__engine_create(const lnt__engine_options *options, lnt__engine **
   engine->vm = *options->vm;
   engine->effects = *options->effects;
   engine->limits = *options->limits;
+  engine->met = options->met;
   engine->next_run = engine->first_run = options->last_run + 1;
   engine->far_us = INT64_MAX;
   lnt__rng_seed(&engine->rng, options->seed ^ options->last_run * 0xd1342543de82ef95u); /* a seed may be given again, its ids may not */

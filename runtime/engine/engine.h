@@ -217,6 +217,7 @@ typedef struct lnt__engine_options {
   const lnt__vm *vm; /* copied */
   const lnt__effects *effects; /* copied */
   const lnt_limits *limits; /* copied; no zero fields */
+  lnt_limits *met; /* counters (LNT__MET); may be NULL */
   const char *fingerprint; /* of the interpreter; copied */
   uint64_t seed;
   uint64_t last_run; /* from lnt__journal_open */

@@ -388,6 +388,7 @@ void lnt__instance_evict_over(lnt__engine *engine) {
   while (turn && engine->resident > engine->limits.resident_max && skips < EVICT_SKIPS_MAX) {
     lnt__turn *before = turn->lru_prev;
     if (lnt__instance_idle(turn)) {
+      LNT__MET(engine->met, resident_max);
       lnt__instance_evict(turn);
       lnt__instance_release(turn);
     } else {

@@ -205,7 +205,7 @@ struct lnt__engine {
   lnt__store *store;
   lnt__vm vm;
   lnt__effects effects;
-  lnt_limits limits;
+  lnt_limits limits, *met;
   char *fingerprint;
   lnt__rng rng;
   int64_t now_us;

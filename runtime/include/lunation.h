@@ -1198,6 +1198,9 @@ typedef struct lnt_stats {
 #define LNT__X(field, text) uint64_t field;
   LNT_STATS_MAP(LNT__X)
 #undef LNT__X
+  /* How often each limit was met since lnt_open(): something was refused, failed, stopped, had to wait (activities_running_max), or left
+   * memory (resident_max). store_bytes_max: commits that found no room, in the file or on its disk. */
+  lnt_limits met;
 } lnt_stats;
 
 /* Fill `stats` (set its size first). Owner thread. */

@@ -205,6 +205,7 @@ static void fail_text(lnt__attempt *attempt, const char *type, const char *messa
 
 static void fail_memory(lnt__avm *avm, lnt__attempt *attempt) {
   char message[256 + LNT_NAME_BYTES_MAX];
+  LNT__MET(avm->options.met, activity_memory_bytes_max);
   snprintf(message, sizeof message,
            "the activity \"%s\" ran out of memory: all activities of this VM together may hold %llu bytes (activity_memory_bytes_max)",
            attempt->activity.name, (unsigned long long)avm->options.memory_bytes_max);
@@ -239,6 +240,7 @@ static void fail_stopped(const lnt__avm *avm, lnt__attempt *attempt, lnt__buf *d
 
 /* The result was refused: which rule it broke is in avm->err. */
 static void fail_result(lnt__avm *avm, lnt__attempt *attempt) {
+  if (attempt->outcome == LNT_ELIMIT) lnt__value_met(avm->options.met, &avm->err);
   if (attempt->outcome == LNT_ENOMEM) fail_memory(avm, attempt);
   else fail_text(attempt, attempt->outcome == LNT_ELIMIT ? "LimitExceeded" : "InvalidValue", avm->err.message, false);
 }
@@ -253,7 +255,8 @@ static void conclude(lnt__avm *avm, lnt__attempt *attempt, int status, lnt__buf 
     return;
   }
   if (avm->watch.stop) fail_stopped(avm, attempt, detail);
-  else if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_DROPPED) fail_text(attempt, "Canceled", dropped, false);
+  else if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_DROPPED)
+    LNT__MET(avm->options.met, activity_grace_us), fail_text(attempt, "Canceled", dropped, false);
   else if (status == LUA_YIELD && attempt->state == LNT__ATTEMPT_RUNS) fail_text(attempt, "InvalidYield", yielded, false);
   else if (status == LUA_YIELD || status == LUA_ERRMEM) fail_memory(avm, attempt);
   else fail_raised(avm, attempt, detail);

@@ -21,6 +21,7 @@ typedef struct lnt__avm lnt__avm;
 
 typedef struct lnt__avm_options {
   struct uv_loop_s *loop; /* NULL: no waiting, helpers block */
+  lnt_limits *met; /* counters (LNT__MET); may be NULL */
   uint64_t memory_bytes_max;
   uint64_t payload_bytes_max;
   uint64_t slice_us_max; /* processor time between two waits; 0: no bound, and the compiler is on */

@@ -93,6 +93,7 @@ static void where(lua_State *L, char *out, size_t size) {
 static void explain_slice(lnt__avm *avm, const char *place) {
   lnt__watch *watch = &avm->watch;
   double seconds = (double)slice_ns_max(avm) / SLOWDOWN / 1e9;
+  LNT__MET(avm->options.met, activity_slice_us_max);
   if (!avm->current) {
     snprintf(watch->text, sizeof watch->text, "%s: %s computes for more than %g s while it loads (activity_slice_us_max)", place,
              watch->file, seconds);

@@ -181,6 +181,7 @@ static int io_heartbeat(lua_State *L) {
   lua_settop(L, 2);
   lnt__buf_clear(&avm->beat);
   lnt_status status = lua_isnil(L, 2) ? LNT_OK : lnt__value_encode(L, 2, "details", avm->options.payload_bytes_max, &avm->beat, &avm->err);
+  if (status) lnt__value_met(avm->options.met, &avm->err);
   if (status) return luaL_error(L, "act:heartbeat: %s", avm->err.message);
   bool over = avm->options.heartbeat(avm->options.user, attempt->activity.token, (lnt_value){avm->beat.data, avm->beat.size});
   if (over && !lnt__attempt_canceled(avm, attempt)) { /* why, its host will say */

@@ -196,6 +196,7 @@ static lnt_status load_failed(load *l, int status) {
   const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
   if (code == LNT_ENOMEM) {
     unsigned long long max = l->avm->options.memory_bytes_max;
+    LNT__MET(l->avm->options.met, activity_memory_bytes_max);
     return lnt__fail(l->err, code, "%s: out of memory while the file loads; activity VMs may hold %llu bytes (activity_memory_bytes_max)",
                      base_name(l->file), max);
   }

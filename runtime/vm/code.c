@@ -173,7 +173,8 @@ static void compile_entry(lua_State *L, void *argument) {
 static lnt_status compile(lnt__wvm *wvm, const char *file, const char *source, size_t size, uint32_t *slot, lnt_error *err) {
   char chunk[LUA_IDSIZE + 200];
   if (size > wvm->limits.source_bytes_max)
-    return lnt__fail(err, LNT_ELIMIT, "%s: %zu bytes of source, more than source_bytes_max (%llu)", file, size,
+    return LNT__MET(wvm->met, source_bytes_max),
+           lnt__fail(err, LNT_ELIMIT, "%s: %zu bytes of source, more than source_bytes_max (%llu); split it into modules", file, size,
                      (unsigned long long)wvm->limits.source_bytes_max);
   snprintf(chunk, sizeof chunk, "@%s", file);
   compile_job job = {chunk, source, size, slot, LNT_OK, err};
@@ -356,7 +357,7 @@ static bool module_ready(lnt__wvm *wvm, lua_State *L, lnt__code *code, lnt__modu
   uint32_t slot = 0;
   compile_job job = {chunk, module->source, module->size, &slot, LNT_OK, &err};
   if (module->size > wvm->limits.source_bytes_max)
-    job.status = lnt__fail(&err, LNT_ELIMIT, "%s is larger than source_bytes_max", module->file);
+    job.status = (LNT__MET(wvm->met, source_bytes_max), lnt__fail(&err, LNT_ELIMIT, "%s is larger than source_bytes_max", module->file));
   else compile_entry(L, &job);
   if (job.status) module_problem(module, err.message);
   module->slot = slot;

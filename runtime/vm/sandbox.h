@@ -70,6 +70,8 @@ typedef struct lnt__sandbox_host {
 typedef struct lnt__guard {
   lnt__guard_limits limits;
   const lnt__sandbox_host *host;  /* set by the VM; not owned */
+  lnt_limits *met;                /* counters (LNT__MET), set by the VM; may be NULL */
+  bool exhausted;                 /* the whole state was at its limit: its owner collects before the next turn, and resets this */
   lnt__kill killed;               /* reset by lnt__guard_begin */
   char text[LNT__GUARD_TEXT_MAX]; /* why, and where: "quests.lua:12: ..."; complete, UTF-8 */
   bool in_turn;

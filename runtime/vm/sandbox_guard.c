@@ -104,6 +104,7 @@ static bool turn_may_grow(lnt__guard *guard, size_t used) {
   size_t limit = add_capped(guard->turn_base, (size_t)limits->turn_bytes_max);
   if (limit > limits->state_bytes_max) limit = (size_t)limits->state_bytes_max;
   if (guard->gross / GROSS_PER_TURN > limits->turn_bytes_max) {
+    if (guard->killed == LNT__KILL_NONE) LNT__MET(guard->met, turn_memory_bytes_max);
     mark(guard, LNT__KILL_MEMORY,
          "out of memory: the turn asked for %llu times turn_memory_bytes_max (%llu bytes); build long texts with table.concat, or work on "
          "smaller pieces",
@@ -111,9 +112,11 @@ static bool turn_may_grow(lnt__guard *guard, size_t used) {
   }
   if (used <= limit) return true;
   if (used > limits->state_bytes_max) {
-    mark(guard, LNT__KILL_MEMORY, "out of memory: the workflow VM holds more than workflow_memory_bytes_max (%llu bytes)",
-         (unsigned long long)limits->state_bytes_max);
+    if (guard->killed == LNT__KILL_NONE) LNT__MET(guard->met, workflow_memory_bytes_max);
+    mark(guard, LNT__KILL_MEMORY, "out of memory: the workflow VM holds more than workflow_memory_bytes_max (%llu bytes); keep less in "
+         "memory, or fewer instances resident (resident_max)", (unsigned long long)limits->state_bytes_max);
   }
+  if (guard->killed == LNT__KILL_NONE) LNT__MET(guard->met, turn_memory_bytes_max);
   mark(guard, LNT__KILL_MEMORY,
        "out of memory: the turn added more than turn_memory_bytes_max (%llu bytes); keep less in memory, or do the work in an activity",
        (unsigned long long)limits->turn_bytes_max);
@@ -124,6 +127,7 @@ static bool may_grow(lnt__guard *guard, size_t grow, size_t size) {
   size_t used = add_capped(guard->used, grow);
   if (!guard->L) return true; /* lua_newstate does not survive a refusal */
   if (used > guard->collect_at) collect_soon(guard, used);
+  if (used > guard->limits.state_bytes_max) guard->exhausted = true;
   if (!guard->in_turn) return used <= guard->limits.state_bytes_max;
   if (size > STACK_LIMIT_BYTES && size < 2 * STACK_LIMIT_BYTES) guard->stack_at_limit = true;
   guard->gross += size;
@@ -250,6 +254,7 @@ _Noreturn void lnt__guard_kill(lua_State *L, lnt__kill reason, const char *forma
 }
 
 _Noreturn static void kill_spent(lua_State *L, lnt__guard *guard) {
+  if (guard->killed == LNT__KILL_NONE) LNT__MET(guard->met, turn_instructions_max);
   lnt__guard_kill(L, LNT__KILL_INSTRUCTIONS,
                   "the turn spent its budget of %llu instructions (turn_instructions_max) without a wait; "
                   "end the loop, or do the work in an activity",
@@ -299,6 +304,7 @@ static void check_time(lua_State *L, lnt__guard *guard) {
   if (now_ns == guard->turn_began_ns) return;
   if (!guard->turn_cpu_ns) guard->turn_cpu_ns = lnt__thread_cpu_ns();
   if (now_ns - guard->turn_began_ns <= max_ns || lnt__thread_cpu_ns() - guard->turn_cpu_ns <= max_ns) return;
+  if (guard->killed == LNT__KILL_NONE) LNT__MET(guard->met, turn_us_max);
   lnt__guard_kill(L, LNT__KILL_TIME,
                   "the turn took %g s of processor time (turn_us_max) without a wait, probably with very long texts; do the work in an "
                   "activity",

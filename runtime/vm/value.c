@@ -92,6 +92,10 @@ static lnt_status refuse_size(walk *w) {
                    w->what, w->bytes_max, path);
 }
 
+void lnt__value_met(lnt_limits *met, const lnt_error *err) {
+  if (err->code == LNT_ELIMIT && strstr(err->message, "payload_bytes_max")) LNT__MET(met, payload_bytes_max); /* not the depth */
+}
+
 static lnt_status check_size(walk *w) {
   return w->out->failed || w->out->size - w->start > w->bytes_max ? refuse_size(w) : LNT_OK;
 }

@@ -9,6 +9,9 @@
 /* nil as a value of Lua's own, for places where Lua has no nil: the null inside an array or an object of JSON. Stored as nil. */
 #define LNT__VALUE_NULL NULL /* a light userdata */
 
+/* lnt__value_encode() failed: count it, if the value was too large. */
+void lnt__value_met(lnt_limits *met, const lnt_error *err);
+
 /* Append the encoding of the value at `index` to `out`. `what` names the root in messages ("input"): "input.items[3]: a function cannot
  * be stored; ..." Needs 12 free stack slots. Refuses: functions, threads, userdata, cdata, keys that are not strings or finite
  * numbers, mixed tables with both 1..n and holes are maps; cycles, depth over LNT_VALUE_DEPTH_MAX, more than bytes_max.

@@ -14,6 +14,7 @@ typedef struct lnt__code lnt__code; /* a version of a file, as the VM holds it *
  * is the code hash that instances pin. */
 typedef struct lnt__wvm_options {
   const lnt_limits *limits;
+  lnt_limits *met; /* counters (LNT__MET); may be NULL */
   const char *module_path; /* folders, ';'-separated, may be NULL */
   const char *stdlib_path; /* may be NULL */
   void *user;

@@ -216,7 +216,7 @@ typedef struct lnt__run {
 struct lnt__wvm {
   lnt__guard guard; /* first: lnt__wvm_of() */
   lnt__wvm_options options;
-  lnt_limits limits;
+  lnt_limits limits, *met;
   char *module_path, *stdlib_path;
   lnt__sandbox_host host;
   lnt__vm interface;

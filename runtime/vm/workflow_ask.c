@@ -160,8 +160,9 @@ static void take_answer(const lnt__wvm *wvm, lua_State *co, const ask_job *job) 
     return;
   }
   if (lua_isnoneornil(co, 1)) return;
-  if (lnt__value_encode(co, 1, "answer", (size_t)wvm->limits.payload_bytes_max, &outcome->value, &err))
-    fail(outcome, "InvalidValue", err.message);
+  if (!lnt__value_encode(co, 1, "answer", (size_t)wvm->limits.payload_bytes_max, &outcome->value, &err)) return;
+  lnt__value_met(wvm->met, &err);
+  fail(outcome, "InvalidValue", err.message);
 }
 
 /* Of the function at the top. */

@@ -284,6 +284,7 @@ static void completed(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
   if (lua_isnoneornil(co, 1)) return;
   if (!lnt__value_encode(co, 1, "output", (size_t)wvm->limits.payload_bytes_max, &outcome->value, &err)) return;
   char text[LNT_ERROR_MESSAGE_MAX + 200];
+  lnt__value_met(wvm->met, &err);
   snprintf(text, sizeof text, "%s:%d: the workflow's result cannot be stored: %s", body->code->file, body->line, err.message);
   fail_with(outcome, "InvalidValue", text);
 }

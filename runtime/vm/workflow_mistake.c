@@ -62,6 +62,7 @@ _Noreturn static void unstorable(lua_State *L, const char *field, const char *fo
 /* The message begins with the path of what is wrong: "input.items[3]: ...". A key in brackets may hold anything. */
 _Noreturn void lnt__invalid_value(lua_State *L, const char *verb, const char *what, const lnt_error *err) {
   char field[LNT_ERROR_MESSAGE_MAX];
+  lnt__value_met(lnt__wvm_of(L)->met, err);
   if (err->code == LNT_ELIMIT) lnt__exceeded(L, what, "%s: %s", verb, err->message);
   size_t size = 0;
   for (bool quoted = false; err->message[size] && (quoted || strncmp(err->message + size, ": ", 2) != 0); size++)

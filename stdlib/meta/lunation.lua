@@ -441,7 +441,7 @@ function Runtime:follow(id, stream, fn, options) end
 function Runtime:observe(fn) end
 
 ---The counters of lunation.h, by name.
----@return table<string, number>? stats
+---@return table<string, number|table<string, number>>? stats `met`: how often each limit was met
 ---@return string? message
 ---@return string? code
 function Runtime:stats() end
