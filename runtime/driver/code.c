@@ -139,6 +139,7 @@ lnt_status lnt__code_load_first(lnt_runtime *rt, const char *file, const char *s
     lnt__wvm_unstage(rt->wvm, staged);
     return LNT_OK;
   }
+  lnt__interfaces_warn(rt, staged);
   status = lnt__code_switch(rt, staged, source, size, err);
   lnt__wvm_unstage(rt->wvm, staged);
   return status;
