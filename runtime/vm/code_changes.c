@@ -16,9 +16,11 @@
 #include "vm/workflow.h"
 
 enum {
-  EDITS_MAX = 1000,  /* more than that, and everything between the first and the last one counts as different */
-  DEPTH_MAX = 200,   /* of blocks; what is deeper is not told apart */
-  CHANGES_MAX = 16   /* pairs that are remembered */
+  EDITS_MAX = 400,      /* more than that, and everything between the first and the last one counts as different */
+  DEPTH_MAX = 200,      /* of blocks; a file with more of anything is not told apart from its other version */
+  FUNCTIONS_MAX = 2000,
+  NAMES_MAX = 100,      /* of the top level, that mean something else */
+  CHANGES_MAX = 16      /* pairs that are remembered */
 };
 
 typedef enum role {
@@ -142,7 +144,8 @@ static uint32_t current_function(const reading *r) {
 }
 
 static function *add_function(file *f, int line) {
-  if (!lnt__grow((void **)&f->functions, &f->function_capacity, f->function_count + 1, sizeof *f->functions)) {
+  if (f->function_count == FUNCTIONS_MAX ||
+      !lnt__grow((void **)&f->functions, &f->function_capacity, f->function_count + 1, sizeof *f->functions)) {
     f->failed = true;
     return NULL;
   }
@@ -387,7 +390,7 @@ static bool is_tainted(const names *n, const token *t) {
 
 static bool taint(names *n, const token *t) {
   if (!is_variable(t) || is_tainted(n, t)) return false;
-  if (!lnt__grow((void **)&n->items, &n->capacity, n->count + 1, sizeof *n->items)) n->failed = true;
+  if (n->count == NAMES_MAX || !lnt__grow((void **)&n->items, &n->capacity, n->count + 1, sizeof *n->items)) n->failed = true;
   else n->items[n->count++] = t;
   return !n->failed;
 }

@@ -233,6 +233,46 @@ static void test_an_instance_that_ends_during_its_trial_is_over(void) {
   world_finish(&w);
 }
 
+/* A body that computes `rounds` times before it waits; answers whether its budget was enough. */
+static bool computes(world *w, int rounds, const char *end) {
+  char source[300];
+  lnt_error err;
+  snprintf(source, sizeof source, "workflow('main', function(ctx)\n  local n = 0\n  for i = 1, %d do\n    n = n + i\n  end\n"
+           "  ctx:wait_for_external_event('go')\n  return %s\nend)\n", rounds, end);
+  CHECK_STATUS(load(w, "main.lua", source, &err), LNT_OK);
+  if (strcmp(end, "1") != 0) return true;
+  start(w, "main", "one", NULL);
+  settle(w);
+  return status_of(w, "one") == LNT_RUN_RUNNING;
+}
+
+/* Trials look at each line; that must cost the body nothing. The last number of rounds that its budget allows is found first. */
+static void test_a_trial_has_the_budget_of_the_turn(void) {
+  int low = 1, high = 100000;
+  world w;
+  while (high - low > 1) {
+    int middle = (low + high) / 2;
+    world_init(&w, KEEP);
+    w.limits.turn_instructions_max = 20000;
+    close_engine(&w);
+    open_engine(&w);
+    if (computes(&w, middle, "1")) low = middle;
+    else high = middle;
+    world_finish(&w);
+  }
+  CHECK(low > 100 && high < 100000);
+  world_init(&w, KEEP);
+  w.limits.turn_instructions_max = 20000;
+  close_engine(&w);
+  open_engine(&w);
+  CHECK(computes(&w, low, "1"));
+  computes(&w, low, "2");
+  lnt__trial out = trial(&w, w.bundles[w.bundle_count - 1].hash);
+  CHECK_EQ_INT(out.state, LNT__TRIAL_COMPATIBLE);
+  CHECK(!out.has_reached);
+  world_finish(&w);
+}
+
 static void test_patches_must_be_named(void) {
   story_fails(MAIN("ctx:is_patched()"), "is_patched: the name of the patch must be a string");
   story(MAIN("local seen = {} for i = 1, 3 do seen[i] = ctx:is_patched('p'); ctx:call_activity('echo', i) end return seen"), NULL,
@@ -242,4 +282,5 @@ static void test_patches_must_be_named(void) {
 CHECK_MAIN(test_code_that_makes_the_same_calls_is_compatible, test_an_instance_that_is_not_moved_keeps_its_code,
            test_a_divergence_names_both_sides, test_code_without_the_workflow_is_unavailable, test_what_is_not_durable_yet_is_busy,
            test_a_move_to_code_that_diverges_stalls_and_back_again_resumes, test_a_patch_is_for_those_who_have_not_passed_it,
-           test_a_long_history_is_tried_in_steps, test_an_instance_that_ends_during_its_trial_is_over, test_patches_must_be_named);
+           test_a_long_history_is_tried_in_steps, test_an_instance_that_ends_during_its_trial_is_over,
+           test_a_trial_has_the_budget_of_the_turn, test_patches_must_be_named);
