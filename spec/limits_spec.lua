@@ -184,6 +184,30 @@ describe("the limit", function()
     check_others(name, 1)
   end
 
+  local PILES = [[
+    activity("echo", function(value) return value end)
+    workflow("main", function(ctx)
+      local all = {}
+      for i = 1, 1000 do
+        local t = {}
+        for n = 1, 100000 do t[n] = n end -- 2 MB
+        all[i] = t
+        ctx:call_activity("echo", i)
+      end
+    end)]]
+
+  function cases.instance_instructions_max(name)
+    open(name, 5e6, PILES)
+    check_fails(name, "BudgetExceeded", "continue as new")
+    check_others(name, 1)
+  end
+
+  function cases.instance_memory_bytes_max(name)
+    open(name, 16 * 2 ^ 20, PILES)
+    check_fails(name, "OutOfMemory", "keep less in variables")
+    check_others(name, 1)
+  end
+
   function cases.activity_memory_bytes_max(name)
     open(name, 16 * 2 ^ 20, [[
       activity("hoards", function() local kept = {} for i = 1, 1e7 do kept[i] = { i, tostring(i) } end end)

@@ -327,6 +327,7 @@ static lnt_status fail_overweight(lnt__turn *turn, lnt_error *err) {
   char text[300];
   lnt_status status = lnt__timers_forget(turn, err);
   if (status != LNT_OK) return status;
+  LNT__MET(turn->engine->met, instance_memory_bytes_max);
   snprintf(text, sizeof(text), "the instance held %zu bytes of the workflow VM while it waited, more than instance_memory_bytes_max "
            "(%llu): keep less in variables, leave large values to activities, or continue as new", turn->overweight,
            (unsigned long long)turn->engine->limits.instance_memory_bytes_max);

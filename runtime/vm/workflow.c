@@ -24,7 +24,7 @@ static int run_entry(lua_State *L) {
   return 0;
 }
 
-static void collect_all_entry(lua_State *L, void *argument) {
+static void full_cycle(lua_State *L, void *argument) {
   (void)argument;
   lua_gc(L, LUA_GCCOLLECT, 0);
 }
@@ -33,7 +33,7 @@ static void collect_all_entry(lua_State *L, void *argument) {
 static void recover_memory(lnt__wvm *wvm) {
   if (!wvm->guard.exhausted) return;
   wvm->guard.exhausted = false;
-  lnt__protected(wvm, collect_all_entry, NULL, NULL);
+  lnt__protected(wvm, full_cycle, NULL, NULL);
 }
 
 lnt_status lnt__protected(lnt__wvm *wvm, void (*fn)(lua_State *L, void *argument), void *argument, lnt_error *err) {
@@ -161,11 +161,6 @@ void lnt__enter_body(lnt__wvm *wvm, lnt__body *body, lnt__turn *turn) {
   wvm->used_before = wvm->guard.used;
   wvm->cycles_left = 2;
   wvm->branch = NULL;
-}
-
-static void full_cycle(lua_State *L, void *argument) {
-  (void)argument;
-  lua_gc(L, LUA_GCCOLLECT, 0);
 }
 
 /* What a body seems to hold. What others left behind may be collected while it runs, and its own while they do, so nothing is certain:

@@ -423,6 +423,7 @@ static bool spent_all(lnt__wvm *wvm, lnt__body *body, lua_State *co, lnt__outcom
   char where[LUA_IDSIZE + 16], text[LUA_IDSIZE + 300];
   body->spent += wvm->guard.total;
   if (body->spent <= wvm->limits.instance_instructions_max || lnt__turn_rebuilding(body->turn)) return false;
+  LNT__MET(wvm->met, instance_instructions_max);
   lnt__sandbox_where(co, 0, where, sizeof where);
   snprintf(text, sizeof text, "%s: the instance spent its budget of %llu instructions (instance_instructions_max) in all its turns; let it "
            "continue as new, or do the work in activities",
