@@ -133,6 +133,8 @@ describe("versions", function()
     assert.same({ list[2].hash, list[1].hash, 3 }, { told.from, told.to, #told.files })
     assert.same({ "changed", "added", "changed" }, { told.files[1].change, told.files[2].change, told.files[3].change })
     assert.matches("the same sources", with_data({ "versions", "--diff", "order..order" }).out, 1, true)
+    local moved = with_data({ "migrate", "--workflow", "order", "--to", "order~1", "--json" })
+    assert.same({ 0, list[2].hash }, { moved.code, lunation.json_decode(moved.out).hash }) -- nobody runs
     local missing = with_data({ "versions", "--diff", "order~7" })
     assert.equal(3, missing.code)
     assert.matches("there are 2 versions of 'order'", missing.err, 1, true)

@@ -4,6 +4,7 @@ local args = require "args"
 local data = require "data"
 local fits = require "fits"
 local lunation = require "lunation"
+local versions = require "versions"
 
 local migrate = {
   name = "migrate",
@@ -11,7 +12,8 @@ local migrate = {
   usage = "migrate ID... --to HASH | migrate --workflow NAME --to HASH [--attr NAME=VALUE] [--dry-run]",
   about = [[
 Each chosen instance that is not finished is tried with the code first; those that are compatible are moved, others stay as they are and are
-told of. HASH is what `lunation versions` lists, its first digits are enough; without --to, under a server, it is the current code.]],
+told of. The code is named by its hash (`lunation versions` lists it, its first digits are enough), or counted back: order~1 is the version
+before the current one of `order`. Without --to, under a server, it is the current code.]],
   arguments = { 0, 1000 },
   options = {
     { "--to HASH", "the code to move to" },
@@ -46,9 +48,16 @@ local function through_server(parsed, options)
   return fits.from_server(data.ask(parsed, "POST", "/v1/migrate" .. query, body))
 end
 
+local function named(parsed)
+  local rt = data.open_to_read(parsed)
+  local hash = versions.find(data.check(rt:versions()), parsed.to)
+  data.close(rt)
+  return hash
+end
+
 function migrate.run(parsed, command)
   local options = chosen(parsed, command)
-  options.policy, options.hash, options.dry_run = fits.policy(parsed, command), parsed.to, parsed.dry_run
+  options.policy, options.hash, options.dry_run = fits.policy(parsed, command), parsed.to and named(parsed), parsed.dry_run
   if options.policy == "pin" then args.usage_error(command, "lunation migrate: --policy is adopt or all_or_nothing") end
   if data.served(parsed) then return fits.report_end(parsed, through_server(parsed, options)) end
   if not options.hash then
