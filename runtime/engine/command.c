@@ -297,8 +297,41 @@ static lnt__command_state new_command(lnt__turn *turn, const lnt__command *comma
   return LNT__COMMAND_WAITING;
 }
 
+/* ---- Patches ---- */
+
+static bool remembered_patch(const lnt__turn *turn, lnt_value name, bool *taken) {
+  lnt__reader reader = lnt__reader_of(turn->patches.data, turn->patches.size);
+  while (reader.at < reader.end) {
+    bool same = same_bytes(lnt__read_bytes(&reader), name), was_taken = lnt__read_u8(&reader) != 0;
+    if (same) *taken = was_taken;
+    if (same) return true;
+  }
+  return false;
+}
+
+/* A patch that was asked for earlier than the recorded run did stands in the history all the same: its command is made by now. */
+void lnt__pass_patches(lnt__turn *turn) {
+  bool taken = false;
+  while (lnt__in_history(turn)) {
+    const lnt__event *recorded = lnt__replay_command(turn, turn->next_seq);
+    if (!recorded || recorded->kind != LNT_EVENT_PATCHED || !remembered_patch(turn, recorded->name, &taken) || !taken) return;
+    lnt__see(turn, recorded);
+    turn->next_seq++;
+  }
+}
+
+/* Of the patches that the history has, this must be the first one that was not asked for yet: they keep their order. */
+static bool is_next_patch(const lnt__turn *turn, lnt_value name) {
+  const lnt__event *recorded;
+  bool taken;
+  for (uint32_t seq = turn->next_seq; (recorded = lnt__replay_command(turn, seq)) != NULL; seq++)
+    if (recorded->kind == LNT_EVENT_PATCHED && !remembered_patch(turn, recorded->name, &taken)) return same_bytes(recorded->name, name);
+  return false;
+}
+
 lnt__command_state lnt__turn_command(lnt__turn *turn, const lnt__command *command, uint32_t *seq, lnt__delivery *answer) {
   if (turn->refusal != LNT__REFUSAL_NONE || turn->engine->poisoned) return LNT__COMMAND_REFUSED;
+  if (command->kind != LNT_EVENT_PATCHED) lnt__pass_patches(turn);
   bool recorded = lnt__in_history(turn);
   const lnt__event *effect = recorded ? NULL : lnt__rehearsed_effect(turn);
   lnt__command noted = *command;
@@ -358,6 +391,7 @@ uint64_t lnt__turn_history_events(const lnt__turn *turn) { return turn->seen.eve
 bool lnt__turn_advises(lnt__turn *turn) {
   const lnt_limits *limits = &turn->engine->limits;
   if (turn->seen.advised) return true;
+  lnt__pass_patches(turn);
   if (lnt__in_history(turn)) {
     const lnt__event *recorded = lnt__replay_command(turn, turn->next_seq);
     turn->seen.advised = recorded && recorded->kind == LNT_EVENT_CONTINUE_ADVISED;
@@ -372,27 +406,20 @@ bool lnt__turn_advises(lnt__turn *turn) {
   return true;
 }
 
-static bool remembered_patch(const lnt__turn *turn, lnt_value name, bool *taken) {
-  lnt__reader reader = lnt__reader_of(turn->patches.data, turn->patches.size);
-  while (reader.at < reader.end) {
-    bool same = same_bytes(lnt__read_bytes(&reader), name), was_taken = lnt__read_u8(&reader) != 0;
-    if (same) *taken = was_taken;
-    if (same) return true;
-  }
-  return false;
-}
-
 bool lnt__turn_patched(lnt__turn *turn, lnt_value name) {
   bool taken = true;
+  bool is_early = false; /* the history has it further on */
   if (remembered_patch(turn, name, &taken)) return taken;
+  lnt__pass_patches(turn);
   if (lnt__in_history(turn)) {
     const lnt__event *recorded = lnt__replay_command(turn, turn->next_seq);
-    taken = recorded && recorded->kind == LNT_EVENT_PATCHED && same_bytes(recorded->name, name);
+    taken = is_next_patch(turn, name);
+    is_early = taken && (recorded->kind != LNT_EVENT_PATCHED || !same_bytes(recorded->name, name));
   }
   lnt__buf_bytes(&turn->patches, name.data, name.size);
   lnt__buf_u8(&turn->patches, taken);
   if (turn->patches.failed) lnt__poison(turn->engine);
-  if (!taken) return false;
+  if (!taken || is_early) return taken;
   lnt__command command = {.kind = LNT_EVENT_PATCHED, .name = name};
   lnt__delivery answer;
   uint32_t seq;

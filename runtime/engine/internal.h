@@ -336,6 +336,7 @@ lnt__divergence *lnt__diverged(lnt__turn *turn, const lnt__event *recorded, uint
 void lnt__divergence_values(lnt__divergence *d, lnt_value recorded, lnt_value made, const char *what); /* how they differ */
 void lnt__divergence_place(lnt__turn *turn, bool called); /* where the code stands; called: a function of ctx is under way */
 void lnt__refuse_early_end(lnt__turn *turn);
+void lnt__pass_patches(lnt__turn *turn);
 void lnt__turn_feed(lnt__turn *turn, const lnt__event *event); /* one event to the body, by its kind */
 /* A command as its author would write it: call_activity('plan', {...}). */
 void lnt__command_text(lnt_event_kind kind, lnt_value name, lnt_value input, lnt_value id, char *out, size_t size);

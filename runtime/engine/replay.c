@@ -249,6 +249,7 @@ const lnt__event *lnt__half_event(const lnt__turn *turn, lnt_event_kind kind, ui
 
 void lnt__refuse_short(lnt__turn *turn) {
   const lnt__turn_mark all = {.commands = turn->recorded};
+  lnt__pass_patches(turn);
   if (turn->next_seq - 1 < turn->recorded) refuse_missing(turn, &all);
 }
 
@@ -256,6 +257,7 @@ static bool close_recorded_turns(lnt__turn *turn) {
   lnt__replay *replay = &turn->engine->replay;
   while (replay->turn_at < replay->turns.count && replay->turns.items[replay->turn_at].inbox == replay->inbox_at) {
     const lnt__turn_mark *mark = &replay->turns.items[replay->turn_at];
+    if (turn->next_seq - 1 < mark->commands) lnt__pass_patches(turn);
     if (turn->next_seq - 1 != mark->commands) {
       refuse_missing(turn, mark);
       return false;

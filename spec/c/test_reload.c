@@ -171,6 +171,36 @@ static void test_a_patch_is_for_those_who_have_not_passed_it(void) {
   story(PATCHED, NULL, "[true,true,1,1]");
 }
 
+static void test_a_patch_may_be_asked_for_earlier(void) {
+  static const char LATE[] = "workflow('main', function(ctx)\n"
+                             "  ctx:call_activity('echo', 1)\n"
+                             "  local p = ctx:is_patched('p')\n"
+                             "  local go = ctx:wait_for_external_event('go')\n"
+                             "  return { p, ctx:is_patched('q'), go }\n"
+                             "end)\n";
+  static const char EARLY[] = "workflow('main', function(ctx)\n"
+                              "  local p = ctx:is_patched('p')\n"
+                              "  ctx:call_activity('echo', 1)\n"
+                              "  local go = ctx:wait_for_external_event('go')\n"
+                              "  return { p, ctx:is_patched('q'), ctx:call_activity('echo', go) }\n"
+                              "end)\n";
+  world w;
+  lnt_error err;
+  world_init(&w, EVICT);
+  CHECK_STATUS(load(&w, "main.lua", LATE, &err), LNT_OK);
+  start(&w, "main", "one", NULL);
+  settle(&w);
+  CHECK_STATUS(load(&w, "main.lua", EARLY, &err), LNT_OK);
+  CHECK_EQ_INT(trial(&w, w.bundles[1].hash).state, LNT__TRIAL_COMPATIBLE);
+  CHECK_STATUS(lnt__engine_move(w.engine, run_of(&w, "one"), w.bundles[1].hash, &err), LNT_OK);
+  settle(&w);
+  close_engine(&w);
+  open_engine(&w);
+  go_on(&w);
+  check_result(&w, LNT_RUN_COMPLETED, "[true,true,7]");
+  world_finish(&w);
+}
+
 /* A trial in steps, while another instance runs: its turns need the engine's scratch, too. Answers how many steps. */
 static int try_between_turns(world *w, const uint8_t *hash, lnt__trial *out) {
   lnt__try *t = lnt__try_create(w->engine);
@@ -282,5 +312,6 @@ static void test_patches_must_be_named(void) {
 CHECK_MAIN(test_code_that_makes_the_same_calls_is_compatible, test_an_instance_that_is_not_moved_keeps_its_code,
            test_a_divergence_names_both_sides, test_code_without_the_workflow_is_unavailable, test_what_is_not_durable_yet_is_busy,
            test_a_move_to_code_that_diverges_stalls_and_back_again_resumes, test_a_patch_is_for_those_who_have_not_passed_it,
+           test_a_patch_may_be_asked_for_earlier,
            test_a_long_history_is_tried_in_steps, test_an_instance_that_ends_during_its_trial_is_over,
            test_a_trial_has_the_budget_of_the_turn, test_patches_must_be_named);

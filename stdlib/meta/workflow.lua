@@ -129,7 +129,9 @@ function ctx:raise_event(id, name, data) end
 function ctx:continue_as_new(input, options) end
 
 ---May the changed part of the code run? True, and recorded, where a run gets here first; false where a run that began before the change
----passes again. The answer of a name never changes within a run; a new generation (continue_as_new) asks afresh.
+---passes again. The answer of a name never changes within a run; a new generation (continue_as_new) asks afresh. Later code may ask earlier
+---than it used to, but patches that are in a history must be asked for in the order that they have there, and none may be missing:
+---`lunation reload --dry-run` tells which branches nobody takes any more.
 ---    if ctx:is_patched("notify-first") then ctx:call_activity("notify") end
 ---@param name string of the change, for ever
 ---@return boolean
