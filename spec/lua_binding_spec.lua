@@ -197,7 +197,8 @@ describe("the Lua module", function()
     assert.same({ n = 1 }, assert(rt:wait(id, 30)).output)
     local origin
     for _, event in ipairs(rt:history(id)) do origin = event.kind == "Forked" and event or origin end
-    assert.same({ by = "fork", run = rt:get("c").run }, origin.value)
+    assert.same({ by = "fork", run = rt:get("c").run, key = origin.value.key }, origin.value)
+    assert.matches("^%x+$", origin.value.key) -- of which its idempotency keys are made
     assert.equal("c", origin.id)
     assert.equal("LNT_EINVAL", select(3, rt:rerun("c", { event = 1 })))
     assert.equal("LNT_ENOTFOUND", select(3, rt:fork("nobody")))
