@@ -2,6 +2,7 @@
 local args = require "args"
 local data = require "data"
 local lunation = require "lunation"
+local out = require "out"
 local outcome = require "outcome"
 
 local wait = {
@@ -19,9 +20,16 @@ local wait = {
 
 local SLICE_MS = 60000
 
+--- Somebody may let it go on meanwhile, so it is waited for; but whoever waits shall know.
+local function tell_of_pause(parsed, id)
+  local instance = lunation.json_decode(data.ask(parsed, "GET", "/v1/instances/" .. data.encode(id)))
+  if instance.status == "SUSPENDED" then out.say(("'%s' is suspended; it goes on with: lunation resume %s"):format(id, id)) end
+end
+
 --- Ask the server until it is so. Answers the instance, its values as JSON text; fails when the time is up.
 function wait.through_server(parsed, command, id, until_what)
   local rest_ms = args.number(command, parsed, "timeout", math.huge, 0, 1e9) * 1000
+  tell_of_pause(parsed, id)
   repeat
     local slice = math.min(rest_ms, SLICE_MS)
     local path = ("/v1/instances/%s/wait?timeout_ms=%d&until=%s"):format(data.encode(id), slice, until_what)
@@ -45,7 +53,6 @@ function wait.run(parsed, command)
   end
   local instance = wait.through_server(parsed, command, parsed[1], parsed.start and "start" or "end")
   if not parsed.start then return outcome.report(instance, parsed) end
-  local out = require "out"
   io.write(parsed.json and out.outcome(instance) or instance.status, "\n")
   return 0
 end
