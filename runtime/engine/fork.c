@@ -109,7 +109,7 @@ static bool answers_command(lnt_event_kind kind) {
  * the source. */
 static bool kept_in_tail(const cut *c, const lnt__event *event) {
   if (!lnt__event_is_inbox(event->kind)) return false;
-  if (event->kind == LNT_EVENT_STARTED) return false; /* the new run has one */
+  if (event->kind == LNT_EVENT_STARTED || event->kind == LNT_EVENT_FORKED) return false; /* the new run has its own */
   if (event->kind == LNT_EVENT_TERMINATE_REQUESTED || event->kind == LNT_EVENT_CANCEL_REQUESTED) return false;
   if (event->kind == LNT_EVENT_TIMER_FIRED && event->seq == 0) return false;
   if (c->drop_failures && is_failed_answer(event->kind)) return false;
@@ -191,7 +191,7 @@ static void copy_value(lnt__turn *to, void **data, size_t *size, const void *fro
 
 static uint64_t seed_of(const cut *c) {
   uint64_t seed = c->history.events[0].seed;
-  for (size_t i = 0; i < c->prefix; i++)
+  for (size_t i = 0; i < (c->fork->what == LNT__RETRY ? c->tail : c->prefix); i++)
     if (c->history.events[i].kind == LNT_EVENT_FORKED) seed = c->history.events[i].seed;
   return seed;
 }
@@ -264,13 +264,15 @@ static void start_anew(const cut *c, lnt__turn *turn) {
   lnt__accept(turn, &started);
 }
 
-/* That of the source, as it stands at its end. */
-static lnt__origin_key key_at_end(const lnt__history *history) {
+/* Whose steps the copied ones are: the source's, or, of a retry of a retry that had not come beyond its copied part, of the run before. */
+static lnt__origin_key key_of_steps(const cut *c) {
   lnt__step_keys keys = {.count = 0};
-  for (size_t i = 0; i < history->count; i++) lnt__step_keys_see(&keys, &history->events[i]);
-  lnt__origin_key own = keys.own;
+  for (size_t i = 0; i < c->history.count; i++) lnt__step_keys_see(&keys, &c->history.events[i]);
+  lnt__origin_key key = keys.own;
+  for (size_t i = keys.count; i > 0; i--)
+    if (c->commands <= keys.ranges[i - 1].commands) key = keys.ranges[i - 1].key;
   lnt__step_keys_finish(&keys);
-  return own;
+  return key;
 }
 
 static void write_origin(lnt__buf *out, const cut *c) {
@@ -282,7 +284,7 @@ static void write_origin(lnt__buf *out, const cut *c) {
   lnt__cbor_cstring(out, "run");
   lnt__cbor_int(out, (int64_t)c->fork->run);
   lnt__cbor_cstring(out, "key");
-  lnt__origin_key_write(out, key_at_end(&c->history));
+  lnt__origin_key_write(out, key_of_steps(c));
   lnt__cbor_map_end(out, &map, 3, false);
 }
 
@@ -314,6 +316,7 @@ static void write_run(const cut *c, lnt__turn *turn, const lnt__turn *source, bo
   for (size_t i = c->prefix ? c->prefix : 1; i < c->tail; i++) {
     lnt__event event = c->history.events[i];
     if (kept_in_tail(c, &event)) lnt__accept(turn, &event);
+    else if (event.kind == LNT_EVENT_INPUT_REPLACED) lnt__emit(turn, &event);
   }
 }
 

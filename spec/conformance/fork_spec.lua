@@ -285,6 +285,39 @@ describe("a retry", function()
     assert.equal(101, w:output("p"))
   end, { alike = { "kept", "evicted" } })
 
+  case("is another instance to those outside than what is forked from it, whatever the event", FLAKY, function(w)
+    local owner, switch = {}, { fails = true }
+    local function own(act)
+      if owner[act.idempotency_key] then assert.equal(owner[act.idempotency_key], act.instance_id) end
+      owner[act.idempotency_key] = act.instance_id
+    end
+    w:host("work", function(n, act)
+      own(act)
+      return n
+    end)
+    w:host("flaky", function(n, act)
+      own(act)
+      if switch.fails then error({ type = "Down", message = "not yet", retryable = false }) end
+      return 100 * n
+    end)
+    w:run("steps", { id = "s", input = 1 })
+    w:advance(10)
+    for _ = 1, 2 do
+      w:retry("s")
+      w:settle()
+      assert.equal("Down", w:failure("s").type)
+    end
+    switch.fails = false
+    w:retry("s")
+    w:settle()
+    assert.equal(101, w:output("s"))
+    for event = 1, #w:history("s") do
+      w:fork("s", { event = event, new_id = "f" .. event })
+      w:advance(10)
+      assert.equal(101, w:output("f" .. event))
+    end
+  end, { alike = { "kept", "evicted" } })
+
   case("of a child is not seen by its parent, which has its answer", FLAKY, function(w)
     local switch = flaky(w)
     w:run("calls", { id = "p", input = 1 })
