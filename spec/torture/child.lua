@@ -1,7 +1,7 @@
 -- child.lua - the process that tools/torture kills: it takes up what the directory holds, starts workflows, raises their signals one
 -- after another, asks for updates, cancels, terminates, suspends and resumes, and tells on stdout what was acknowledged: "start ID",
 -- "signal ID SIGNAL", "update ID UPDATE ANSWER", "answer ID KEY" (of an activity), "cancel ID", "terminate ID", "purge ID", "again ID
--- NUMBER". With `finish` it starts nothing new and ends when all is done.
+-- NUMBER", "retry ID", "fork ID" (also of a rerun: the new id). With `finish` it starts nothing new and ends when all is done.
 --
 --   luajit child.lua DIR LEDGER LIFE DURABILITY work|finish
 
@@ -9,8 +9,8 @@ local lunation = require "lunation"
 local dir, ledger, life, durability, mode = arg[1], arg[2], tonumber(arg[3]), arg[4], arg[5]
 local LIVE = 6 -- instances at once
 local OPEN = { "PENDING", "RUNNING", "SUSPENDED", "STALLED" }
-local KINDS = { t = "torture", c = "chain", s = "saga", k = "tree", p = "brief" }
-local ORDER = { "t", "c", "t", "s", "t", "k", "p" }
+local KINDS = { t = "torture", c = "chain", s = "saga", k = "tree", p = "brief", r = "long" }
+local ORDER = { "t", "c", "r", "t", "s", "r", "t", "k", "p" }
 
 io.stdout:setvbuf("no")
 math.randomseed(life)
@@ -133,6 +133,7 @@ local function repeat_updates(id)
   end
 end
 
+local KEEPS_TOKENS = { t = true, r = true, f = true }
 local STOPS = { s = "cancel", k = "terminate" }
 local SIGNALED = { t = true, c = true }
 
@@ -154,6 +155,30 @@ local function start_again()
   number = number + 1
   local told = acknowledged("again", "again", ("%d"):format(life * 10000 + number))
   must(rt:start("again", { id = "again", input = life * 10000 + number, id_reuse = "replace", done = told }))
+end
+
+-- What failed is let go on, until it completes; nobody may have seen that it failed but in an earlier life.
+local failed = {} -- ids
+
+local function retry(id)
+  local ok, message, code = rt:retry(id, { done = acknowledged("retry", id) })
+  if ok then return end
+  if code == "LNT_EAGAIN" then failed[#failed + 1] = id
+  elseif code ~= "LNT_EOPEN" then must(nil, message) end
+end
+
+-- What completed goes on again from some event, or from a step of it, under an id of its own.
+local forks = 0
+local COPIES_MAX = 3
+local function fork(id)
+  forks = forks + 1
+  local new_id, events = ("f%d-%d"):format(life, forks), must(rt:history(id))
+  local options = { new_id = new_id, event = math.random(#events), done = acknowledged("fork", new_id) }
+  local kind = events[options.event].kind
+  local how = (kind == "ActivityScheduled" or kind == "TimerCreated") and math.random() < 0.7 and "rerun" or "fork"
+  local ok, message, code = rt[how](rt, id, options)
+  if ok then live[new_id] = "f"
+  elseif code ~= "LNT_EAGAIN" then must(nil, message) end
 end
 
 local function start()
@@ -185,12 +210,10 @@ for _, instance in ipairs(must(rt:list({ status = OPEN, limit = 10000 }))) do
   local id = instance.id
   if instance.status == "STALLED" then say("fatal", id, "is stalled:", instance.failure and instance.failure.message or "?") end
   if instance.status == "SUSPENDED" then ask("resume", id) end
-  if id:match("^[tcskp]%d+%-%d+$") then
+  if id:match("^[tcskprf]%d+%-%d+$") then
     live[id] = id:sub(1, 1)
-    if live[id] == "t" then
-      repeat_updates(id)
-      take_over(id)
-    end
+    if live[id] == "t" then repeat_updates(id) end
+    if KEEPS_TOKENS[live[id]] then take_over(id) end
     go_on(id, raised(instance) + 1)
   end
 end
@@ -199,10 +222,23 @@ for _, instance in ipairs(must(rt:list({ status = "COMPLETED", workflow = "brief
   ended[#ended + 1] = instance.id
 end
 
+for _, instance in ipairs(must(rt:list({ status = "FAILED", workflow = "long", limit = 10000 }))) do
+  if must(rt:get(instance.id)).status == "FAILED" then -- the list has runs that were retried too
+    live[instance.id] = instance.id:sub(1, 1)
+    failed[#failed + 1] = instance.id
+  end
+end
+
+local completed = {} -- what may be forked
 local ENDS = { Completed = true, Failed = true, Terminated = true, Canceled = true }
 rt:observe(function(id, _, event)
   if not ENDS[event.kind] then return end
   if live[id] == "p" then ended[#ended + 1] = id end
+  if event.kind == "Failed" and (live[id] == "r" or live[id] == "f") then
+    failed[#failed + 1] = id
+    return
+  end
+  if live[id] == "r" then completed[#completed + 1] = id end
   live[id] = nil
 end)
 
@@ -229,6 +265,8 @@ local function chores()
     ask("suspend", id, nil, function() ask("resume", id) end)
   end
   if #ended > 0 and math.random() < 0.3 then purge(table.remove(ended)) end
+  if #failed > 0 and math.random() < 0.5 then retry(table.remove(failed)) end
+  if mode == "work" and #completed > 0 and forks < COPIES_MAX and math.random() < 0.5 then fork(table.remove(completed)) end
   if mode == "work" and math.random() < 0.02 then start_again() end
   if mode == "finish" and count == 0 then ask("terminate", "again", "the end") end
   for _ = count + 1, mode == "work" and LIVE or 0 do start() end

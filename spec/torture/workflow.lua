@@ -5,6 +5,7 @@
 --   tree     waits with its children until it is terminated
 --   brief    ends at once, with a child, and is purged
 --   again    waits; a newer one takes its id
+--   long     fails now and then, and is retried; when it has completed it is forked, or a step of it is run again
 
 local RETRY = { heartbeat = "1m", retry = { max_attempts = 1000, interval = "3ms", backoff = 1 } }
 
@@ -43,6 +44,14 @@ end)
 
 activity("blocking", { blocking = true }, function(job, act)
   append(job.ledger, line(job, act, "begin"))
+  append(job.ledger, line(job, act, "end"))
+  return { step = job.step }
+end)
+
+-- Half of the time it fails for good: only a retry of the whole instance helps.
+activity("breaks", function(job, act)
+  append(job.ledger, line(job, act, "begin"))
+  if math.random() < 0.5 then error({ type = "Broken", message = "not in this run", retryable = false }) end
   append(job.ledger, line(job, act, "end"))
   return { step = job.step }
 end)
@@ -194,6 +203,20 @@ end)
 workflow("brief", function(ctx, input)
   ctx:call_activity("quick", { ledger = input.ledger, step = "brief1" })
   return ctx:call_child_workflow("free", input.ledger)
+end)
+
+workflow("long", function(ctx, input)
+  local function job(step) return { ledger = input.ledger, step = step, flaky = true } end
+  local steps = {}
+  local function keep(answer) steps[#steps + 1] = answer.step end
+  keep(ctx:call_activity("quick", job("long1"), RETRY))
+  keep(ctx:call_activity("deferred", job("deferred")))
+  ctx:create_timer("3ms")
+  local side = ctx.async:call_activity("step", job("long2"), RETRY)
+  keep(ctx:call_activity("breaks", job("long3")))
+  keep(side:await())
+  keep(ctx:call_activity("quick", job("long4"), RETRY))
+  return steps
 end)
 
 workflow("again", function(ctx, number)
