@@ -4,6 +4,7 @@
 static lnt_value text_value(const char *text) { return (lnt_value){text, strlen(text)}; }
 
 void lnt__mark_dirty(lnt__turn *turn) {
+  LNT__ASSERT(!turn->rehearsing); /* a copy is not written */
   if (turn->dirty) return;
   turn->dirty = true;
   LNT__PUSH(turn->engine, lnt__open_commit(turn->engine)->turns, turn);

@@ -1,7 +1,31 @@
 /* generate.c - random workflows as Lua text. Called by main.c.
  *
  * Every statement appends what it learned to the local `out`, which the workflow returns: an answer that is lost, doubled or swapped
- * shows. */
+ * shows. What is where (world.c: what happens to the instances from outside):
+ *
+ *   activities, retry policies, final types         activity_step, compensated; final by the error itself: ENDS
+ *   all timeouts, total time of retries             call_text (start to close), pulse_step (heartbeat), out_of_time
+ *   heartbeat details, answers by token, pure       pulse_step, later_step, pure_chain
+ *   stable idempotency keys, early and late answers world.c: remember(), answer(), answer_outside()
+ *   when_all, when_any, nesting, fail_fast, losers  fan_out, race, nested_lists, decided_early
+ *   branches, map, scopes, shields, cancellation    branches, mapped, fast_map, scoped, shielded, canceled_branch, endless_branch,
+ *                                                   scope_with_timeout, cancel_at_a_time
+ *   events: buffered, first in first out, timeouts  wait_step, wait_with_timeout, event_back, race
+ *   raise_event, to others and to itself            talk, note_to_self
+ *   queries, updates, custom status, streams        workflow() and world.c: ask_around(); update_step, status, emit_step
+ *   children: id, retry, timeout, parent close      child_step, children_at_once, child_let_go, child_abandoned, child_in_a_race
+ *   detached starts                                 detached
+ *   timers: long, absolute, past, canceled          timer_step, give_up
+ *   now, dates, history length, draws, pairs        note_time, value_text, choice, over_pairs
+ *   continue_as_new, events that go over            next_generation, the workflow "kid"
+ *   side effects, attributes, patches               side_effect, attributes, patched
+ *   saga, approval, retry, parallel, json           saga_step, approval_step, retried_block, in_parallel, in_a_race
+ *   mistakes                                        mistake
+ *   suspend, resume, cancel, terminate, start time  world.c: plan()
+ *   fork, rerun, retry, purge                       world.c: fork_all(), purge_all()
+ *
+ * Not here: limits of concurrency and rate and the host's clock, which are the driver's; limits, whose place depends on turns; code
+ * that changes. The conformance spec has them. */
 #include <stdio.h>
 
 #include "sim.h"
@@ -60,7 +84,8 @@ static void call_text(gen *g, char *text, size_t size) {
   value_text(g, value, sizeof value);
   switch (below(g, g->program->timed ? 6 : 8)) {
     case 0:
-      snprintf(text, size, "call_activity(\"flaky\", %s, { retry = { max_attempts = 3, interval = \"150ms\", backoff = 2 } })", value);
+      snprintf(text, size, "call_activity(\"flaky\", %s, { retry = { max_attempts = 3, interval = \"150ms\", backoff = 2, %s } })",
+               value, below(g, 2) ? "max_interval = 0.2" : "timeout = 5");
       break;
     case 1: snprintf(text, size, "call_activity(\"slow\", %s)", value); break;
     case 2: snprintf(text, size, "call_activity(\"big\", %s, { timeout = \"90s\" })", value); break;
@@ -125,28 +150,36 @@ static void branches(gen *g) {
 static void timer_step(gen *g) {
   char duration[40];
   duration_text(g, duration, sizeof duration);
-  LINE(g, "ctx:create_timer(%s)", duration);
+  switch (below(g, 6)) {
+    case 0: LINE(g, "ctx:create_timer({ at = 1 })"); break; /* long past */
+    case 1: LINE(g, g->program->timed ? "ctx:sleep({ at = math.floor(ctx:now()) + 2 })" : "ctx:sleep(0)"); break;
+    default: LINE(g, "ctx:create_timer(%s)", duration); break;
+  }
 }
 
 static void wait_step(gen *g) {
   char name[SIM_NAME_BYTES];
   event_name(g, name);
+  if (below(g, 4) == 0) name[0] = 'E'; /* the case of a name does not count */
   LINE(g, "out[#out + 1] = ctx:wait_for_external_event(\"%s\")", name);
 }
 
+/* How a block may end: most ways are failures. */
+static const char *const ENDS[] = {
+    "error(\"plain words\")",
+    "error({ type = \"Quit\", message = \"enough\", details = { 1, 2 } })",
+    "ctx:call_activity(\"bad\", #out)",
+    "ctx:call_activity(\"final\", #out, { retry = { max_attempts = 4, interval = 0.2 } })",
+    "ctx:call_activity(\"bad\", 1, { retry = { max_attempts = 4, interval = 0.2, non_retryable = { \"Bad\" } } })",
+    "local x = out.nothing.more",
+    "ctx:call_activity(\"flaky\", #out, { retry = { max_attempts = 2, interval = \"50ms\" } })",
+    "out[#out + 1] = \"fine\""};
+
 static void compensated(gen *g) {
-  static const char *const ends[] = {
-      "error(\"plain words\")",
-      "error({ type = \"Quit\", message = \"enough\", details = { 1, 2 } })",
-      "ctx:call_activity(\"bad\", #out)",
-      "ctx:call_activity(\"bad\", 1, { retry = { max_attempts = 4, interval = 0.2, non_retryable = { \"Bad\" } } })",
-      "local x = out.nothing.more",
-      "ctx:call_activity(\"flaky\", #out, { retry = { max_attempts = 2, interval = \"50ms\" } })",
-      "out[#out + 1] = \"fine\""};
   LINE(g, "local ok, e = pcall(function()");
   g->indent++;
   block(g, 1 + below(g, 2));
-  LINE(g, "%s", ends[below(g, (int)LNT__COUNT(ends))]);
+  LINE(g, "%s", ENDS[below(g, (int)LNT__COUNT(ENDS))]);
   g->indent--;
   LINE(g, "end)");
   LINE(g, "if not ok then out[#out + 1] = why(e); out[#out + 1] = ctx:call_activity(\"undo\", why(e)) end");
@@ -197,7 +230,7 @@ static void helper(gen *g) { LINE(g, "out[#out + 1] = helper(ctx, #out, %d)", be
 static void give_up(gen *g) {
   char name[SIM_NAME_BYTES];
   snprintf(name, sizeof name, "never%d", ++g->labels);
-  LINE(g, "local timer = ctx.async:create_timer(\"%dh\")", 2 + below(g, 9));
+  LINE(g, "local timer = ctx.async:create_timer(\"%d%c\")", 2 + below(g, 9), below(g, 2) ? 'h' : 'w');
   LINE(g, "local wait = ctx.async:wait_for_external_event(\"%s\", { timeout = \"2h\" })", name);
   LINE(g, "out[#out + 1] = ctx:call_activity(\"echo\", tostring(timer:done()))");
   LINE(g, "timer:cancel()");
@@ -555,6 +588,141 @@ static void next_generation(gen *g) {
   LINE(g, "if type(input) ~= \"table\" or not input.round then ctx:continue_as_new({ round = 2, before = #out }) end");
 }
 
+/* ---- The standard library ---- */
+
+/* Steps that are undone when something fails after them, or when all around is canceled. */
+static void saga_step(gen *g) {
+  static const char *const options[] = {"", ", { parallel = true }", ", { retry = { max_attempts = 2, interval = 0.1 } }"};
+  int steps = 1 + below(g, 3);
+  LINE(g, "local ok, got = pcall(saga.run, ctx, function(s)");
+  g->indent++;
+  LINE(g, "local out = {}");
+  for (int i = 0; i < steps; i++) {
+    const char *undo = below(g, 4) ? "undo" : "bad";
+    LINE(g, "out[#out + 1] = s:step(\"step %d\", function() return ctx:call_activity(\"echo\", { %d, #out }) end, function(r)", i, i);
+    LINE(g, "  ctx:call_activity(\"%s\", { %d, r.d }) end)", undo, i);
+    if (below(g, 3) == 0) LINE(g, "s:defer(function(e) ctx:create_timer(0.1); ctx:call_activity(\"undo\", { why(e), %d }) end)", i);
+    if (below(g, 2)) block(g, 1);
+    if (below(g, 6) == 0) LINE(g, "s:commit()");
+  }
+  LINE(g, "%s", ENDS[below(g, (int)LNT__COUNT(ENDS))]);
+  LINE(g, "return out");
+  g->indent--;
+  LINE(g, "end%s)", options[below(g, (int)LNT__COUNT(options))]);
+  LINE(g, "out[#out + 1] = ok and got or why(got)");
+}
+
+/* Somebody says yes or no, after something that is no answer; in timed programs perhaps too late, and those who decide are reminded. */
+static void approval_step(gen *g) {
+  char name[SIM_NAME_BYTES], duration[40];
+  bool quorum = below(g, 3) == 0, yes = below(g, 3) > 0;
+  snprintf(name, sizeof name, "ask%d", ++g->labels);
+  LINE(g, "local people = ctx:spawn(function()");
+  if (g->program->timed) {
+    duration_text(g, duration, sizeof duration);
+    LINE(g, "  ctx:create_timer(%s)", duration);
+  }
+  LINE(g, "  ctx:raise_event(ctx.instance_id, \"%s\", %s)", name, below(g, 2) ? "\"what?\"" : "{ approved = 1 }");
+  LINE(g, "  ctx:raise_event(ctx.instance_id, \"%s\", { approved = true, by = \"Ada\" })", name);
+  if (below(g, 2)) LINE(g, "  ctx:raise_event(ctx.instance_id, \"%s\", { approved = true, by = \"Ada\", comments = \"again\" })", name);
+  LINE(g, "  ctx:raise_event(ctx.instance_id, \"%s\", { approved = %s, by = \"Bob\" })", name, yes ? "true" : "false");
+  LINE(g, "end)");
+  LINE(g, "local ok, got = pcall(approval.ask, ctx, { event = \"%s\", request = #out, notify = \"echo\",%s%s", name,
+       quorum ? " quorum = 2, approvers = { \"Ada\", \"Bob\" }," : "", below(g, 4) ? "" : " on_invalid = \"raise\",");
+  if (g->program->timed) {
+    duration_text(g, duration, sizeof duration);
+    LINE(g, "  timeout = %s, remind = { every = 0.7, max = 2 }, escalate = { after = 1.1, to = \"undo\" }, on_timeout = \"%s\",", duration,
+         below(g, 2) ? "raise" : "approve");
+  }
+  LINE(g, "})");
+  LINE(g, "people:await()");
+  LINE(g, "out[#out + 1] = ok and got or why(got)");
+}
+
+/* A block that is tried again. */
+static void retried_block(gen *g) {
+  int good = 1 + below(g, 4);
+  LINE(g, "local ok, got = pcall(retry.run, ctx, { max_attempts = 3, interval = 0.1, backoff = 2, max_interval = 0.3%s }, function(n)",
+       may_draw(g) && below(g, 2) ? ", jitter = 0.5" : "");
+  g->indent++;
+  LINE(g, "local out = { n, ctx.async:create_timer(\"5h\") and 1 }");
+  if (below(g, 2)) LINE(g, "out[#out + 1] = ctx:call_activity(\"echo\", { \"try\", n })");
+  LINE(g, "if n < %d then %s end", good, ENDS[below(g, (int)LNT__COUNT(ENDS) - 1)]);
+  LINE(g, "return out");
+  g->indent--;
+  LINE(g, "end)");
+  LINE(g, "out[#out + 1] = ok and got or why(got)");
+}
+
+/* All of them, one way or the other. */
+static void in_parallel(gen *g) {
+  const char *name = below(g, 3) ? "echo" : "bad";
+  switch (below(g, 3)) {
+    case 0:
+      LINE(g, "local got = parallel.all(ctx, { a = function() return ctx:call_activity(\"%s\", #out) end,", name);
+      LINE(g, "  b = function() ctx:create_timer(0.2); return ctx:call_activity(\"echo\", 2) end, [3] = function() return 3 end },");
+      LINE(g, "  { settle = true, concurrency = %d })", 1 + below(g, 3));
+      LINE(g, "got = { got.b, got[3], got.a.ok and got.a.value or why(got.a.failure) }");
+      break;
+    case 1:
+      LINE(g, "local got = parallel.map(ctx, { 1, 2, 3, 4 }, function(x, i)");
+      LINE(g, "  return ctx:call_activity(i == %d and \"%s\" or \"echo\", { x, i }) end, { settle = true })", 1 + below(g, 4), name);
+      LINE(g, "for i, each in ipairs(got) do got[i] = each.ok and each.value or why(each.failure) end");
+      break;
+    default:
+      LINE(g, "local got = { parallel.any(ctx, { function() %s end,",
+           g->program->timed ? "ctx:call_activity(\"bad\", 1)" : "ctx:wait_for_external_event(\"never\")");
+      LINE(g, "  function() return ctx:call_activity(\"echo\", 2) end, function() ctx:create_timer(\"3h\") end }) }");
+  }
+  LINE(g, "out[#out + 1] = json.decode(json.encode(got))");
+}
+
+/* The first of them, whichever that is. */
+static void in_a_race(gen *g) {
+  char call[400], duration[40];
+  call_text(g, call, sizeof call);
+  duration_text(g, duration, sizeof duration);
+  LINE(g, "local ok, got, who = pcall(parallel.%s, ctx, { a = function() return ctx:%s end,", below(g, 2) ? "race" : "any", call);
+  LINE(g, "  b = function() ctx:create_timer(%s); %s end, c = function() ctx:create_timer(1.5); return 3 end })", duration,
+       ENDS[below(g, (int)LNT__COUNT(ENDS))]);
+  LINE(g, "out[#out + 1] = ok and { got, who } or why(got)");
+}
+
+/* ---- Smaller things ---- */
+
+static void patched(gen *g) {
+  int n = ++g->labels;
+  LINE(g, "if ctx:is_patched(\"patch%d\") then out[#out + 1] = ctx:call_activity(\"echo\", \"new\") end", n);
+  LINE(g, "out[#out + 1] = ctx:is_patched(\"patch%d\")", n);
+}
+
+/* Mistakes are made, and caught. */
+static void mistake(gen *g) {
+  static const char *const mistakes[] = {
+      "ctx:call_activity(\"echo\", print)", "ctx:call_activity(\"echo\", 1, { tiemout = 1 })", "ctx:create_timer(\"soon\")",
+      "ctx:map({ a = 1 }, print)", "ctx:when_any({})", "ctx:emit(\"\")", "ctx:nothing()", "saga.run(ctx)",
+      "ctx:call_child_workflow(\"kid\", 1, { retry = { interval = 1, first_interval = 1 } })"};
+  LINE(g, "local ok, e = pcall(function() return %s end)", mistakes[below(g, (int)LNT__COUNT(mistakes))]);
+  LINE(g, "out[#out + 1] = { ok, why(e), e.field }");
+}
+
+/* Lists of lists, and lists of nothing. */
+static void nested_lists(gen *g) {
+  LINE(g, "local a = ctx.async:when_all({ ctx.async:call_activity(\"echo\", 1), ctx.async:create_timer(0.1) })");
+  LINE(g, "local b = ctx.async:when_any({ ctx.async:when_all({ ctx.async:call_activity(\"echo\", #out) }),");
+  LINE(g, "  ctx.async:create_timer(\"4h\") }, { cancel_losers = true })");
+  LINE(g, "out[#out + 1] = { ctx:when_all({ a, b, ctx.async:when_all({}) }), #ctx:when_all({}) }");
+}
+
+/* Left alone when nobody waits for it any more; it ends by itself. */
+static void child_abandoned(gen *g) {
+  char id[80];
+  kid_id(g, id, sizeof id);
+  LINE(g, "local kid = ctx.async:call_child_workflow(\"kid\", { n = %d, deep = 1 }, { on_parent_close = \"abandon\"%s })", ++g->labels, id);
+  LINE(g, "out[#out + 1] = ctx:call_activity(\"echo\", #out)");
+  LINE(g, g->program->timed && below(g, 2) ? "kid:cancel()" : "out[#out + 1] = kid:await()");
+}
+
 /* ---- Attempts of activities ---- */
 
 /* Its attempts are answered from outside, whatever becomes of the process; some are never answered. */
@@ -599,10 +767,12 @@ static void (*const STATEMENTS[])(gen *g) = {activity_step, activity_step, fan_o
                                              child_step, children_at_once, child_let_go, talk, detached, note_to_self,
                                              emit_step, side_effect, attributes, update_step,
                                              pulse_step, out_of_time, later_step, pure_chain,
+                                             saga_step, approval_step, retried_block, in_parallel,
+                                             patched, mistake, nested_lists, child_abandoned,
                                              /* timed only: */ race, race, wait_with_timeout, wait_with_timeout, note_time, loose_branch,
                                              scope_with_timeout, cancel_at_a_time, fast_map, event_back,
-                                             child_in_a_race};
-enum { UNTIMED_ONLY = 29, UNTIMED_STATEMENTS = 33 }; /* the two at UNTIMED_ONLY hang on when a process dies */
+                                             child_in_a_race, in_a_race};
+enum { UNTIMED_ONLY = 29, UNTIMED_STATEMENTS = 41 }; /* the two at UNTIMED_ONLY hang on when a process dies */
 
 static void put(gen *g, void (*make)(gen *)) {
   LINE(g, "do");
@@ -663,6 +833,8 @@ void sim_generate(uint64_t seed, sim_program *program) {
   program->queried = true;
   program->timed = below(&g, 3) > 0;
   program->workflows = 1 + below(&g, SIM_INSTANCES_MAX);
+  LINE(&g, "local saga, approval, retry = require \"saga\", require \"approval\", require \"retry\"");
+  LINE(&g, "local parallel, json = require \"parallel\", require \"json\"\n");
   LINE(&g, "local function why(e)");
   LINE(&g, "  if type(e) == \"table\" then return tostring(e.type) .. \": \" .. tostring(e.message) end");
   LINE(&g, "  return tostring(e)\nend\n");

@@ -69,6 +69,7 @@ struct world {
   int attempt_count;
   uint64_t tries; /* commits tried */
   bool early;     /* an attempt may begin before the commit */
+  uint64_t sources[SIM_INSTANCES_MAX]; /* runs that were forked or are retried; what is retried keeps its idempotency keys */
   int lives;
 };
 
@@ -448,7 +449,7 @@ static void on_abandon(void *user, lnt_token token, lnt_cancel_reason why, const
 
 /* The verdict depends on the name, the input and the attempt alone. */
 static verdict judge(const attempt *a, uint32_t sum) {
-  if (!strcmp(a->name, "bad")) return VERDICT_FINAL;
+  if (!strcmp(a->name, "bad") || !strcmp(a->name, "final")) return VERDICT_FINAL;
   if (!strcmp(a->name, "flaky") && a->token.attempt <= sum % 3) return VERDICT_RETRYABLE;
   if (!strcmp(a->name, "pure_flaky") && a->token.attempt <= sum % 3) return VERDICT_RETRYABLE;
   bool fades = !strcmp(a->name, "hang") || !strcmp(a->name, "later") || !strcmp(a->name, "pulse");
@@ -464,7 +465,7 @@ static void make_bad(attempt *a, uint32_t sum) {
   char text[LNT__INLINE_BYTES_MAX + 100] = {0};
   lnt__buf_init(&details);
   lnt__cbor_string(&details, text, sum % 3 ? 1 : sizeof text);
-  lnt_failure failure = {"Bad", "bad by nature", 0, {details.data, details.size}};
+  lnt_failure failure = {"Bad", "bad by nature", !strcmp(a->name, "final"), {details.data, details.size}};
   lnt__failure_write(&a->answer, &failure);
   lnt__buf_finish(&details);
 }
@@ -496,7 +497,7 @@ static void remember(world *w, attempt *a, const lnt__attempt *given) {
   for (int i = 0; i < w->attempt_count; i++) {
     const attempt *b = &w->attempts[i];
     bool step = b->token.run == a->token.run && b->token.seq == a->token.seq;
-    if (b->begun && step != !strcmp(b->key, given->idempotency_key))
+    if (b->begun && step != !strcmp(b->key, given->idempotency_key) && !w->sources[0])
       broken(w, "the idempotency key %s is not one to a step", given->idempotency_key);
   }
   snprintf(a->name, sizeof a->name, "%s", given->name);
@@ -691,7 +692,7 @@ static void stalling_deliver(void *vm, lnt__turn *turn, void *body, const lnt__d
 
 /* Every second life has the code from the store alone. */
 static void open_process(world *w) {
-  lnt__wvm_options vm = {.limits = &LIMITS, .user = w, .fetch = fetch};
+  lnt__wvm_options vm = {.limits = &LIMITS, .user = w, .fetch = fetch, .stdlib_path = LNT_SOURCE_DIR "/stdlib"};
   lnt__effects effects = {.user = w, .dispatch = on_dispatch, .pure = is_pure, .abandon = on_abandon};
   lnt__engine_options options = {.store = w->store, .effects = &effects, .limits = &LIMITS, .seed = w->program->seed};
   w->lives++;
@@ -1017,21 +1018,47 @@ static int take_run(void *user, lnt__slice key, lnt__slice value) {
   return 0;
 }
 
-/* A copy of each instance from some event on. Clients ask again until they find it. */
+/* The command to run again: one of those that can be, or none (0). */
+static uint64_t rerun_event(const world *w, const lnt__history *history, int instance) {
+  const uint64_t kinds = LNT__KIND_BIT(ACTIVITY_SCHEDULED) | LNT__KIND_BIT(TIMER_CREATED) | LNT__KIND_BIT(EVENT_AWAITED) |
+                         LNT__KIND_BIT(CHILD_SCHEDULED);
+  uint64_t events[256], count = 0;
+  for (size_t i = 0; i < history->count && count < LNT__COUNT(events); i++)
+    if (kinds >> history->events[i].kind & 1) events[count++] = i + 1;
+  return count ? events[sim_mix(w->program->seed, 78, (uint64_t)instance) % count] : 0;
+}
+
+/* How instance `i` goes on: forked from some event, from a command that is run again, or, where it did not complete, retried. */
+static lnt__fork fork_of(world *w, int i, uint64_t run, const char *copy) {
+  lnt__row row;
+  void *memory = NULL;
+  lnt__history history;
+  lnt__fork fork = {.what = LNT__FORK, .run = run, .new_id = copy};
+  uint64_t way = sim_mix(w->program->seed, 79, (uint64_t)i) % 3;
+  EXPECT_OK(w, lnt__journal_row(w->store, run, &row, &memory, &err_));
+  bool completed = row.status == LNT_RUN_COMPLETED;
+  lnt__free(memory);
+  history_of(w, run, &history);
+  if (way == 1) fork.event = rerun_event(w, &history, i);
+  if (fork.event) fork.what = LNT__RERUN;
+  else if (way == 2 && !completed) fork = (lnt__fork){.what = LNT__RETRY, .run = run};
+  else fork.event = 1 + sim_mix(w->program->seed, 77, (uint64_t)i) % (history.count ? history.count : 1);
+  lnt__history_finish(&history);
+  return fork;
+}
+
+/* A copy of each instance, or a new run of it. Clients ask again until they find it. */
 static bool fork_each(world *w) {
   bool asked = false;
   for (int i = 0; i < w->program->workflows; i++) {
     char id[16], copy[16];
     uint64_t run, known;
-    lnt__history history;
     id_of(i, id);
     snprintf(copy, sizeof copy, "f%d", i);
     if (lnt__engine_find(w->engine, copy, &known, NULL) == LNT_OK || lnt__engine_find(w->engine, id, &run, NULL)) continue;
-    lnt__history_init(&history);
-    EXPECT_OK(w, lnt__journal_history(w->store, run, &history, &err_));
-    uint64_t event = 1 + sim_mix(w->program->seed, 77, (uint64_t)i) % (history.count ? history.count : 1);
-    lnt__history_finish(&history);
-    lnt__fork fork = {.what = LNT__FORK, .run = run, .event = event, .new_id = copy};
+    if (!w->sources[i]) w->sources[i] = run;
+    if (w->sources[i] != run) continue; /* retried */
+    lnt__fork fork = fork_of(w, i, run, copy);
     char id_out[LNT_ID_BYTES_MAX + 1];
     EXPECT_OK(w, lnt__engine_fork(w->engine, &fork, id_out, &err_));
     asked = true;
