@@ -8,13 +8,15 @@
 #include "engine/engine.h"
 
 /* ---- A body that follows a script: 'a' an activity, 'f' three activities at once, 'e' event "go", 'w' event with 1 s timeout,
- *      't' a 1 s timer, 'x' an activity with retries, 'q' ends with a failure; 'u' an activity and 'v' a timer after which the body
- *      becomes unavailable while `broken` is set. It ends when it is canceled, unless its script begins with 'k' ---- */
+ *      't' a 1 s timer, 'x' an activity with retries, 'q' ends with a failure; 'u' an activity, 'v' a timer and 'h' a question whether to
+ *      continue as new, after which the body becomes unavailable while `broken` is set. It ends when it is canceled, unless its script
+ *      begins with 'k' ---- */
 
 typedef struct script_body { char *script; size_t at; uint32_t waiting[3]; int pending; int got; } script_body;
 
 static char other_script[64]; /* replaces every script when set: code that changed */
 static bool broken;
+static uint64_t history_events_max; /* of hosts that are opened; 0: the default */
 
 static void finish_body(script_body *body, char op, lnt__outcome *outcome) {
   outcome->state = op == 'q' ? LNT__BODY_FAILED : LNT__BODY_COMPLETED;
@@ -67,9 +69,11 @@ static void run_body(script_body *body, lnt__turn *turn, lnt__outcome *outcome) 
       finish_body(body, op, outcome);
       return;
     }
-    int count = op == 'f' ? 3 : 1;
+    bool asks = op == 'h', advised = asks && lnt__turn_advises(turn);
+    body->got += advised ? 1000 : 0;
+    int count = asks ? 0 : op == 'f' ? 3 : 1;
     for (int i = 0; i < count && outcome->state == LNT__BODY_WAITING; i++) make_command(body, turn, op, i, outcome);
-    if (broken && (op == 'u' || op == 'v') && outcome->state == LNT__BODY_WAITING) {
+    if (broken && (op == 'u' || op == 'v' || asks) && outcome->state == LNT__BODY_WAITING) {
       outcome->state = LNT__BODY_UNAVAILABLE;
       lnt__fail(&outcome->error, LNT_ETIMEOUT, "too slow");
     }
@@ -148,6 +152,7 @@ static void host_open(host *h) {
       LNT_LIMIT_MAP(X)
 #undef X
   };
+  if (history_events_max) limits.history_events_max = history_events_max;
   lnt__effects effects = {.user = h, .dispatch = on_dispatch, .abandon = on_abandon};
   lnt__engine_options options = {.store = h->store, .vm = &VM, .effects = &effects, .limits = &limits, .fingerprint = "script", .seed = 7};
   lnt_error err;
@@ -239,7 +244,7 @@ static lnt_run_status status_of(host *h, const char *id, char *message, size_t s
 
 /* The history as letters, TURNs left out: what the instance observed and did. */
 static void history_of(host *h, const char *id, char *out, size_t size) {
-  static const char LETTERS[] = "?S.ACFRTfErXtCFZ!>~ccccdvsouuPpkKnDiyk";
+  static const char LETTERS[] = "?S.ACFRTfErXtCFZ!>~ccccdvsouuPpkKnDiykhqj";
   uint64_t run = 0;
   lnt__history history;
   size_t at = 0;
@@ -416,6 +421,38 @@ static void test_a_stall_in_the_middle_of_a_turn(void) {
       play_stalling(scripts[i], how, stalled, sizeof(stalled));
       CHECK_EQ_STR(stalled, plain);
     }
+  }
+}
+
+/* Advice that stands in a turn without an end is given again, also by an engine whose limits would not give it. */
+static void test_a_stall_after_advice(void) {
+  for (int how = 0; how < AGAINS; how++) {
+    char story[512];
+    host h;
+    history_events_max = 60;
+    host_init(&h);
+    broken = true;
+    start(&h, "aaaaaaaaaaaaaaahea", "one");
+    settle_all(&h);
+    CHECK_EQ_INT(status_of(&h, "one", NULL, 0), LNT_RUN_STALLED);
+    if (how == TWICE_IN_VAIN) lnt__engine_retry_stalled(h.engine, NULL), settle_all(&h);
+    broken = false;
+    if (how == AFTER_A_CRASH) {
+      history_events_max = 0;
+      lnt__engine_destroy(h.engine);
+      host_open(&h);
+    }
+    lnt__engine_retry_stalled(h.engine, NULL);
+    settle_all(&h);
+    story_of(&h, story, sizeof(story));
+    CHECK_EQ_STR(story + strlen(story) - 4, "AChE"); /* scheduled, completed; advised, once; and it waits for an event */
+    CHECK(strchr(story, 'h') == strrchr(story, 'h'));
+    h.evict = true; /* the rest stands on a replay */
+    raise_event(&h, "one");
+    settle_all(&h);
+    CHECK_EQ_INT(status_of(&h, "one", NULL, 0), LNT_RUN_COMPLETED);
+    history_events_max = 0;
+    host_finish(&h);
   }
 }
 
@@ -696,7 +733,7 @@ static void test_many_instances_share_each_commit(void) {
 
 CHECK_MAIN(test_scripts_end_alike_however_often_bodies_are_lost, test_answers_that_come_one_by_one_survive_a_crash_after_each,
            test_a_failed_attempt_is_tried_again_until_the_policy_ends, test_an_event_before_its_wait_is_kept,
-           test_changed_code_stalls_and_resumes_when_mended, test_a_stall_in_the_middle_of_a_turn,
+           test_changed_code_stalls_and_resumes_when_mended, test_a_stall_in_the_middle_of_a_turn, test_a_stall_after_advice,
            test_a_turn_that_stalled_midway_must_do_the_same_again, test_a_stalled_instance_is_resumed_and_suspended,
            test_a_shorter_and_a_longer_body_are_divergences, test_terminate_stops_a_waiting_instance_and_its_timer,
            test_what_ended_right_after_a_restart_is_not_taken_up_again, test_what_ran_right_after_a_restart_is_found_by_the_next_one,
