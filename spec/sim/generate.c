@@ -449,7 +449,7 @@ static const char KID[] =
 /* An id for a kid. Default ones have the number of the command, which is not fixed among the branches of untimed programs. */
 static void kid_id(gen *g, char *text, size_t size) {
   if (may_draw(g) && below(g, 2)) text[0] = 0;
-  else snprintf(text, size, ", id = ctx.instance_id .. \"-k%d-\" .. #out", ++g->labels);
+  else snprintf(text, size, ", id = ctx.instance_id .. \"-k%d-\" .. round .. \"-\" .. #out", ++g->labels);
 }
 
 static void job_text(gen *g, char *text, size_t size) {
@@ -814,7 +814,7 @@ static void workflow(gen *g) {
   g->budget = 4 + below(g, 10);
   LINE(g, "workflow(\"w%d\", function(ctx, input)", g->workflow);
   g->indent++;
-  LINE(g, "local out = { input }");
+  LINE(g, "local out, round = { input }, type(input) == \"table\" and input.round or 1");
   LINE(g, "ctx:on_query(\"size\", function(x) return { #out, x } end)");
   block(g, 1 + below(g, 5));
   if (!g->program->timed && !again && below(g, 2)) put(g, update_step); /* few of the others are where one may be */

@@ -497,7 +497,8 @@ static void remember(world *w, attempt *a, const lnt__attempt *given) {
   for (int i = 0; i < w->attempt_count; i++) {
     const attempt *b = &w->attempts[i];
     bool step = b->token.run == a->token.run && b->token.seq == a->token.seq;
-    if (b->begun && step != !strcmp(b->key, given->idempotency_key) && !w->sources[0])
+    bool counts = b->begun && !b->lost && !w->sources[0]; /* the run of one that is lost may have another number now */
+    if (counts && step != !strcmp(b->key, given->idempotency_key))
       broken(w, "the idempotency key %s is not one to a step", given->idempotency_key);
   }
   snprintf(a->name, sizeof a->name, "%s", given->name);
