@@ -84,8 +84,9 @@ local function raise(id, number, then_)
   local function on_done(ok)
     if told(ok) and then_ then then_() end
   end
-  must(rt:raise(id, "signal", { id = name, last = last }, { key = name, done = first and on_done or nil }))
-  if not first then must(rt:raise(id, "signal", { id = name, last = last }, { key = name, done = on_done })) end -- a client that asks again
+  local data = { id = name, last = last, text = number % 2 == 0 and ("large "):rep(1000) or nil }
+  must(rt:raise(id, "signal", data, { key = name, done = first and on_done or nil }))
+  if not first then must(rt:raise(id, "signal", data, { key = name, done = on_done })) end -- a client that asks again
 end
 
 -- The next one when one is acknowledged; to a chain several at once, at some later moment.

@@ -7,6 +7,7 @@
 --   again    waits; a newer one takes its id
 --   long     fails now and then, and is retried; when it has completed it is forked, or a step of it is run again
 
+local LARGE = ("large "):rep(1000) -- a value that stands apart from its record
 local RETRY = { heartbeat = "1m", retry = { max_attempts = 1000, interval = "3ms", backoff = 1 } }
 
 ---- Activities ----
@@ -25,7 +26,7 @@ activity("step", function(job, act)
   act:heartbeat({ attempt = act.attempt })
   flaky(job)
   act:append_file(job.ledger, line(job, act, "end"))
-  return { step = job.step }
+  return { step = job.step, text = #job.step % 2 == 0 and LARGE or nil }
 end)
 
 local function append(path, text)
@@ -144,7 +145,7 @@ workflow("torture", function(ctx, input)
     if signal then
       seen[#seen + 1] = signal.id
       ctx:emit("seen", #seen)
-      ctx:set_custom_status({ seen = #seen })
+      ctx:set_custom_status({ seen = #seen, text = #seen % 2 == 0 and LARGE or nil })
       if #seen % 2 == 0 then ctx:call_activity("step", job("signal" .. #seen, 1)) end
     end
   until signal and signal.last
