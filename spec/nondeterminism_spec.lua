@@ -243,12 +243,14 @@ describe("accidental non-determinism", function()
       { "unpack() at case.lua:", "holes" })
     diagnosed("table.concat of a table with holes", with_holes("sum = (sum * 31 + (pcall(table.concat, t) and 1 or 0)) % 1000003"),
       { "table.concat() at case.lua:", "holes" })
-    diagnosed("a table that becomes weak later", [[local meta = {}
+    if not os.getenv("LNT_GC_STRESS") then -- there, what nobody holds is lost at once, every time
+      diagnosed("a table that becomes weak later", [[local meta = {}
       local cache = setmetatable({}, meta)
       meta.__mode = "v"
       for i = 1, 10 do cache[i] = {} end
       ctx:create_timer(0)
       ctx:emit('x', cache[1] ~= nil)]], { "a weak table at case.lua:3", "garbage" })
+    end
     diagnosed("a query that changes a variable", [[local n = 0
       ctx:on_query('peek', function() n = n + 1 return n end)
       ctx:wait_for_external_event('go')

@@ -143,7 +143,11 @@ describe("paranoid mode", function()
       end)]])
     run("main")
     pass(1)
-    stalled("main")
+    if os.getenv("LNT_GC_STRESS") then -- both times it is lost at once
+      assert.equal("COMPLETED", rt:get("main").status)
+    else
+      stalled("main")
+    end
   end)
 
   it("stalls at the end of a turn in which others did not as they were told", function()
