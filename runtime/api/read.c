@@ -158,12 +158,14 @@ lnt_status lnt_history_run(lnt_runtime *rt, const char *id, uint64_t run, lnt_ev
   lnt__history_init(&history);
   lnt__buf_init(&text);
   status = lnt__journal_outline(rt->store, run, &history, err);
+  for (size_t i = 0; !status && i < history.count; i++) /* what a copy does again is told only behind it: all of them first */
+    if (!lnt__step_keys_see(&keys, &history.events[i])) status = lnt__fail(err, LNT_ENOMEM, "out of memory while '%s' was read", id);
   for (size_t i = 0; !status && i < history.count; i++) {
     lnt_event view;
     char key[LNT__STEP_KEY_TEXT_BYTES];
     if (history.events[i].apart) lnt__history_forget(&history); /* what was told */
     status = lnt__history_fetch_event(rt->store, &history, i, err);
-    if (!status && (!lnt__step_keys_see(&keys, &history.events[i]) || !lnt__event_view(&history.events[i], i + 1, &text, &view)))
+    if (!status && !lnt__event_view(&history.events[i], i + 1, &text, &view))
       status = lnt__fail(err, LNT_ENOMEM, "out of memory while the history of '%s' was read", id);
     if (!status && view.kind == LNT_EVENT_ACTIVITY_SCHEDULED) {
       lnt__step_key_text(&keys, view.seq, key);

@@ -312,9 +312,12 @@ describe("a retry", function()
     w:settle()
     assert.equal(101, w:output("s"))
     for event = 1, #w:history("s") do
-      w:fork("s", { event = event, new_id = "f" .. event })
+      local id, told = "f" .. event, {}
+      w:fork("s", { event = event, new_id = id })
       w:advance(10)
-      assert.equal(101, w:output("f" .. event))
+      assert.equal(101, w:output(id))
+      for _, scheduled in ipairs(w:events(id, "ActivityScheduled")) do told[scheduled.idempotency_key] = true end
+      for key, owned_by in pairs(owner) do assert.is_true(owned_by ~= id or told[key] == true) end
     end
   end, { alike = { "kept", "evicted" } })
 

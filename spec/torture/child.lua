@@ -162,6 +162,7 @@ end
 local failed = {} -- ids
 
 local function retry(id)
+  if must(rt:get(id)).status ~= "FAILED" then return end -- it was asked for twice
   local ok, message, code = rt:retry(id, { done = acknowledged("retry", id) })
   if ok then return end
   if code == "LNT_EAGAIN" then failed[#failed + 1] = id
