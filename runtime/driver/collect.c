@@ -167,6 +167,7 @@ void lnt__collect_step(lnt_runtime *rt) {
   bool more = false;
   look_for_changes(rt);
   if (!lnt__collect_ready(rt)) return;
+  rt->reloading = true; /* whoever drives looks again before it sleeps: a round that ends here leaves nothing to wake up for */
   lnt_status status = c->is_running ? LNT_OK : begin(rt, &err);
   if (!status && !c->is_running) return;
   if (!status) status = read_rows(rt, &more, &err);
