@@ -368,6 +368,30 @@ static void compare_middle(token *a, size_t a_count, token *b, size_t b_count) {
   lnt__free(rows);
 }
 
+/* A token that is in both texts has changed all the same when it runs in another function, or at other times: an `end` was moved. Each
+ * function has one counterpart, that of its first token; owner_of_a: of each function of a, from 1. */
+static void match_owners(token *a, token *b, uint32_t *owner_of_a, uint32_t *owner_of_b) {
+  if (a->role == ROLE_RUNS && b->role == ROLE_RUNS && !owner_of_a[a->function] && !owner_of_b[b->function]) {
+    owner_of_a[a->function] = b->function + 1;
+    owner_of_b[b->function] = a->function + 1;
+  }
+  bool moved = a->role == ROLE_RUNS && owner_of_a[a->function] != b->function + 1;
+  if (a->role != b->role || moved) a->changed = b->changed = true;
+}
+
+static void compare_owners(file *old, file *new) {
+  uint32_t *owners = lnt__calloc(old->function_count + new->function_count, sizeof *owners);
+  if (!owners) old->failed = true;
+  for (size_t i = 0, j = 0; owners && i < old->token_count && j < new->token_count;) {
+    token *a = &old->tokens[i], *b = &new->tokens[j];
+    if (!a->changed && !b->changed) match_owners(a, b, owners, owners + old->function_count);
+    else if (a->changed && !b->changed) j--;
+    else if (!a->changed) i--;
+    i++, j++;
+  }
+  lnt__free(owners);
+}
+
 static void compare_tokens(file *old, file *new) {
   token *a = old->tokens, *b = new->tokens;
   size_t a_count = old->token_count, b_count = new->token_count;
@@ -376,6 +400,7 @@ static void compare_tokens(file *old, file *new) {
   compare_middle(a, a_count, b, b_count);
   slide_down(old->tokens, old->token_count);
   slide_down(new->tokens, new->token_count);
+  compare_owners(old, new);
 }
 
 /* ---- From tokens to lines ---- */
