@@ -35,6 +35,7 @@ typedef struct token {
   uint32_t size;
   int line, last_line;
   uint32_t function, statement;
+  uint32_t block; /* whose word it is, as `if`, `then`, `else` or `end`; 0: none's */
   uint8_t role;
   bool is_name, is_string, changed;
   bool is_named;  /* HEADER: it is the name of the function */
@@ -56,6 +57,7 @@ typedef struct file {
   size_t token_count, token_capacity;
   function *functions; /* [0]: the top level */
   size_t function_count, function_capacity;
+  uint32_t block_count;
   bool failed;
 } file;
 
@@ -96,7 +98,7 @@ static void change_free(lnt__change *change) {
 
 /* ---- A text as tokens: whose each is, and when it runs ---- */
 
-typedef struct block { bool is_function; uint32_t function; } block;
+typedef struct block { bool is_function; uint32_t function, number; } block;
 
 typedef struct reading {
   file *f;
@@ -153,9 +155,10 @@ static function *add_function(file *f, int line) {
   return &f->functions[f->function_count++];
 }
 
-static void push_block(reading *r, bool is_function, uint32_t index) {
+static void push_block(reading *r, token *t, bool is_function, uint32_t index) {
+  t->block = ++r->f->block_count;
   if (r->depth == DEPTH_MAX) r->f->failed = true;
-  else r->blocks[r->depth++] = (block){is_function, index};
+  else r->blocks[r->depth++] = (block){is_function, index, t->block};
 }
 
 static void open_function(reading *r, token *t) {
@@ -164,7 +167,7 @@ static void open_function(reading *r, token *t) {
   if (!add_function(f, t->line)) return;
   uint32_t index = (uint32_t)f->function_count - 1;
   if (before && is(before, "local") && before->role != ROLE_INERT) before->role = ROLE_HEADER, before->function = index;
-  push_block(r, true, index);
+  push_block(r, t, true, index);
   t->role = ROLE_HEADER;
   t->function = index;
   r->header = 0;
@@ -173,6 +176,7 @@ static void open_function(reading *r, token *t) {
 static void close_block(reading *r, token *t) {
   if (!r->depth) return;
   block closed = r->blocks[--r->depth];
+  t->block = closed.number;
   if (!closed.is_function) return;
   t->role = ROLE_HEADER;
   t->function = closed.function;
@@ -195,10 +199,11 @@ static void look_for_statement(reading *r, const token *t) {
 }
 
 static void read_plain(reading *r, token *t) {
-  static const char *const openers[] = {"do", "if", "repeat"};
+  static const char *const openers[] = {"do", "if", "repeat"}, *const inner[] = {"then", "else", "elseif"};
   if (is(t, "function")) open_function(r, t);
-  else if (t->is_name && is_one_of(t, openers, LNT__COUNT(openers))) push_block(r, false, 0);
+  else if (t->is_name && is_one_of(t, openers, LNT__COUNT(openers))) push_block(r, t, false, 0);
   else if (t->is_name && (is(t, "end") || is(t, "until"))) close_block(r, t);
+  else if (t->is_name && r->depth && is_one_of(t, inner, LNT__COUNT(inner))) t->block = r->blocks[r->depth - 1].number;
 }
 
 static void read_token(void *user, const lnt__token *raw) {
@@ -358,6 +363,24 @@ static void slide_down(token *tokens, size_t count) {
   }
 }
 
+static bool is_first_word(const token *t) { return begins_statement(t) && !is_variable(t); }
+
+/* Where a run of changed tokens may as well stand earlier, and begins with the first word of a statement then, it does: a statement added
+ * before one that begins alike is the one that has changed. */
+static void slide_up(token *tokens, size_t count) {
+  for (size_t from = 0, to; from < count; from = to) {
+    to = from + 1;
+    if (!tokens[from].changed) continue;
+    while (to < count && tokens[to].changed) to++;
+    if (is_first_word(&tokens[from])) continue;
+    size_t by = 0, most = from < to - from ? from : to - from;
+    while (by < most && !tokens[from - by - 1].changed && same(&tokens[to - by - 1], &tokens[from - by - 1]))
+      if (is_first_word(&tokens[from - ++by])) break;
+    if (!by || !is_first_word(&tokens[from - by])) continue;
+    for (size_t i = 1; i <= by; i++) tokens[from - i].changed = true, tokens[to - i].changed = false;
+  }
+}
+
 static void compare_middle(token *a, size_t a_count, token *b, size_t b_count) {
   size_t most = a_count + b_count < EDITS_MAX ? a_count + b_count : EDITS_MAX;
   int *rows = a_count && b_count ? lnt__calloc((most + 1) * (most + 3), sizeof *rows) : NULL;
@@ -400,6 +423,8 @@ static void compare_tokens(file *old, file *new) {
   compare_middle(a, a_count, b, b_count);
   slide_down(old->tokens, old->token_count);
   slide_down(new->tokens, new->token_count);
+  slide_up(old->tokens, old->token_count);
+  slide_up(new->tokens, new->token_count);
   compare_owners(old, new);
 }
 
@@ -456,6 +481,21 @@ static bool uses(const file *f, const names *n, size_t at) {
   return (t->role == ROLE_RUNS || t->role == ROLE_DEFINES) && !is_field && is_variable(t) && is_tainted(n, t);
 }
 
+/* A block that is neither new as a whole nor as it was (its `end` was moved, an `else` came or went) may run other things than before,
+ * whatever lines have changed. */
+static void mark_torn_blocks(file *f) {
+  enum { KEPT = 1, CHANGED = 2 };
+  uint8_t *states = lnt__calloc(f->block_count + 1, 1);
+  if (!states) f->failed = true;
+  for (size_t i = 0; states && i < f->token_count; i++)
+    states[f->tokens[i].block] |= f->tokens[i].changed ? CHANGED : KEPT;
+  for (size_t i = 0; states && i < f->token_count; i++) {
+    const token *t = &f->tokens[i];
+    if (t->block && t->role != ROLE_INERT && states[t->block] == (KEPT | CHANGED)) f->functions[t->function].meets = true;
+  }
+  lnt__free(states);
+}
+
 static bool mark_file(file *f) {
   names n = {0};
   bool any = false, more = false;
@@ -469,6 +509,7 @@ static bool mark_file(file *f) {
     for (size_t i = 0; i < f->token_count; i++)
       if (uses(f, &n, i)) more = mark_token(f, &n, &f->tokens[i]) || more;
   }
+  mark_torn_blocks(f);
   f->failed = f->failed || n.failed;
   lnt__free(n.items);
   lnt__free(f->tokens);
