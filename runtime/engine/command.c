@@ -351,6 +351,7 @@ void lnt__turn_cancel(lnt__turn *turn, uint32_t seq) {
   lnt__cmd *cmd = lnt__cmd_find(turn, seq);
   if (!cmd) return;
   if (lnt__half_event(turn, LNT_EVENT_COMMAND_CANCELED, seq, LNT_VALUE_NIL)) {
+    if (cmd->timer_new && !turn->rehearsing) lnt__timer_disarm(turn, cmd); /* what a fork takes over is armed by each try */
     lnt__cmd_remove(turn, cmd);
     return;
   }

@@ -42,7 +42,8 @@ void lnt__start_disarm(lnt__turn *turn) {
 void lnt__timer_disarm(lnt__turn *turn, lnt__cmd *cmd) {
   if ((cmd->kind == LNT_EVENT_ACTIVITY_SCHEDULED && cmd->state != LNT__CMD_DEFERRED) || cmd->due_us == 0) return;
   if (cmd->timer_new) turn->new_timers--;
-  if (cmd->timer_durable && cmd->state != LNT__CMD_FIRED) delete_row(turn->engine, (lnt__due){cmd->due_us, turn->run, cmd->seq, 0});
+  bool durable = cmd->timer_durable || (cmd->timer_new && turn->rebuilt); /* armed before, by a try of this turn that stalled */
+  if (durable && cmd->state != LNT__CMD_FIRED) delete_row(turn->engine, (lnt__due){cmd->due_us, turn->run, cmd->seq, 0});
   cmd->timer_new = cmd->timer_durable = false;
 }
 
