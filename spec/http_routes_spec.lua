@@ -89,6 +89,15 @@ describe("the routes of the HTTP API", function()
     end
   end)
 
+  it("refuse parameters that they do not know: a condition spelled wrongly must not widen a purge", function()
+    for _, route in ipairs(routes) do
+      local path = route.path:gsub("{token}", "1:1:1"):gsub("{%a+}", "nothing")
+      local status, reply = request(route.method, path .. "?worklow=nobody")
+      assert.equal(400, status, route.method .. " " .. path)
+      assert.matches("does not know the parameter `worklow`; it knows: ", reply.error.message, 1, true)
+    end
+  end)
+
   it("answer errors with the statuses that the manual tells", function()
     local source, of = assert(support.read("bindings/http/http.c")), {}
     for code, status in source:match("http_statuses%[%] = {(.-)};"):gmatch("{(LNT_%u+), (%d+)}") do of[code] = status end

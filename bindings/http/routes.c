@@ -356,6 +356,32 @@ static bool matches(const route *row, const lnt__request *request) {
   return i == request->segment_count;
 }
 
+typedef struct unknown { const char *known; char name[64]; } unknown;
+
+static enum MHD_Result look_at_parameter(void *user, enum MHD_ValueKind kind, const char *name, const char *value) {
+  unknown *u = user;
+  size_t size = strlen(name);
+  (void)kind, (void)value;
+  for (const char *at = u->known; *at; at += strspn(at, " ")) {
+    size_t length = strcspn(at, " ");
+    if (length == size && memcmp(at, name, size) == 0) return MHD_YES;
+    at += length;
+  }
+  snprintf(u->name, sizeof u->name, "%s", name);
+  return MHD_NO;
+}
+
+/* A condition that is spelled wrongly must not widen what is purged. */
+static bool refuse_unknown(lnt__request *request, const route *row) {
+  char why[400];
+  unknown u = {row->query, ""};
+  MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, look_at_parameter, &u);
+  if (!u.name[0]) return false;
+  snprintf(why, sizeof why, "this URL does not know the parameter `%s`; it knows: %s", u.name, row->query[0] ? row->query : "none");
+  lnt__request_bad_query(request, why);
+  return true;
+}
+
 void lnt__request_route(lnt__request *request, const char *method) {
   if (request->body_too_large) {
     lnt__request_refuse(request, 413, "LNT_ELIMIT", "the body is larger than 16 MiB");
@@ -368,7 +394,7 @@ void lnt__request_route(lnt__request *request, const char *method) {
   for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
     if (!matches(&routes[i], request)) continue;
     if (!strcmp(method, routes[i].method)) {
-      routes[i].run(request);
+      if (!refuse_unknown(request, &routes[i])) routes[i].run(request);
       return;
     }
     request->allow = request->allow ? "GET, POST" : routes[i].method;

@@ -231,9 +231,25 @@ static lnt_status read_cursor(lua_State *L, uint64_t *out, lnt_error *err) {
   return LNT_EINVAL;
 }
 
+/* A condition that is spelled wrongly must not widen what is listed, or purged. */
+static void check_names(lua_State *L) {
+  static const char *const known[] = {"status", "workflow", "prefix", "parent", "attributes", "limit", "cursor", "created_from_us",
+                                      "created_to_us", "json", "closed_before_us", "recursive", "force", "done"};
+  for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+    bool found = false;
+    for (size_t i = 0; lua_type(L, -2) == LUA_TSTRING && i < sizeof known / sizeof *known; i++)
+      found = found || strcmp(lua_tostring(L, -2), known[i]) == 0;
+    if (found) continue;
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : luaL_typename(L, -2);
+    luaL_error(L, "unknown condition '%s'; there are status, workflow, prefix, parent, attributes, created_from_us, created_to_us, limit, "
+               "cursor, and for a purge closed_before_us, recursive, force, done", name);
+  }
+}
+
 lnt_status lnt__binding_conditions(lua_State *L, lnt__binding *self, lnt_list_options *options, lnt_error *err) {
   lnt_list_options_init(options);
   if (!lua_istable(L, 2)) return LNT_OK;
+  check_names(L);
   lua_getfield(L, 2, "status");
   options->status_mask = status_mask(L);
   lua_getfield(L, 2, "workflow");
