@@ -54,6 +54,22 @@ describe("a divergence", function()
     return instance.failure
   end
 
+  it("does not keep an instance from being terminated", function()
+    open()
+    assert(rt:load_string("case.lua", PEEKED:format("1")))
+    assert(rt:start("main", { id = "m" }))
+    assert(rt:drain(60))
+    assert.equal(1, assert(rt:query("m", "peek")))
+    assert(rt:raise("m", "go"))
+    assert(rt:drain(60))
+    assert(rt:evict_all()) -- rebuilt, it does not do what it did
+    assert(rt:terminate("m", "enough"))
+    assert(rt:drain(60))
+    local instance = assert(rt:get("m"))
+    assert.equal("TERMINATED", instance.status)
+    assert.equal("enough", instance.failure.message)
+  end)
+
   local function events(kind)
     local found = {}
     for _, event in ipairs(assert(rt:history("m"))) do

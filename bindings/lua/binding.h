@@ -72,6 +72,7 @@ lnt_status lnt__binding_read_value(lua_State *L, lnt__binding *self, int index, 
 
 /* The conditions of a list, from the table at 2 (or none). Leaves the texts on the stack, so that they stay valid; the caller frees
  * options->attributes. */
+void lnt__binding_check_conditions(lua_State *L); /* MAY RAISE: the table at 2, if there is one, has a name that is no condition */
 lnt_status lnt__binding_conditions(lua_State *L, lnt__binding *self, lnt_list_options *options, lnt_error *err);
 int lnt__binding_push_cursor(lua_State *L, uint64_t next); /* as text; answers 1, or 0 for the end */
 

@@ -80,6 +80,7 @@ static int runtime_purge_matching(lua_State *L) {
   uint64_t count = 0, next = 0;
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
+  lnt__binding_check_conditions(L);
   read_purge(L, 2, &options);
   lnt__binding_done *done = lnt__binding_keep_done(L, self, 2);
   if (done) options.done = lnt__binding_on_done, options.done_user = done;

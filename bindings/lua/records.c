@@ -232,9 +232,10 @@ static lnt_status read_cursor(lua_State *L, uint64_t *out, lnt_error *err) {
 }
 
 /* A condition that is spelled wrongly must not widen what is listed, or purged. */
-static void check_names(lua_State *L) {
+void lnt__binding_check_conditions(lua_State *L) {
   static const char *const known[] = {"status", "workflow", "prefix", "parent", "attributes", "limit", "cursor", "created_from_us",
                                       "created_to_us", "json", "closed_before_us", "recursive", "force", "done"};
+  if (!lua_istable(L, 2)) return;
   for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
     bool found = false;
     for (size_t i = 0; lua_type(L, -2) == LUA_TSTRING && i < sizeof known / sizeof *known; i++)
@@ -249,7 +250,6 @@ static void check_names(lua_State *L) {
 lnt_status lnt__binding_conditions(lua_State *L, lnt__binding *self, lnt_list_options *options, lnt_error *err) {
   lnt_list_options_init(options);
   if (!lua_istable(L, 2)) return LNT_OK;
-  check_names(L);
   lua_getfield(L, 2, "status");
   options->status_mask = status_mask(L);
   lua_getfield(L, 2, "workflow");
@@ -283,6 +283,7 @@ static int runtime_list(lua_State *L) {
   lnt__binding *self = lnt__binding_check(L, 1);
   lnt_list_options options;
   lnt_error err = {LNT_OK, ""};
+  lnt__binding_check_conditions(L);
   lnt_status status = lnt__binding_conditions(L, self, &options, &err);
   collector c;
   uint64_t next = 0;
@@ -303,6 +304,7 @@ static int runtime_count(lua_State *L) {
   lnt_list_options options;
   lnt_counts counts = {.size = sizeof counts};
   lnt_error err = {LNT_OK, ""};
+  lnt__binding_check_conditions(L);
   lnt_status status = lnt__binding_conditions(L, self, &options, &err);
   if (!status) status = lnt_count(self->rt, &options, &counts, &err);
   lnt_value_free(&options.attributes);

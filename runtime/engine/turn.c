@@ -338,7 +338,18 @@ static lnt_status fail_overweight(lnt__turn *turn, lnt_error *err) {
   return LNT_OK;
 }
 
-static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
+static bool asked_to_terminate(const lnt__turn *turn, lnt_value *why) {
+  lnt__event event = {.kind = LNT_EVENT_STARTED};
+  int64_t last_us = 0;
+  lnt__reader reader = lnt__reader_of(turn->inbox.data, turn->inbox.size);
+  while (turn->inbox_count && reader.at < reader.end && lnt__event_read(&reader, &last_us, &event)) {
+    *why = event.value;
+    if (event.kind == LNT_EVENT_TERMINATE_REQUESTED) return true;
+  }
+  return false;
+}
+
+static lnt_status run_turn(lnt__turn *turn, lnt_error *err) {
   bool kept;
   if (lnt__instance_closed(turn) || lnt__instance_held(turn)) return LNT_OK;
   if (turn->overweight && !turn->body) return fail_overweight(turn, err);
@@ -357,6 +368,22 @@ static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
   if (lnt__instance_held(turn)) return LNT_OK; /* only its history told that it starts later */
   if (turn->inbox_count || turn->has_turns) lnt__turn_execute(turn);
   turn->engine->stats.turns++;
+  return LNT_OK;
+}
+
+/* Who is to be terminated needs no code that fits: if its turn stalls before it comes to the request, it ends once the stall is durable. */
+static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
+  lnt_value why;
+  bool settled = turn->status == LNT_RUN_STALLED && !turn->body && turn->stall_batch <= turn->engine->committed;
+  if (settled && asked_to_terminate(turn, &why)) {
+    lnt_status status = lnt__timers_forget(turn, err);
+    if (status == LNT_OK) lnt__turn_close(turn, LNT_RUN_TERMINATED, LNT_EVENT_TERMINATED, why, LNT_VALUE_NIL);
+    return status;
+  }
+  lnt_status status = run_turn(turn, err);
+  if (status != LNT_OK || turn->status != LNT_RUN_STALLED || !asked_to_terminate(turn, &why)) return status;
+  if (turn->stall_batch > turn->engine->committed) turn->retry = true;
+  else lnt__ready_retry(turn);
   return LNT_OK;
 }
 
