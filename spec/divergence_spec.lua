@@ -54,6 +54,23 @@ describe("a divergence", function()
     return instance.failure
   end
 
+  it("is not ended by a question", function()
+    open({ store = "memory", paranoid = true })
+    assert(rt:load_string("case.lua", PEEKED:format("1")))
+    assert(rt:start("main", { id = "m" }))
+    assert(rt:drain(60))
+    assert.equal(1, assert(rt:query("m", "peek")))
+    assert(rt:raise("m", "go"))
+    assert(rt:drain(60))
+    assert.equal("STALLED", assert(rt:get("m")).status)
+    assert.equal("LNT_EDIVERGED", select(3, rt:query("m", "peek")))
+    assert(rt:drain(60))
+    assert.equal("STALLED", assert(rt:get("m")).status)
+    assert(rt:resume("m")) -- rebuilt, it has not been asked
+    assert(rt:drain(60))
+    assert.equal("RUNNING", assert(rt:get("m")).status)
+  end)
+
   it("does not keep an instance from being terminated", function()
     open()
     assert(rt:load_string("case.lua", PEEKED:format("1")))

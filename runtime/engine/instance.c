@@ -299,7 +299,9 @@ void lnt__ready_push(lnt__turn *turn) {
 }
 
 void lnt__ready_retry(lnt__turn *turn) {
-  if (!lnt__instance_closed(turn) && !lnt__instance_held(turn)) lnt__ready_asked(turn);
+  if (lnt__instance_closed(turn) || lnt__instance_held(turn)) return;
+  turn->tries = true;
+  lnt__ready_asked(turn);
 }
 
 void lnt__ready_asked(lnt__turn *turn) {

@@ -140,6 +140,7 @@ struct lnt__turn {
   uint32_t events_left;
   void *trace;         /* a trial: of what its body runs; the VM's */
   bool retry;          /* it shall try again when `stall_batch` is durable */
+  bool tries;          /* if STALLED, it is ready to try again; else only to be asked */
   uint8_t active_durable; /* lnt__active: the row that the store has, or that is on its way there */
   bool ready, dirty, row_dirty, is_new, evict;
   bool weigh;          /* its body seems to hold too much: how much, is told when it is evicted */

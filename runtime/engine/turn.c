@@ -374,7 +374,9 @@ static lnt_status run_turn(lnt__turn *turn, lnt_error *err) {
 /* Who is to be terminated needs no code that fits: if its turn stalls before it comes to the request, it ends once the stall is durable. */
 static lnt_status turn_of(lnt__turn *turn, lnt_error *err) {
   lnt_value why;
-  bool settled = turn->status == LNT_RUN_STALLED && !turn->body && turn->stall_batch <= turn->engine->committed;
+  bool tries = turn->tries, settled = turn->status == LNT_RUN_STALLED && !turn->body && turn->stall_batch <= turn->engine->committed;
+  turn->tries = false;
+  if (turn->status == LNT_RUN_STALLED && !tries) return LNT_OK; /* a question is no reason to go on */
   if (settled && asked_to_terminate(turn, &why)) {
     lnt_status status = lnt__timers_forget(turn, err);
     if (status == LNT_OK) lnt__turn_close(turn, LNT_RUN_TERMINATED, LNT_EVENT_TERMINATED, why, LNT_VALUE_NIL);
