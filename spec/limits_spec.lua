@@ -169,7 +169,7 @@ describe("the limit", function()
   function cases.workflow_memory_bytes_max(name)
     open(name, 8 * 2 ^ 20, [[workflow("main", function(ctx)
       local kept = {}
-      for i = 1, 1e6 do kept[i] = { i, tostring(i) } end
+      for i = 1, 1e6 do kept[i] = ("x"):rep(10000) .. i end
     end)]])
     check_fails(name, "OutOfMemory", "keep less in memory")
     check_others(name, 1)
@@ -210,7 +210,7 @@ describe("the limit", function()
 
   function cases.activity_memory_bytes_max(name)
     open(name, 16 * 2 ^ 20, [[
-      activity("hoards", function() local kept = {} for i = 1, 1e7 do kept[i] = { i, tostring(i) } end end)
+      activity("hoards", function() local kept = {} for i = 1, 1e7 do kept[i] = ("x"):rep(10000) .. i end end)
       workflow("main", function(ctx) ctx:call_activity("hoards") end)]])
     check_fails(name, "OutOfMemory", "all activities of this VM together")
     check_others(name, 1)
