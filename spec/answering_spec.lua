@@ -34,10 +34,7 @@ describe("an activity that is answered from outside", function()
     words[#words + 1], words[#words + 2] = "--data", dir
     return support.lunation(words)
   end
-  local function request(method, path, body)
-    local status, text = support.http(server, method, path, body)
-    return status, (lunation.json_decode(text))
-  end
+  local function request(...) return support.request(server, ...) end
 
   local function described(id) return select(2, request("GET", "/v1/instances/" .. id .. "/describe")).activities[1] end
 

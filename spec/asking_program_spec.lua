@@ -36,10 +36,7 @@ describe("asking the program", function()
     support.clean()
   end)
 
-  local function request(method, path, body)
-    local status, text = support.http(server, method, path, body)
-    return status, lunation.json_decode(text), text
-  end
+  local function request(...) return support.request(server, ...) end
 
   local function run(...)
     return support.lunation({ ... })

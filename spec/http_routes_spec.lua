@@ -24,10 +24,7 @@ describe("the routes of the HTTP API", function()
     support.clean()
   end)
 
-  local function request(method, path, body)
-    local status, text = support.http(server, method, path, body)
-    return status, (lunation.json_decode(text))
-  end
+  local function request(...) return support.request(server, ...) end
 
   local manual = assert(support.read("bindings/http/API.md"))
 

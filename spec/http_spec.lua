@@ -21,10 +21,7 @@ describe("the HTTP API", function()
     support.clean()
   end)
 
-  local function request(method, path, body)
-    local status, text = support.http(server, method, path, body)
-    return status, (lunation.json_decode(text))
-  end
+  local function request(...) return support.request(server, ...) end
 
   it("is for its owner only", function()
     assert.equal("600", support.output_of("stat -c %a " .. support.quote(server.socket)))

@@ -131,4 +131,10 @@ function support.http(process, method, path, body)
   return tonumber(status), reply
 end
 
+--- The same of a JSON answer. Answers the HTTP status, the decoded body, and its text.
+function support.request(process, method, path, body)
+  local status, text = support.http(process, method, path, body)
+  return status, require("lunation").json_decode(text), text
+end
+
 return support

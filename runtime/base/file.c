@@ -102,11 +102,13 @@ static bool write_all(int fd, const uint8_t *data, size_t size) {
   return fsync(fd) == 0;
 }
 
+#define DRAFT_SUFFIX ".XXXXXX" /* mkstemp() puts letters there */
+
 lnt_status lnt__write_file(const char *path, const void *data, size_t size, lnt_error *err) {
-  char *draft = lnt__alloc(strlen(path) + 8);
+  size_t draft_size = strlen(path) + sizeof DRAFT_SUFFIX;
+  char *draft = lnt__alloc(draft_size);
   if (!draft) return lnt__fail(err, LNT_ENOMEM, "out of memory while %s was written", path);
-  strcpy(draft, path);
-  strcat(draft, ".XXXXXX");
+  snprintf(draft, draft_size, "%s" DRAFT_SUFFIX, path);
   int fd = mkstemp(draft), number = errno;
   bool good = fd >= 0 && write_all(fd, data, size) && fchmod(fd, 0644) == 0;
   if (fd >= 0 && !good) number = errno;

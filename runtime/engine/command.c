@@ -7,8 +7,6 @@ enum { DIFFERENCES_MAX = 8 };
 
 /* ---- Matching with the history ---- */
 
-static bool same_bytes(lnt_value a, lnt_value b) { return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0); }
-
 void lnt__divergence_place(lnt__turn *turn, bool called) {
   lnt__engine *engine = turn->engine;
   lnt__divergence *d = &engine->divergence;
@@ -30,7 +28,7 @@ static void place_of_call(lnt__turn *turn, const lnt__command *command, lnt__div
 /* The first one of what two calls of the same name have. */
 static void first_difference(const lnt__event *recorded, const lnt__command *command, lnt__divergence *out) {
   lnt__divergence_values(out, recorded->value, command->input, "input");
-  if (out->difference[0] || !command->id.size || same_bytes(recorded->id, command->id)) return;
+  if (out->difference[0] || !command->id.size || lnt__same_bytes(recorded->id, command->id)) return;
   snprintf(out->difference, sizeof(out->difference), "id: \"%.*s\" vs \"%.*s\"", (int)recorded->id.size, (const char *)recorded->id.data,
            (int)command->id.size, (const char *)command->id.data);
 }
@@ -72,10 +70,10 @@ static bool agrees(const lnt__event *recorded, const lnt__command *command, bool
   if (recorded->kind != command->kind) return false;
   uint8_t compared = COMPARED[command->kind];
   if (is_copy) compared &= SAME_NAME | SAME_NAME_FOLDED;
-  if ((compared & SAME_NAME) && !same_bytes(recorded->name, command->name)) return false;
+  if ((compared & SAME_NAME) && !lnt__same_bytes(recorded->name, command->name)) return false;
   if ((compared & SAME_NAME_FOLDED) && !lnt__name_equal(recorded->name, command->name)) return false;
-  if ((compared & SAME_INPUT) && !same_bytes(recorded->value, command->input)) return false;
-  return !(compared & SAME_ID) || command->id.size == 0 || same_bytes(recorded->id, command->id);
+  if ((compared & SAME_INPUT) && !lnt__same_bytes(recorded->value, command->input)) return false;
+  return !(compared & SAME_ID) || command->id.size == 0 || lnt__same_bytes(recorded->id, command->id);
 }
 
 /* The event of an instant command holds its answer: a failure in `options`, else what the kind gives back. */
@@ -302,7 +300,7 @@ static lnt__command_state new_command(lnt__turn *turn, const lnt__command *comma
 static bool remembered_patch(const lnt__turn *turn, lnt_value name, bool *taken) {
   lnt__reader reader = lnt__reader_of(turn->patches.data, turn->patches.size);
   while (reader.at < reader.end) {
-    bool same = same_bytes(lnt__read_bytes(&reader), name), was_taken = lnt__read_u8(&reader) != 0;
+    bool same = lnt__same_bytes(lnt__read_bytes(&reader), name), was_taken = lnt__read_u8(&reader) != 0;
     if (same) *taken = was_taken;
     if (same) return true;
   }
@@ -324,8 +322,10 @@ void lnt__pass_patches(lnt__turn *turn) {
 static bool is_next_patch(const lnt__turn *turn, lnt_value name) {
   const lnt__event *recorded;
   bool taken;
-  for (uint32_t seq = turn->next_seq; (recorded = lnt__replay_command(turn, seq)) != NULL; seq++)
-    if (recorded->kind == LNT_EVENT_PATCHED && !remembered_patch(turn, recorded->name, &taken)) return same_bytes(recorded->name, name);
+  for (uint32_t seq = turn->next_seq; (recorded = lnt__replay_command(turn, seq)) != NULL; seq++) {
+    if (recorded->kind != LNT_EVENT_PATCHED || remembered_patch(turn, recorded->name, &taken)) continue;
+    return lnt__same_bytes(recorded->name, name);
+  }
   return false;
 }
 
@@ -415,7 +415,7 @@ bool lnt__turn_patched(lnt__turn *turn, lnt_value name) {
   if (lnt__in_history(turn)) {
     const lnt__event *recorded = lnt__replay_command(turn, turn->next_seq);
     taken = is_next_patch(turn, name);
-    is_early = taken && (recorded->kind != LNT_EVENT_PATCHED || !same_bytes(recorded->name, name));
+    is_early = taken && (recorded->kind != LNT_EVENT_PATCHED || !lnt__same_bytes(recorded->name, name));
   }
   lnt__buf_bytes(&turn->patches, name.data, name.size);
   lnt__buf_u8(&turn->patches, taken);
@@ -430,7 +430,7 @@ bool lnt__turn_patched(lnt__turn *turn, lnt_value name) {
 
 /* Set a value of the row, when it differs from the one that is there. */
 static void set_value(lnt__turn *turn, void **memory, size_t *size, lnt_value value) {
-  if (turn->replaying || turn->rehearsing || (value.size == *size && (!value.size || memcmp(*memory, value.data, value.size) == 0))) return;
+  if (turn->replaying || turn->rehearsing || lnt__same_bytes(value, (lnt_value){*memory, *size})) return;
   void *copy = lnt__alloc(value.size);
   if (!copy) {
     lnt__poison(turn->engine);
@@ -457,7 +457,7 @@ void lnt__turn_custom_status(lnt__turn *turn, lnt_value value) {
 }
 
 void lnt__turn_attributes(lnt__turn *turn, lnt_value value) {
-  bool same = value.size == turn->attributes_size && (!value.size || memcmp(turn->attributes, value.data, value.size) == 0);
+  bool same = lnt__same_bytes(value, (lnt_value){turn->attributes, turn->attributes_size});
   if (!may_tell(turn, "set_attributes", value) || turn->replaying || turn->rehearsing || same) return;
   lnt__instance_set_attributes(turn, value);
   lnt__mark_dirty(turn);

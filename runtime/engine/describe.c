@@ -58,8 +58,6 @@ static pending *find(picture *p, uint32_t seq) {
   return low < p->pendings.count && p->pendings.items[low].command->seq == seq ? &p->pendings.items[low] : NULL;
 }
 
-static bool same(lnt_value a, lnt_value b) { return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0); }
-
 static bool take_buffered(picture *p, lnt_value name) {
   for (size_t i = 0; i < p->buffered.count; i++) {
     if (!lnt__name_equal(p->buffered.items[i]->name, name)) continue;
@@ -90,7 +88,7 @@ static void on_raised(picture *p, const lnt__event *event, bool gathers) {
 static void on_emitted(picture *p, const lnt__event *event) {
   for (size_t i = 0; i < p->streams.count; i++) {
     stream *at = &p->streams.items[i];
-    if (!same(at->name, event->name)) continue;
+    if (!lnt__same_bytes(at->name, event->name)) continue;
     at->count++;
     at->last_us = event->time_us;
     return;
@@ -102,7 +100,7 @@ static void on_emitted(picture *p, const lnt__event *event) {
 static void on_answered(picture *p, const lnt__event *event) {
   size_t kept = 0;
   for (size_t i = 0; i < p->updates.count; i++)
-    if (!same(p->updates.items[i]->id, event->id)) p->updates.items[kept++] = p->updates.items[i];
+    if (!lnt__same_bytes(p->updates.items[i]->id, event->id)) p->updates.items[kept++] = p->updates.items[i];
   p->updates.count = kept;
 }
 

@@ -299,6 +299,9 @@ static inline const char *lnt__cmd_id(const lnt__cmd *cmd) {
   return cmd->memory + cmd->name_size + 1 + cmd->input_size + cmd->options_size;
 }
 bool lnt__name_equal(lnt_value a, lnt_value b); /* without regard to ASCII case */
+static inline bool lnt__same_bytes(lnt_value a, lnt_value b) {
+  return a.size == b.size && (!a.size || memcmp(a.data, b.data, a.size) == 0);
+}
 
 /* turn.c, command.c, replay.c */
 bool lnt__next_event(lnt__turn *turn, lnt__event *event); /* false: none left, or the replay diverged (turn->refusal) */

@@ -115,21 +115,20 @@ static void note(lnt__turn *turn, const lnt__event *act) {
 
 /* ---- Comparing ---- */
 
-static bool same(lnt_value a, lnt_value b) { return a.size == b.size && (!a.size || memcmp(a.data, b.data, a.size) == 0); }
-
 static bool agrees(const lnt__event *a, const lnt__event *b) {
   if (a->kind != b->kind || a->seq != b->seq) return false;
   if (a->kind == LNT_EVENT_SIDE_EFFECT) return true; /* the turn takes the value that is noted */
-  return a->due_us == b->due_us && same(a->name, b->name) && same(a->value, b->value) && same(a->options, b->options) && same(a->id, b->id);
+  return a->due_us == b->due_us && lnt__same_bytes(a->name, b->name) && lnt__same_bytes(a->value, b->value) &&
+         lnt__same_bytes(a->options, b->options) && lnt__same_bytes(a->id, b->id);
 }
 
 static void tell_difference(const lnt__event *a, const lnt__event *b, lnt__divergence *d) {
-  if (a->kind != b->kind || !same(a->name, b->name)) return;
-  if (!same(a->value, b->value)) lnt__divergence_values(d, a->value, b->value, "input");
-  else if (!same(a->options, b->options)) lnt__divergence_values(d, a->options, b->options, "options");
+  if (a->kind != b->kind || !lnt__same_bytes(a->name, b->name)) return;
+  if (!lnt__same_bytes(a->value, b->value)) lnt__divergence_values(d, a->value, b->value, "input");
+  else if (!lnt__same_bytes(a->options, b->options)) lnt__divergence_values(d, a->options, b->options, "options");
   else if (a->due_us != b->due_us)
     snprintf(d->difference, sizeof(d->difference), "due: %.6f s apart", (double)(b->due_us - a->due_us) / 1e6);
-  else if (!same(a->id, b->id))
+  else if (!lnt__same_bytes(a->id, b->id))
     snprintf(d->difference, sizeof(d->difference), "id: '%.*s' vs '%.*s'", (int)a->id.size, (const char *)a->id.data, (int)b->id.size,
              (const char *)b->id.data);
 }
@@ -263,7 +262,7 @@ static void end_text(lnt__body_state state, lnt_value value, char *out, size_t s
 static void compare_ends(lnt__turn *turn, const lnt__outcome *outcome) {
   const lnt__rehearsal *rehearsal = turn->engine->rehearsal;
   lnt_value rehearsed = {rehearsal->end_value.data, rehearsal->end_value.size}, made = {outcome->value.data, outcome->value.size};
-  if (rehearsal->end == outcome->state && (!is_closed(outcome->state) || same(rehearsed, made))) return;
+  if (rehearsal->end == outcome->state && (!is_closed(outcome->state) || lnt__same_bytes(rehearsed, made))) return;
   lnt__divergence *d = lnt__diverged(turn, NULL, turn->next_seq);
   d->rehearsed = true;
   d->asked = turn->asks_run;

@@ -184,7 +184,7 @@ static void stall(lnt__turn *turn, const char *type, const char *message) {
   lnt__buf_init(&failure);
   write_stall(turn, type, message, &failure);
   lnt_value value = {failure.data, failure.size};
-  bool again = turn->status == LNT_RUN_STALLED && turn->failure_size == value.size && memcmp(turn->failure, value.data, value.size) == 0;
+  bool again = turn->status == LNT_RUN_STALLED && lnt__same_bytes(value, (lnt_value){turn->failure, turn->failure_size});
   lnt__timers_keep(turn);
   lnt__instance_drop_body(turn);
   turn->inbox_at = 0;

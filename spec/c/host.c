@@ -36,6 +36,11 @@ void host_open(host *h, host_way way, const char *source) {
   open_again(h);
 }
 
+void host_open_as(host *h, host_way way, const char *source, void (*opened)(host *h), void *user) {
+  *h = (host){.opened = opened, .user = user};
+  host_open(h, way, source);
+}
+
 void host_close(host *h) {
   if (h->rt) CHECK_STATUS(lnt_close(h->rt), LNT_OK);
   h->rt = NULL;

@@ -28,7 +28,14 @@ struct host {
 };
 
 void host_open(host *h, host_way way, const char *source);
+void host_open_as(host *h, host_way way, const char *source, void (*opened)(host *h), void *user); /* a host that was nothing before */
 void host_close(host *h);   /* and remove the store */
+
+/* The block that follows, once for each way: `open` opens the host `h` in the way `way`; it is closed after the block. */
+#define HOST_IN_EACH_WAY(h, open)                                                                                      \
+  for (host_way way = HOST_PLAIN; way < HOST_WAYS; way++)                                                              \
+    for (bool once_ = (open, true); once_; once_ = false, host_close(&h))
+
 void host_restart(host *h); /* close and open */
 
 bool host_tick(host *h);                     /* one tick, then what `way` asks for; false: nothing moved */

@@ -8,13 +8,6 @@
 #define GATE(result) "workflow('gate', function(ctx) local got = ctx:wait_for_external_event('go') return '" result "' end)\n"
 static const char V1[] = GATE("one"), V2[] = GATE("two"), V3[] = GATE("three");
 
-static void opened(host *h) { (void)h; }
-
-static void open_with(host *h, host_way way, const char *source) {
-  *h = (host){.opened = opened};
-  host_open(h, way, source);
-}
-
 static void load(host *h, const char *source) {
   h->source = source;
   CHECK_STATUS(lnt_load_string(h->rt, "test.lua", source, strlen(source), &h->error), LNT_OK);
@@ -69,9 +62,7 @@ static void await_round(host *h) {
   host_settle(h);
 }
 
-#define IN_EACH_WAY(h)                                                                                                 \
-  for (host_way way_ = HOST_PLAIN; way_ < HOST_WAYS; way_++)                                                           \
-    for (bool once_ = (open_with(&h, way_, V1), true); once_; once_ = false, host_close(&h))
+#define IN_EACH_WAY(h) HOST_IN_EACH_WAY(h, host_open_as(&h, way, V1, NULL, NULL))
 
 static void purge(host *h, const char *id) {
   lnt_purge_options options;
@@ -97,11 +88,11 @@ static void test_the_code_goes_with_its_last_instance(void) {
     listed before = versions(&h);
     CHECK_EQ_INT(before.count, 3);
     purge(&h, "b");
-    if (way_ != HOST_RESTARTED) await_round(&h);
+    if (way != HOST_RESTARTED) await_round(&h);
     CHECK_EQ_INT(versions(&h).count, 3); /* 'a' is finished, and on it */
     purge(&h, "a");
     await_versions(&h, 2);
-    if (way_ != HOST_RESTARTED) CHECK(collected(&h) >= 1);
+    if (way != HOST_RESTARTED) CHECK(collected(&h) >= 1);
     CHECK(!has_code(&h, before.hashes[2]));
     CHECK(has_code(&h, before.hashes[1]));
     host_raise(&h, "c", "go", NULL);
@@ -140,7 +131,7 @@ static void test_code_that_nobody_ran_goes_when_other_code_is_loaded(void) {
 static void test_code_comes_back_while_it_goes(void) {
   for (int ticks = 0; ticks < 6; ticks++) {
     host h;
-    open_with(&h, HOST_PLAIN, V1);
+    host_open_as(&h, HOST_PLAIN, V1, NULL, NULL);
     host_settle(&h);
     await_round(&h);
     load(&h, V2);
@@ -159,7 +150,7 @@ static void test_code_comes_back_while_it_goes(void) {
 
 static void test_a_move_sets_code_free(void) {
   host h;
-  open_with(&h, HOST_PLAIN, V1);
+  host_open_as(&h, HOST_PLAIN, V1, NULL, NULL);
   host_start(&h, "gate", "a", NULL);
   host_settle(&h);
   load(&h, V2);
@@ -195,7 +186,7 @@ static void test_a_move_sets_code_free(void) {
 static void test_a_crash_in_the_middle_loses_nothing(void) {
   for (int ticks = 0; ticks < 8; ticks++) {
     host h;
-    open_with(&h, HOST_PLAIN, V1);
+    host_open_as(&h, HOST_PLAIN, V1, NULL, NULL);
     host_start(&h, "gate", "a", NULL);
     host_settle(&h);
     load(&h, V2);
@@ -219,7 +210,7 @@ static void test_a_crash_in_the_middle_loses_nothing(void) {
 /* More rows than a slice reads; the only one that needs the code is the last. */
 static void test_many_rows_are_read_to_the_end(void) {
   host h;
-  open_with(&h, HOST_PLAIN, V1);
+  host_open_as(&h, HOST_PLAIN, V1, NULL, NULL);
   host_start(&h, "gate", "first", NULL);
   load(&h, V2);
   for (int i = 0; i < 1300; i++) {

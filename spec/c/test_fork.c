@@ -69,15 +69,7 @@ static lnt_activity_result run_native(void *user, lnt_runtime *rt, const lnt_act
 
 static void opened(host *h) { CHECK_STATUS(lnt_register_activity(h->rt, "native", run_native, h->user, NULL), LNT_OK); }
 
-static void open_with(host *h, native *n, host_way way) {
-  h->user = n;
-  h->opened = opened;
-  host_open(h, way, library);
-}
-
-#define IN_EACH_WAY(h, n)                                                                                              \
-  for (host_way way_ = HOST_PLAIN; way_ < HOST_WAYS; way_++)                                                           \
-    for (bool once_ = (h = (host){0}, n = (native){0}, open_with(&h, &n, way_), true); once_; once_ = false, host_close(&h))
+#define IN_EACH_WAY(h, n) HOST_IN_EACH_WAY(h, (n = (native){0}, host_open_as(&h, way, library, opened, &n)))
 
 typedef lnt_status (*fork_fn)(lnt_runtime *, const char *, const lnt_fork_options *, char *, lnt_error *);
 
@@ -359,7 +351,7 @@ static void test_the_keys_of_a_retried_fork_are_the_forks(void) {
   native n;
   for (host_way way = HOST_PLAIN; way <= HOST_EVICTED; way++) { /* a restart would begin the step of the source again */
     h = (host){0}, n = (native){0};
-    open_with(&h, &n, way);
+    host_open_as(&h, way, library, opened, &n);
     host_start(&h, "caught", "s", NULL);
     n.later = true;
     host_settle(&h);

@@ -31,15 +31,7 @@ static lnt_activity_result run_native(void *user, lnt_runtime *rt, const lnt_act
 
 static void opened(host *h) { CHECK_STATUS(lnt_register_activity(h->rt, "native", run_native, h->user, NULL), LNT_OK); }
 
-static void open_with(host *h, native *n, host_way way) {
-  h->user = n;
-  h->opened = opened;
-  host_open(h, way, library);
-}
-
-#define IN_EACH_WAY(h, n)                                                                                              \
-  for (host_way way_ = HOST_PLAIN; way_ < HOST_WAYS; way_++)                                                           \
-    for (bool once_ = (h = (host){0}, n = (native){0}, open_with(&h, &n, way_), true); once_; once_ = false, host_close(&h))
+#define IN_EACH_WAY(h, n) HOST_IN_EACH_WAY(h, (n = (native){0}, host_open_as(&h, way, library, opened, &n)))
 
 /* ---- Suspend and resume ---- */
 
@@ -257,7 +249,9 @@ static void test_suspended_instances_are_evicted(void) {
   lnt_stats stats = {.size = sizeof stats};
   lnt_options_init(&h.options);
   h.options.limits.resident_max = 4;
-  open_with(&h, &n, HOST_PLAIN);
+  h.opened = opened;
+  h.user = &n;
+  host_open(&h, HOST_PLAIN, library);
   for (int i = 0; i < 40; i++) {
     char id[16];
     snprintf(id, sizeof id, "g%d", i);
@@ -283,7 +277,7 @@ static void test_suspended_instances_are_evicted(void) {
 static void test_bad_reasons_are_refused(void) {
   host h = {0};
   native n = {0};
-  open_with(&h, &n, HOST_PLAIN);
+  host_open_as(&h, HOST_PLAIN, library, opened, &n);
   host_start(&h, "gate", "g", NULL);
   host_settle(&h);
   CHECK_STATUS(lnt_suspend(h.rt, "g", "\xff", NULL, NULL, &h.error), LNT_EINVAL);
@@ -451,7 +445,7 @@ static void test_an_instance_is_replaced(void) {
 static void test_bad_starts_are_refused(void) {
   host h = {0};
   native n = {0};
-  open_with(&h, &n, HOST_PLAIN);
+  host_open_as(&h, HOST_PLAIN, library, opened, &n);
   static const struct { const char *attributes; lnt_status status; const char *message; } cases[] = {
       {"[1]", LNT_EVALUE, "must be a map"},
       {"{\"a\":[1]}", LNT_EVALUE, "'a' must be text, a number or a boolean"},

@@ -47,10 +47,7 @@ static lnt_activity_result echo(void *user, lnt_runtime *rt, const lnt_activity 
 
 static void opened(host *h) { CHECK_STATUS(lnt_register_activity(h->rt, "echo", echo, h->user, NULL), LNT_OK); }
 
-#define IN_EACH_WAY(h, calls)                                                                                          \
-  for (host_way way_ = HOST_PLAIN; way_ < HOST_WAYS; way_++)                                                           \
-    for (bool once_ = (calls = 0, h = (host){.opened = opened, .user = &calls}, host_open(&h, way_, library), true); once_; \
-         once_ = false, host_close(&h))
+#define IN_EACH_WAY(h, calls) HOST_IN_EACH_WAY(h, (calls = 0, host_open_as(&h, way, library, opened, &calls)))
 
 /* ---- Values ---- */
 
@@ -199,7 +196,7 @@ static void test_large_values_come_whole_out_of_everything(void) {
     raise_with(&h, "w", event);
     host_settle(&h);
     CHECK_EQ_INT(calls, 2);
-    if (way_ != HOST_RESTARTED) check_seen(&observed);
+    if (way != HOST_RESTARTED) check_seen(&observed);
     check_whole(&h, "w", input, event);
     check_reads(&h, input, event);
     CHECK(rows_of(&h, LNT__TABLE_HISTORY).largest < 1000);
@@ -230,8 +227,7 @@ static void test_large_values_travel_with_their_instance(void) {
     CHECK_STATUS(start_with(&h, "fails", "f", input), LNT_OK);
     host_settle(&h);
     calls_there = 0;
-    there = (host){.opened = opened, .user = &calls_there};
-    host_open(&there, way_, library);
+    host_open_as(&there, way, library, opened, &calls_there);
     const char *const ids[] = {"w", "f"};
     for (int i = 0; i < 2; i++) {
       CHECK_STATUS(lnt_export_data(h.rt, ids[i], NULL, &data, &options.data_size, &h.error), LNT_OK);

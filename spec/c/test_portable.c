@@ -61,11 +61,6 @@ static void opened(host *h) {
   CHECK_STATUS(lnt_register_activity(h->rt, "deferred", run_deferred, h->user, NULL), LNT_OK);
 }
 
-static void open_with(host *h, native *n, host_way way, const char *source) {
-  *h = (host){.user = n, .opened = opened};
-  host_open(h, way, source);
-}
-
 typedef struct file { void *data; size_t size; } file;
 
 static file export_of(host *h, const char *id, bool whole) {
@@ -116,16 +111,14 @@ static replayed replay_of(file from, const char *source) {
   return r;
 }
 
-#define IN_EACH_WAY(h, n)                                                                                              \
-  for (host_way way_ = HOST_PLAIN; way_ < HOST_WAYS; way_++)                                                           \
-    for (bool once_ = (n = (native){0}, open_with(&h, &n, way_, NULL), true); once_; once_ = false, host_close(&h))
+#define IN_EACH_WAY(h, n) HOST_IN_EACH_WAY(h, (n = (native){0}, host_open_as(&h, way, NULL, opened, &n)))
 
 /* ---- Live instances go on ---- */
 
 /* With an activity that runs, a child that waits, and a timer that stands. */
 static file begin_mixed(native *n) {
   host from;
-  open_with(&from, n, HOST_PLAIN, library);
+  host_open_as(&from, HOST_PLAIN, library, opened, n);
   host_start(&from, "gate", "other", NULL);
   host_start(&from, "mixed", "m", "1");
   host_settle(&from);
@@ -218,7 +211,7 @@ static int listed(host *h, const char *workflow, const char *parent, int64_t fro
 static void test_lists_find_what_was_imported(void) {
   native n = {0};
   host h, old;
-  open_with(&old, &n, HOST_PLAIN, library);
+  host_open_as(&old, HOST_PLAIN, library, opened, &n);
   host_start(&old, "mixed", "m", "1");
   host_settle(&old);
   file f = export_of(&old, "m", false);
@@ -241,7 +234,7 @@ static void test_lists_find_what_was_imported(void) {
 static void test_an_id_that_is_taken_is_refused(void) {
   native n = {0};
   host h;
-  open_with(&h, &n, HOST_PLAIN, library);
+  host_open_as(&h, HOST_PLAIN, library, opened, &n);
   host_start(&h, "mixed", "m", "1");
   host_settle(&h);
   file f = export_of(&h, "m", false);
@@ -330,11 +323,11 @@ static void test_the_whole_of_an_instance_has_every_generation(void) {
   native n = {0};
   host h, old;
   int read = 0;
-  open_with(&old, &n, HOST_PLAIN, library);
+  host_open_as(&old, HOST_PLAIN, library, opened, &n);
   host_start(&old, "again", "a", "1");
   host_settle(&old);
   file f = export_of(&old, "a", true);
-  open_with(&h, &n, HOST_PLAIN, library);
+  host_open_as(&h, HOST_PLAIN, library, opened, &n);
   lnt_import_result result;
   CHECK_STATUS(import_to(&h, f, NULL, &result), LNT_OK);
   CHECK_EQ_INT(result.runs, 3);
@@ -356,7 +349,7 @@ static void test_an_earlier_generation_is_replayed_and_not_imported(void) {
   host h;
   file f;
   lnt_export_options options;
-  open_with(&h, &n, HOST_PLAIN, library);
+  host_open_as(&h, HOST_PLAIN, library, opened, &n);
   host_start(&h, "again", "a", "1");
   host_settle(&h);
   lnt_export_options_init(&options);
@@ -366,7 +359,7 @@ static void test_an_earlier_generation_is_replayed_and_not_imported(void) {
   CHECK_EQ_INT(r.fit, LNT_FIT_COMPATIBLE);
   CHECK_EQ_INT(r.end, LNT_RUN_CONTINUED_AS_NEW);
   host other;
-  open_with(&other, &n, HOST_PLAIN, library);
+  host_open_as(&other, HOST_PLAIN, library, opened, &n);
   CHECK_STATUS(import_to(&other, f, NULL, NULL), LNT_EINVAL);
   CHECK_HAS(other.error.message, "earlier run");
   host_close(&other);
@@ -378,7 +371,7 @@ static void test_a_deferred_answer_finds_its_attempt(void) {
   native n;
   host h, old;
   native before = {0};
-  open_with(&old, &before, HOST_PLAIN, library);
+  host_open_as(&old, HOST_PLAIN, library, opened, &before);
   host_start(&old, "patient", "p", NULL);
   host_settle(&old);
   file f = export_of(&old, "p", false);
@@ -411,7 +404,7 @@ static void test_a_replay_tells_where_it_stands(void) {
 static void test_a_replay_of_a_finished_run_comes_to_its_end(void) {
   native n = {0};
   host h;
-  open_with(&h, &n, HOST_PLAIN, library);
+  host_open_as(&h, HOST_PLAIN, library, opened, &n);
   host_start(&h, "fails", "f", NULL);
   host_start(&h, "sleeps", "s", NULL);
   host_start(&h, "gate", "t", NULL);
@@ -464,7 +457,7 @@ static void test_bad_files_are_told_apart(void) {
   host h;
   file f = begin_mixed(&n);
   uint8_t *bytes = malloc(f.size + 1);
-  open_with(&h, &n, HOST_PLAIN, NULL);
+  host_open_as(&h, HOST_PLAIN, NULL, opened, &n);
   CHECK_STATUS(try_file(&h, "a text of somebody else's", 25), LNT_ENOTOURS);
   CHECK_STATUS(try_file(&h, "", 0), LNT_ENOTOURS);
   CHECK_STATUS(try_file(&h, f.data, f.size - 1), LNT_ECORRUPT);
@@ -486,12 +479,13 @@ static void test_bad_files_are_told_apart(void) {
 static void test_a_changed_byte_is_seen(void) {
   native n = {0};
   host h, old;
-  open_with(&old, &n, HOST_PLAIN, "workflow('gate', function(ctx) return ctx:wait_for_external_event('go', {timeout = 10}) end)\n");
+  host_open_as(&old, HOST_PLAIN, "workflow('gate', function(ctx) return ctx:wait_for_external_event('go', {timeout = 10}) end)\n", opened,
+               &n);
   host_start(&old, "gate", "g", NULL);
   host_settle(&old);
   file f = export_of(&old, "g", false);
   uint8_t *bytes = f.data;
-  open_with(&h, &n, HOST_PLAIN, NULL);
+  host_open_as(&h, HOST_PLAIN, NULL, opened, &n);
   for (size_t i = 0; i < f.size; i++) {
     for (int way = 0; way < 3; way++) {
       uint8_t was = bytes[i];
@@ -512,7 +506,7 @@ static void test_a_commit_that_fails_leaves_nothing(void) {
   native n = {0};
   host h;
   file f = begin_mixed(&n);
-  open_with(&h, &n, HOST_PLAIN, NULL);
+  host_open_as(&h, HOST_PLAIN, NULL, opened, &n);
   lnt__fault_arm(LNT__FAULT_commit_full, 0, 1);
   CHECK_STATUS(try_file(&h, f.data, f.size), LNT_EFULL);
   lnt__fault_arm(LNT__FAULT_commit_lost, 0, 1);
@@ -604,7 +598,7 @@ static void test_nothing_in_a_file_is_believed(void) {
   bytes[11]++; /* the format */
   seal(bytes, f.size);
   host h;
-  open_with(&h, &n, HOST_PLAIN, NULL);
+  host_open_as(&h, HOST_PLAIN, NULL, opened, &n);
   CHECK_STATUS(try_file(&h, bytes, f.size), LNT_EVERSION);
   CHECK_HAS(h.error.message, "newer");
   host_close(&h);

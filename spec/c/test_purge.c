@@ -65,9 +65,7 @@ static lnt_status purge(host *h, const char *id, int force, uint64_t *count) {
   return lnt_purge(h->rt, id, &options, count, &h->error);
 }
 
-#define IN_EACH_WAY(h)                                                                                                \
-  for (host_way way_ = HOST_PLAIN; way_ < HOST_WAYS; way_++)                                                           \
-    for (bool once_ = (h = (host){0}, host_open(&h, way_, library), true); once_; once_ = false, host_close(&h))
+#define IN_EACH_WAY(h) HOST_IN_EACH_WAY(h, host_open_as(&h, way, library, NULL, NULL))
 
 /* ---- One ---- */
 
