@@ -54,6 +54,30 @@ describe("a divergence", function()
     return instance.failure
   end
 
+  it("does not come of a module that is missing: it is told of alike where the file is and where only its stored code is", function()
+    local file = support.write(folder .. "/case.lua", [[
+      activity("work", function(text) return text end)
+      workflow("main", function(ctx)
+        local _, e = pcall(function() return require("nosuch").x end)
+        ctx:call_activity("work", tostring(e))
+        ctx:wait_for_external_event("end")
+        return tostring(e)
+      end)]])
+    local dir = folder .. "/data"
+    open({ dir = dir })
+    assert(rt:load_file(file))
+    assert(rt:start("main", { id = "m" }))
+    assert(rt:drain(60))
+    rt:close()
+    open({ dir = dir })
+    assert(rt:raise("m", "end"))
+    assert(rt:drain(60))
+    local instance = assert(rt:get("m"))
+    assert.equal("COMPLETED", instance.status)
+    assert.matches("case.lua:3: module 'nosuch' was not found when case.lua was loaded", instance.output, 1, true)
+    assert.is_nil(instance.output:find(folder, 1, true))
+  end)
+
   it("is not ended by a question", function()
     open({ store = "memory", paranoid = true })
     assert(rt:load_string("case.lua", PEEKED:format("1")))

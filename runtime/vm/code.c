@@ -380,10 +380,10 @@ static void push_author_env(lua_State *L) {
   lnt__sandbox_push_env(L);
 }
 
-static void push_missing(lua_State *L, const lnt__wvm *wvm, const lnt__code *code, const char *name) {
-  push_stub(L, "module '%s' was not found when %s was loaded (looked for %s.lua and %s/init.lua in %s; %s; %s); if only activities need "
-            "it, use it inside an activity", name, code->file, name, name, code->folder ? code->folder : "the folder of the file",
-            wvm->module_path ? wvm->module_path : "no module path", wvm->stdlib_path ? wvm->stdlib_path : "no standard library");
+/* Without the folders: a replay from the stored code, perhaps on another machine, must tell the same. */
+static void push_missing(lua_State *L, const lnt__code *code, const char *name) {
+  push_stub(L, "module '%s' was not found when %s was loaded: no %s.lua and no %s/init.lua beside the file, in the module path or in the "
+            "standard library; if only activities need it, use it inside an activity", name, code->file, name, name);
 }
 
 /* The error at the top becomes a stub. Kills go on. */
@@ -450,7 +450,7 @@ static void push_module(lua_State *L, lnt__wvm *wvm, lnt__code *code, const char
     return;
   }
   lnt__module *module = known_module(L, wvm, code, name);
-  if (!module) push_missing(L, wvm, code, name);
+  if (!module) push_missing(L, code, name);
   else if (!module_ready(wvm, L, code, module))
     push_stub(L, "module '%s' cannot be used in a workflow: %s. If only activities need it, use it inside an activity", name,
               module->problem ? module->problem : "out of memory");
