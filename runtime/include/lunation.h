@@ -685,8 +685,9 @@ LNT_API lnt_status lnt_history_run(lnt_runtime *rt, const char *id, uint64_t run
 
 /* Called once on the owner thread, in a tick. LNT_OK: `value` is the answer. LNT_EFAILED: it is a failure, a map {type, message ...}: what
  * the handler raised, or UnknownQuery, UnknownUpdate, QueryNotReadOnly, UpdateRejected, UpdateAbandoned (the instance ended, or continued
- * as new, first), BudgetExceeded ... LNT_EDIVERGED: the instance is STALLED, and the failure says why. LNT_ECLOSED: an update of a finished
- * instance (a failure), or the runtime was closed (nil). LNT_ELIMIT: updates_max or history_events_max. LNT_EIO, LNT_ECORRUPT, LNT_ENOMEM. */
+ * as new, first), BudgetExceeded ... LNT_EDIVERGED: the instance is STALLED, and the failure says why. LNT_ECLOSED: an update of a
+ * finished instance (a failure), or the runtime was closed (nil). LNT_ELIMIT: updates_max or history_events_max. LNT_EIO, LNT_ECORRUPT,
+ * LNT_ENOMEM. */
 typedef void (*lnt_answer_fn)(void *user, lnt_status status, lnt_value value);
 
 /* Ask an instance: run its handler `name` (ctx:on_query) with `args`. It sees the instance as it stands after everything accepted before,
